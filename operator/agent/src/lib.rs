@@ -1,0 +1,1 @@
+//! The Tidepool node agent: writes mirror configuration and forwards pulls on loopback

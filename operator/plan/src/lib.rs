@@ -1,0 +1,1 @@
+//! Pure steps of the operator: validate a RegistryMirror and plan its Kubernetes objects

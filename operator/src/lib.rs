@@ -1,0 +1,1 @@
+//! The Tidepool operator: makes of a RegistryMirror the objects that run it

@@ -1,0 +1,18 @@
+//! Fixed names and ports (design, "Words"), so that every part, the chart and people can rely on them.
+
+/// Port of the agent's loopback listener on each node.
+///
+/// Below 1024, so that no unprivileged process can squat it while the agent is away.
+pub const AGENT_PORT: u16 = 909;
+/// A member's port for clients: the registry API.
+pub const MEMBER_PORT: u16 = 5000;
+/// A member's admin port: metrics and health.
+pub const ADMIN_PORT: u16 = 8080;
+/// The ConfigMap that agents watch, in their own namespace.
+pub const NODES_CONFIG_MAP: &str = "tidepool-nodes";
+/// The key of [`NODES_CONFIG_MAP`] that holds the [`crate::NodesDocument`], as JSON.
+pub const NODES_KEY: &str = "nodes.json";
+/// The label on every object of a mirror, with the mirror's name as value; agents find EndpointSlices by it.
+pub const MIRROR_LABEL: &str = "tidepool.dev/mirror";
+/// A node with this label set to `true` is left alone.
+pub const EXCLUDE_LABEL: &str = "tidepool.dev/exclude";

@@ -1,0 +1,32 @@
+//! The vocabulary of OCI distribution, as types that cannot be wrong.
+//!
+//! Everything here is pure: no IO, no clock, no async. What a client or an upstream sends is parsed once, at the
+//! edge, into these types; the rest of the workspace never looks at raw text again. Grammar and error codes follow
+//! the [distribution specification 1.1](https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md).
+
+mod digest;
+mod reference;
+mod registry;
+
+pub use digest::{Algorithm, Digest, DigestError};
+pub use reference::{Reference, ReferenceError, RepositoryName, RepositoryNameError};
+pub use registry::{RegistryName, RegistryNameError};
+
+/// Serialises a type as its text and reads it back through `FromStr`.
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+use serde_as_text;

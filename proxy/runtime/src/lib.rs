@@ -1,0 +1,15 @@
+//! What every Tidepool process shares: how it logs, how it is watched, how it stops.
+//!
+//! - [`LogArgs`]: log level and format, as flags.
+//! - [`admin`]: the admin server with `/metrics`, `/livez` and `/readyz`.
+//! - [`stop_signal`]: one token that SIGINT and SIGTERM cancel, handed to every task.
+//! - [`install_crypto`]: the one TLS provider of the process.
+
+pub mod admin;
+mod crypto;
+mod logging;
+mod shutdown;
+
+pub use crypto::install_crypto;
+pub use logging::{LogArgs, LogFormat};
+pub use shutdown::{SignalError, stop_signal};

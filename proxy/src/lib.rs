@@ -1,0 +1,1 @@
+//! The Tidepool proxy: a pull-through registry cache

@@ -1,0 +1,1 @@
+//! Cluster harness, stand-in registries and suites of Tidepool
