@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Every test, in the order in which a mistake is cheapest to find, and a summary at the end that repeats the closing
+# line of every runner and all that was skipped. Called by `make test`.
+#
+# Not root, or no namespaces: the cluster suite is skipped, and says so. With CI=true skipping is a failure.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+summary=() failed=0
+
+run() { # run TITLE COMMAND...: show the output, keep the closing lines
+    local title=$1 log=$logs/${#summary[@]} started=$SECONDS verdict=passed
+    shift
+    printf '\n\033[1m==> %s\033[0m\n' "$title"
+    if ! "$@" 2>&1 | tee "$log"; then
+        verdict=FAILED failed=1
+    fi
+    summary+=("$(printf '%-7s %5d s  %s' "$verdict" $((SECONDS - started)) "$title")")
+    while IFS= read -r line; do summary+=("                 $line"); done < <(
+        grep -E '^SKIPPED: ' "$log" | sort -u
+        awk '/^test result: /{gsub(/[;.]/, ""); for (i = 1; i < NF; i++) {if ($(i + 1) == "passed") p += $i; if ($(i + 1) == "failed") f += $i; if ($(i + 1) == "ignored") s += $i}; n++}
+             END {if (n) printf "%d passed, %d failed, %d skipped\n", p, f, s}' "$log"
+    )
+    [ $verdict = passed ]
+}
+
+cluster_suite() {
+    make image tools && cargo test --locked --package tidepool-tests --test cluster -- --test-threads=1 --nocapture
+}
+
+run "set-up" make setup &&
+    run "formatting, lints, every crate alone" make lint
+run "units and properties, and the suites in each crate" cargo test --locked --workspace --exclude tidepool-tests
+run "peers built from Go modules" make tools &&
+    run "proxy, against real registries and clients" cargo test --locked --package tidepool-tests --lib --bins --test peers -- --test-threads=2 &&
+    run "cluster" cluster_suite
+
+printf '\n\033[1m==> summary\033[0m\n'
+printf '%s\n' "${summary[@]}"
+skipped=$(printf '%s\n' "${summary[@]}" | grep -c 'SKIPPED: ')
+if [ "${CI:-}" = true ] && [ "$skipped" -gt 0 ]; then
+    echo "With CI=true nothing may be skipped."
+    failed=1
+fi
+total() { printf '%s\n' "${summary[@]}" | sed -nE "s/.* ([0-9]+) $1.*/\\1/p" | awk '{n += $1} END {print n + 0}'; }
+printf '%d passed, %d failed, %d skipped\n' "$(total passed)" "$(total failed)" "$(($(total skipped) + skipped))"
+exit $failed
