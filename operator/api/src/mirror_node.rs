@@ -1,7 +1,7 @@
 //! `MirrorNode`: one object a node, saying what the node does with the mirrors and, if it does not use one, why.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub mod condition {
 
 /// What one node does with the mirrors. The name is the node's; the operator makes it, the agent on the node reports in
 /// its status, and it goes with the node. It has no spec: nobody writes it by hand.
-#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "tidepool.dev",
     version = "v1alpha1",
@@ -37,7 +37,7 @@ pub mod condition {
 pub struct MirrorNodeSpec {}
 
 /// What the agent on the node last reported.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MirrorNodeStatus {
     /// The node's container runtime.
@@ -54,7 +54,7 @@ pub struct MirrorNodeStatus {
 }
 
 /// A container runtime, as the kubelet reports it.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Runtime {
     /// Its name, such as `containerd`.
@@ -66,7 +66,7 @@ pub struct Runtime {
 }
 
 /// One mirror on this node.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeMirror {
     /// Name of the RegistryMirror.
