@@ -5,12 +5,22 @@
 //! the [distribution specification 1.1](https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md).
 
 mod digest;
+mod error_code;
+mod glob;
+mod path;
+mod range;
 mod reference;
 mod registry;
+mod route;
 
 pub use digest::{Algorithm, Digest, DigestError};
+pub use error_code::{ErrorBody, ErrorCode};
+pub use glob::{RepositoryGlob, RepositoryGlobError};
+pub use path::{PathError, RequestPath, Target};
+pub use range::{ByteRange, ByteRanges, ContentRange, Unsatisfiable, Window};
 pub use reference::{Reference, ReferenceError, RepositoryName, RepositoryNameError};
 pub use registry::{RegistryName, RegistryNameError};
+pub use route::{Object, Route, RouteError, route};
 
 /// Serialises a type as its text and reads it back through `FromStr`.
 macro_rules! serde_as_text {
