@@ -1,1 +1,6 @@
-//! The Tidepool node agent: writes mirror configuration and forwards pulls on loopback
+//! The Tidepool node agent.
+pub mod files;
+pub mod hosts_toml;
+pub mod node;
+pub mod rendezvous;
+pub mod wanted;

@@ -1,0 +1,109 @@
+//! What can go wrong with files on a node, and what its owner can do about it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::hosts_toml::MergeError;
+
+/// Why a file is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file system refused.
+    #[error("cannot {act} {}", path.display())]
+    Io {
+        /// What we were about to do.
+        act: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Somebody's hosts.toml that our host cannot be put into.
+    #[error("cannot add our host to {}", path.display())]
+    Merge {
+        /// That file.
+        path: PathBuf,
+        /// Why not.
+        source: MergeError,
+    },
+    /// A symbolic link, which replacing would destroy.
+    #[error("{} is a symbolic link, which would be lost", path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Another agent writes on this node.
+    #[error("another agent holds {}", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+}
+
+impl FileError {
+    /// An error that names what was done to what.
+    pub fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { act, path, source }
+    }
+
+    /// Whether only the node's owner can change it; otherwise trying again may help.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+            }
+            Self::Merge { .. } | Self::Link { .. } => true,
+            Self::Locked { .. } => false,
+        }
+    }
+
+    /// The reason in CamelCase, for conditions.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => "ReadOnlyFileSystem",
+                io::ErrorKind::PermissionDenied => "PermissionDenied",
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "DiskFull",
+                io::ErrorKind::NotFound => "DirectoryMissing",
+                _ => "FileSystemError",
+            },
+            Self::Merge { .. } => "ForeignFileNotMergeable",
+            Self::Link { .. } => "SymbolicLink",
+            Self::Locked { .. } => "AnotherAgent",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    "configure the mirror http://127.0.0.1 with the node's own means (machine configuration), or exclude the node with label tidepool.dev/exclude=true"
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "let the agent's pod write there (uid 0; on SELinux hosts set agent.seLinuxOptions), or exclude the node with label tidepool.dev/exclude=true"
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space on the node",
+                io::ErrorKind::NotFound => "create the directory on the node, or correct the agent's mounts",
+                _ => "look at the node's file system",
+            },
+            Self::Merge { .. } => "write its hosts as [host.\"...\"] tables, or remove the file",
+            Self::Link { .. } => "replace the link with what it points to",
+            Self::Locked { .. } => "wait until it has ended, or delete the DaemonSet first",
+        }
+    }
+
+    /// The error with its cause and the remedy, as one message for people.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let cause = std::error::Error::source(self).map(|source| format!(": {source}")).unwrap_or_default();
+        let cause = cause.lines().next().unwrap_or_default();
+        format!("{self}{cause}; {}", self.remedy())
+    }
+}

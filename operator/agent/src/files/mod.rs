@@ -1,0 +1,137 @@
+//! The one module that writes on the node: hosts.toml files in the runtime's registry directory (design N2).
+//!
+//! Every change is aside, fsync, rename, fsync of the directory. A new directory is built aside and renamed whole,
+//! since an empty one would hide `_default`. Somebody's hosts.toml is kept byte for byte in the state directory
+//! before ours replaces it, and comes back when ours goes.
+
+mod base;
+mod disk;
+mod error;
+mod originals;
+mod place;
+mod withdraw;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use tidepool_oci::RegistryName;
+
+use crate::hosts_toml::{Ownership, Settings, ownership};
+use disk::Disk;
+pub use error::FileError;
+use originals::Originals;
+
+const FILE: &str = "hosts.toml";
+/// Name under which a new hosts.toml is written in its directory; not `*.crt`, `*.cert`, `*.key`, which mean something.
+const ASIDE: &str = ".tidepool-hosts.toml";
+/// Directories on their way in and out; no host begins with a dot.
+const NEW: &str = ".tidepool-new-";
+const GONE: &str = ".tidepool-gone-";
+
+/// The registry directory of this node's runtime, as long as this agent is the one that writes there.
+#[derive(Debug)]
+pub struct Files {
+    root: PathBuf,
+    originals: Originals,
+    disk: Disk,
+    /// Held, so that no second agent writes.
+    _lock: File,
+}
+
+/// What became of the files.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Every registry that was to have a file, and why it has none.
+    pub placed: BTreeMap<RegistryName, Result<(), FileError>>,
+    /// Registries whose file somebody had edited; the edit was kept, with our host before it.
+    pub edited: BTreeSet<RegistryName>,
+    /// Files that should have gone and did not.
+    pub stuck: Vec<FileError>,
+    /// How many files were written, and how many withdrawn.
+    pub written: usize,
+    /// See `written`.
+    pub withdrawn: usize,
+}
+
+impl Files {
+    /// Takes the registry directory `root`, with `state` for what must outlive the agent, and clears what a crash left.
+    ///
+    /// # Errors
+    /// [`FileError::Locked`] while another agent lives, [`FileError::Io`] when `state` cannot be written.
+    pub fn open(root: &Path, state: &Path) -> Result<Self, FileError> {
+        std::fs::create_dir_all(state).map_err(FileError::io("create", state))?;
+        let path = state.join("lock");
+        let lock = File::create(&path).map_err(FileError::io("create", &path))?;
+        lock.try_lock().map_err(|error| match error {
+            std::fs::TryLockError::WouldBlock => FileError::Locked { path: path.clone() },
+            std::fs::TryLockError::Error(source) => FileError::io("lock", &path)(source),
+        })?;
+        let originals = Originals::new(state);
+        let files = Self { root: root.to_owned(), originals, disk: Disk::default(), _lock: lock };
+        files.clear_remains()?;
+        Ok(files)
+    }
+
+    /// Makes the files what they should be: one for each registry in `place`, those in `keep` as they are, no other of
+    /// ours. Writes nothing where nothing changed.
+    pub fn reconcile(
+        &mut self,
+        place: &BTreeSet<RegistryName>,
+        keep: &BTreeSet<RegistryName>,
+        settings: &Settings,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        for registry in place {
+            let placed = self.place(registry, settings);
+            let placed = placed.map(|placed| {
+                outcome.written += usize::from(placed.written);
+                if placed.edited {
+                    outcome.edited.insert(registry.clone());
+                }
+            });
+            outcome.placed.insert(registry.clone(), placed);
+        }
+        let wanted: BTreeSet<String> = place.iter().chain(keep).map(|registry| self.directory_of(registry)).collect();
+        self.withdraw_others(&wanted, &mut outcome);
+        outcome
+    }
+
+    /// The registries that have a file of ours now.
+    #[must_use]
+    pub fn present(&self, registries: &BTreeSet<RegistryName>) -> BTreeSet<RegistryName> {
+        let has = |registry: &&RegistryName| {
+            let read = self.disk.read(&self.root.join(self.directory_of(registry)).join(FILE));
+            let text = read.ok().flatten().and_then(|content| String::from_utf8(content.bytes).ok());
+            text.is_some_and(|text| ownership(&text) != Ownership::Foreign)
+        };
+        registries.iter().filter(has).cloned().collect()
+    }
+
+    /// The directory of a registry: the spelling that exists, in containerd's order of search, else the one that
+    /// works on every version.
+    fn directory_of(&self, registry: &RegistryName) -> String {
+        let spelled = [registry.path_segment(), registry.to_string()];
+        let existing = spelled.iter().find(|name| self.root.join(name).symlink_metadata().is_ok());
+        existing.unwrap_or(&spelled[0]).clone()
+    }
+
+    /// Removes what a crash left half-way in or out.
+    fn clear_remains(&self) -> Result<(), FileError> {
+        for name in self.disk.list(&self.root)? {
+            let directory = self.root.join(&name);
+            if name.starts_with(NEW) || name.starts_with(GONE) {
+                self.disk.remove_file(&directory.join(FILE))?;
+                self.disk.remove_directory(&directory)?;
+            } else if directory.join(ASIDE).exists() {
+                self.disk.remove_file(&directory.join(ASIDE))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

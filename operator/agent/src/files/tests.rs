@@ -1,0 +1,314 @@
+//! Tests of files on a real file system, with power lost between any two steps.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
+
+use super::*;
+
+const SETTINGS: Settings = Settings { port: 909, dial_timeout: true };
+const THEIRS: &str = "server = \"https://ghcr.io\"\n\n# mirror of the company\n[host.\"https://m.example\"]\n";
+
+/// What is on disk: path to content and mode; directories end in `/`.
+type Tree = BTreeMap<PathBuf, (Vec<u8>, u32)>;
+
+struct Node {
+    temp: tempfile::TempDir,
+}
+
+impl Node {
+    fn new() -> Self {
+        let node = Self { temp: tempfile::tempdir().unwrap() };
+        fs::create_dir(node.root()).unwrap();
+        node
+    }
+
+    /// Somebody else's ghcr.io, certificates of a private registry, and an empty directory.
+    fn lived_in() -> Self {
+        let node = Self::new();
+        node.put("ghcr.io/hosts.toml", THEIRS);
+        fs::set_permissions(node.root().join("ghcr.io/hosts.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+        node.put("reg.example:5000/ca.crt", "pem");
+        fs::create_dir(node.root().join("quay.io")).unwrap();
+        node.put("other.io/hosts.toml", "# not ours to touch\n");
+        node
+    }
+
+    fn root(&self) -> PathBuf {
+        self.temp.path().join("certs.d")
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn text(&self, path: &str) -> String {
+        fs::read_to_string(self.root().join(path)).unwrap()
+    }
+
+    fn open(&self) -> Files {
+        Files::open(&self.root(), &self.temp.path().join("state")).unwrap()
+    }
+
+    fn place(&self, registries: &[&str]) -> Outcome {
+        self.open().reconcile(&set(registries), &BTreeSet::new(), &SETTINGS)
+    }
+
+    fn tree(&self) -> Tree {
+        let mut tree = Tree::new();
+        let mut folders = vec![self.root()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let (path, metadata) = entry.map(|entry| (entry.path(), entry.metadata().unwrap())).unwrap();
+                let bytes = if metadata.is_dir() { b"/".to_vec() } else { fs::read(&path).unwrap() };
+                if metadata.is_dir() {
+                    folders.push(path.clone());
+                }
+                tree.insert(path, (bytes, metadata.permissions().mode()));
+            }
+        }
+        tree
+    }
+}
+
+fn set(registries: &[&str]) -> BTreeSet<RegistryName> {
+    registries.iter().map(|registry| registry.parse().unwrap()).collect()
+}
+
+const ALL: [&str; 5] = ["docker.io", "ghcr.io", "quay.io", "reg.example:5000", "new.example:5000"];
+
+#[test]
+fn files_are_placed_in_the_spelling_that_exists_and_everything_comes_back_when_they_go() {
+    let node = Node::lived_in();
+    let before = node.tree();
+    let modified = |node: &Node| fs::metadata(node.root().join("ghcr.io/hosts.toml")).unwrap().modified().unwrap();
+    let then = modified(&node);
+    std::thread::sleep(Duration::from_millis(10));
+    let outcome = node.place(&ALL);
+    assert!(outcome.placed.values().all(Result::is_ok), "{outcome:?}");
+    assert_eq!(outcome.written, 5);
+    assert!(node.text("docker.io/hosts.toml").contains("origin=created"));
+    assert!(node.text("quay.io/hosts.toml").contains("origin=absent"));
+    assert!(node.text("new.example_5000_/hosts.toml").contains("127.0.0.1:909"));
+    assert!(node.text("reg.example:5000/hosts.toml").contains("ca = [\"ca.crt\"]"));
+    let merged = node.text("ghcr.io/hosts.toml");
+    assert!(merged.contains("origin=merged") && merged.find("127.0.0.1") < merged.find("m.example"), "{merged}");
+    assert_eq!(fs::metadata(node.root().join("ghcr.io/hosts.toml")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(node.open().present(&set(&ALL)), set(&ALL));
+    assert_eq!(node.open().withdraw_all().withdrawn, 5);
+    assert_eq!(node.tree(), before);
+    assert_eq!(modified(&node), then);
+    assert_eq!(fs::read_dir(node.temp.path().join("state/originals")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_second_pass_writes_nothing() {
+    let node = Node::lived_in();
+    node.place(&ALL);
+    let inode =
+        |node: &Node| std::os::unix::fs::MetadataExt::ino(&node.root().join("ghcr.io/hosts.toml").metadata().unwrap());
+    let (before, first) = (node.tree(), inode(&node));
+    let outcome = node.place(&ALL);
+    assert_eq!((outcome.written, outcome.withdrawn, outcome.edited.len()), (0, 0, 0));
+    assert_eq!((node.tree(), inode(&node)), (before, first));
+}
+
+#[test]
+fn files_of_registries_that_are_only_kept_are_not_touched_and_others_are_withdrawn() {
+    let node = Node::new();
+    node.place(&["docker.io", "quay.io"]);
+    let newer = Settings { port: 910, ..SETTINGS };
+    let outcome = node.open().reconcile(&BTreeSet::new(), &set(&["docker.io"]), &newer);
+    assert_eq!((outcome.written, outcome.withdrawn), (0, 1));
+    assert!(node.text("docker.io/hosts.toml").contains(":909"));
+    assert!(!node.root().join("quay.io").exists());
+}
+
+#[test]
+fn a_users_edit_is_kept_reported_and_survives_withdrawal() {
+    let node = Node::lived_in();
+    node.place(&["ghcr.io", "docker.io"]);
+    for path in ["ghcr.io/hosts.toml", "docker.io/hosts.toml"] {
+        let edited = node.text(path).replace("m.example", "m2.example") + "[host.\"https://added.example\"]\n";
+        node.put(path, &edited);
+    }
+    let outcome = node.place(&["ghcr.io", "docker.io"]);
+    assert_eq!(outcome.edited, set(&["ghcr.io", "docker.io"]));
+    let merged = node.text("ghcr.io/hosts.toml");
+    assert!(merged.contains("m2.example") && merged.contains("added.example"), "{merged}");
+    assert!(merged.find("127.0.0.1") < merged.find("m2.example") && merged.matches("[host.\"http://127").count() == 1);
+    assert!(node.place(&["ghcr.io", "docker.io"]).edited.is_empty());
+    node.open().withdraw_all();
+    for path in ["ghcr.io/hosts.toml", "docker.io/hosts.toml"] {
+        let left = node.text(path);
+        assert!(left.contains("added.example") && !left.contains("127.0.0.1") && !left.contains("tidepool"), "{left}");
+    }
+}
+
+#[test]
+fn an_edit_is_kept_also_when_the_file_goes_before_we_saw_it() {
+    let node = Node::lived_in();
+    node.place(&["ghcr.io"]);
+    node.put("ghcr.io/hosts.toml", &(node.text("ghcr.io/hosts.toml") + "[host.\"https://added.example\"]\n"));
+    node.open().withdraw_all();
+    let left = node.text("ghcr.io/hosts.toml");
+    assert!(left.contains("added.example") && left.contains("m.example") && !left.contains("127.0.0.1"), "{left}");
+}
+
+#[test]
+fn a_file_that_somebody_replaced_or_removed_is_theirs() {
+    let node = Node::lived_in();
+    node.place(&["ghcr.io", "docker.io"]);
+    node.put("ghcr.io/hosts.toml", "# new\n");
+    fs::remove_file(node.root().join("docker.io/hosts.toml")).unwrap();
+    node.open().withdraw_all();
+    assert_eq!(node.text("ghcr.io/hosts.toml"), "# new\n");
+    assert!(!node.root().join("docker.io/hosts.toml").exists());
+    node.place(&["ghcr.io"]);
+    node.open().withdraw_all();
+    assert_eq!(node.text("ghcr.io/hosts.toml"), "# new\n");
+}
+
+#[test]
+fn what_default_holds_is_not_lost_for_a_registry_with_a_file_of_its_own() {
+    let node = Node::new();
+    node.put("_default/hosts.toml", "ca = \"ca.crt\"\n[host.\"https://all.example\"]\n");
+    node.put("_default/ca.crt", "pem");
+    let before = node.tree();
+    node.place(&["docker.io"]);
+    let text = node.text("docker.io/hosts.toml");
+    assert!(text.contains("ca = \"../_default/ca.crt\"") && text.contains("all.example"), "{text}");
+    assert!(text.find("127.0.0.1") < text.find("all.example"));
+    node.put("_default/hosts.toml", "[host.\"https://changed.example\"]\n");
+    assert_eq!(node.place(&["docker.io"]).written, 1);
+    assert!(node.text("docker.io/hosts.toml").contains("changed.example"));
+    node.put("_default/hosts.toml", "ca = \"ca.crt\"\n[host.\"https://all.example\"]\n");
+    node.open().withdraw_all();
+    assert_eq!(node.tree(), before);
+}
+
+#[test]
+fn without_its_state_directory_an_agent_still_finds_what_was_theirs() {
+    let node = Node::lived_in();
+    node.place(&["ghcr.io"]);
+    fs::remove_dir_all(node.temp.path().join("state")).unwrap();
+    node.open().withdraw_all();
+    let lines = |text: &str| text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines(&node.text("ghcr.io/hosts.toml")), lines(THEIRS));
+}
+
+#[test]
+fn what_cannot_be_written_says_so_and_hinders_no_other_file() {
+    let node = Node::new();
+    node.put("a.io/hosts.toml", "server = ");
+    node.put("c.io/hosts.toml", "");
+    fs::remove_file(node.root().join("c.io/hosts.toml")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", node.root().join("c.io/hosts.toml")).unwrap();
+    let before = node.tree();
+    let outcome = node.place(&["a.io", "b.io", "c.io"]);
+    let error = |name: &str| outcome.placed[&name.parse().unwrap()].as_ref().unwrap_err();
+    assert_eq!(error("a.io").reason(), "ForeignFileNotMergeable");
+    assert!(error("a.io").message().contains("a.io/hosts.toml"), "{}", error("a.io").message());
+    assert_eq!(error("c.io").reason(), "SymbolicLink");
+    assert!(outcome.placed[&"b.io".parse().unwrap()].is_ok());
+    node.open().withdraw_all();
+    assert_eq!(node.tree(), before);
+}
+
+#[test]
+fn a_missing_directory_and_a_second_agent_are_named() {
+    let node = Node::new();
+    let first = node.open();
+    let second = Files::open(&node.root(), &node.temp.path().join("state")).unwrap_err();
+    assert_eq!(second.reason(), "AnotherAgent");
+    drop(first);
+    fs::remove_dir(node.root()).unwrap();
+    let outcome = node.place(&["docker.io"]);
+    let error = outcome.placed.values().next().unwrap().as_ref().unwrap_err();
+    assert_eq!(error.reason(), "DirectoryMissing");
+    assert!(!error.is_unsupported());
+}
+
+/// Runs `change` with power lost after each number of steps, and hands the node as the crash left it to `check`.
+fn at_every_crash(prepare: impl Fn() -> Node, change: impl Fn(&mut Files), check: impl Fn(&Node, usize)) {
+    for steps in 0.. {
+        let node = prepare();
+        let mut files = node.open();
+        files.disk.steps_left.set(Some(steps));
+        change(&mut files);
+        let finished = files.disk.steps_left.get() != Some(0);
+        drop(files);
+        check(&node, steps);
+        if finished {
+            assert!(steps > 5, "the change took {steps} steps");
+            return;
+        }
+    }
+}
+
+/// Every hosts.toml of `tree` is as in `old` or as in `new`, up to mode.
+fn each_file_is_old_or_new(tree: &Tree, old: &Tree, new: &Tree, steps: usize) {
+    let content = |tree: &Tree, path: &PathBuf| tree.get(path).map(|(bytes, _)| bytes.clone());
+    let paths: BTreeSet<_> = [tree, old, new].into_iter().flat_map(BTreeMap::keys).collect();
+    for path in paths.into_iter().filter(|path| path.ends_with(FILE)) {
+        let is_aside = path.components().any(|part| part.as_os_str().to_string_lossy().starts_with(".tidepool-"));
+        let now = content(tree, path);
+        assert!(is_aside || now == content(old, path) || now == content(new, path), "{steps}: {}", path.display());
+    }
+    let empty = |path: &&PathBuf| path.is_dir() && fs::read_dir(path).unwrap().count() == 0;
+    let emptied =
+        tree.keys().filter(empty).find(|path| !old.contains_key(*path) && !path.ends_with(".tidepool-new-docker.io"));
+    let aside = emptied.filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with(".tidepool-"));
+    assert_eq!(aside, None, "{steps}: an empty directory hides _default");
+}
+
+/// A tree of node A seen from node B.
+fn moved(tree: &Tree, from: &Node, to: &Node) -> Tree {
+    tree.iter().map(|(path, file)| (to.root().join(path.strip_prefix(from.root()).unwrap()), file.clone())).collect()
+}
+
+#[test]
+fn power_lost_while_files_are_placed_leaves_each_old_or_new_and_loses_nothing() {
+    let model = Node::lived_in();
+    let old = model.tree();
+    model.place(&ALL);
+    let new = model.tree();
+    let place = |files: &mut Files| drop(files.reconcile(&set(&ALL), &BTreeSet::new(), &SETTINGS));
+    at_every_crash(Node::lived_in, place, |node, steps| {
+        let (old, new) = (moved(&old, &model, node), moved(&new, &model, node));
+        each_file_is_old_or_new(&node.tree(), &old, &new, steps);
+        if steps % 2 == 0 {
+            node.place(&ALL);
+            assert_eq!(node.tree(), new, "{steps}");
+        }
+        node.open().withdraw_all();
+        assert_eq!(node.tree(), old, "{steps}");
+    });
+}
+
+#[test]
+fn power_lost_while_files_are_withdrawn_leaves_each_old_or_new_and_loses_nothing() {
+    let model = Node::lived_in();
+    let old = model.tree();
+    model.place(&ALL);
+    let new = model.tree();
+    let prepare = || {
+        let node = Node::lived_in();
+        node.place(&ALL);
+        node
+    };
+    at_every_crash(
+        prepare,
+        |files| drop(files.withdraw_all()),
+        |node, steps| {
+            let (old, new) = (moved(&old, &model, node), moved(&new, &model, node));
+            each_file_is_old_or_new(&node.tree(), &old, &new, steps);
+            if steps % 2 == 0 {
+                node.place(&ALL);
+                assert_eq!(node.tree(), new, "{steps}");
+            }
+            node.open().withdraw_all();
+            assert_eq!(node.tree(), old, "{steps}");
+        },
+    );
+}

@@ -1,0 +1,112 @@
+//! Taking files back: what was there before comes back byte for byte, what we made goes, what somebody edited stays.
+
+use std::collections::BTreeSet;
+
+use super::{FILE, FileError, Files, GONE, Outcome, disk::Attributes};
+use crate::hosts_toml::{Origin, Ownership, ownership, strip};
+
+impl Files {
+    /// Takes all files back.
+    pub fn withdraw_all(&mut self) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.withdraw_others(&BTreeSet::new(), &mut outcome);
+        outcome
+    }
+
+    /// Takes back every file of ours in directories other than `wanted`.
+    pub(super) fn withdraw_others(&self, wanted: &BTreeSet<String>, outcome: &mut Outcome) {
+        let names = self.disk.list(&self.root).unwrap_or_else(|error| {
+            outcome.stuck.push(error);
+            Vec::new()
+        });
+        for name in names.iter().filter(|name| !wanted.contains(*name) && !name.starts_with('.')) {
+            match self.withdraw(name) {
+                Ok(withdrawn) => outcome.withdrawn += usize::from(withdrawn),
+                // Other people's files that we cannot read are no concern of ours.
+                Err(FileError::Link { .. }) => {}
+                Err(error) => outcome.stuck.push(error),
+            }
+        }
+    }
+
+    /// Takes back the file in one directory; whether it was ours.
+    fn withdraw(&self, name: &str) -> Result<bool, FileError> {
+        let directory = self.root.join(name);
+        if !self.disk.look(&directory)?.is_some_and(|metadata| metadata.is_dir()) {
+            return Ok(false);
+        }
+        let Some(content) = self.disk.read(&directory.join(FILE))? else {
+            self.originals.forget(&self.disk, name)?;
+            return Ok(false);
+        };
+        let Ok(text) = String::from_utf8(content.bytes) else { return Ok(false) };
+        match ownership(&text) {
+            // Somebody's own now: what we kept is older than that.
+            Ownership::Foreign => {
+                self.originals.forget(&self.disk, name)?;
+                return Ok(false);
+            }
+            Ownership::Ours(marker) => {
+                let body = text.split_once('\n').map_or("", |(_, body)| body);
+                self.restore(name, marker.origin, body, &marker.host, content.attributes)?;
+            }
+            Ownership::Edited(marker, body) => {
+                self.leave_edit(name, marker.origin, body, &marker.host, content.attributes)?;
+            }
+        }
+        self.originals.forget(&self.disk, name)?;
+        Ok(true)
+    }
+
+    /// Undoes a file that is as we left it.
+    fn restore(
+        &self,
+        name: &str,
+        origin: Origin,
+        body: &str,
+        host: &str,
+        attributes: Attributes,
+    ) -> Result<(), FileError> {
+        if origin != Origin::Merged {
+            return self.remove(name, origin);
+        }
+        match self.originals.kept(&self.disk, name)? {
+            Some(kept) => self.replace(&self.root.join(name), &kept.bytes, kept.attributes),
+            // The state directory was wiped: what is left of theirs is in the file itself.
+            None => self.leave_edit(name, origin, body, host, attributes),
+        }
+    }
+
+    /// Takes our table out of a file that somebody edited and leaves the rest.
+    fn leave_edit(
+        &self,
+        name: &str,
+        origin: Origin,
+        body: &str,
+        host: &str,
+        attributes: Attributes,
+    ) -> Result<(), FileError> {
+        let directory = self.root.join(name);
+        let theirs = strip(body, host).map_err(|source| FileError::Merge { path: directory.join(FILE), source })?;
+        if theirs.is_empty() {
+            return self.remove(name, origin);
+        }
+        let attributes = Attributes { modified: None, ..attributes };
+        self.replace(&directory, theirs.as_bytes(), attributes)
+    }
+
+    /// Removes the file, and the directory with it if we made it and nothing else is in it.
+    fn remove(&self, name: &str, origin: Origin) -> Result<(), FileError> {
+        let directory = self.root.join(name);
+        if origin != Origin::Created || self.disk.list(&directory)?.iter().any(|other| other != FILE) {
+            self.disk.remove_file(&directory.join(FILE))?;
+            return self.disk.sync(&directory);
+        }
+        // In one step: an empty directory left by a crash would hide `_default` and look like somebody's.
+        let gone = self.root.join(format!("{GONE}{name}"));
+        self.disk.rename(&directory, &gone)?;
+        self.disk.sync(&self.root)?;
+        self.disk.remove_file(&gone.join(FILE))?;
+        self.disk.remove_directory(&gone)
+    }
+}

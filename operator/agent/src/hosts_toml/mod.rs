@@ -1,0 +1,108 @@
+//! The text of a hosts.toml that names our listener first (design N1). Pure.
+//!
+//! Grammar: containerd's `docs/hosts.md`. Root keys come before the first table, hosts are tried in the order of the
+//! file, and without `server` the upstream itself is tried last.
+
+mod marker;
+mod paths;
+
+use toml_edit::{Document, DocumentMut, Item, Table};
+
+pub use marker::{Marker, Origin, Ownership, ownership, with_marker};
+pub use paths::{certificates, rebase};
+
+/// What our table says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Port of the listener on 127.0.0.1.
+    pub port: u16,
+    /// Whether the runtime knows `dial_timeout`.
+    pub dial_timeout: bool,
+}
+
+impl Settings {
+    /// Our host, as hosts.toml names it.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Our table. Capabilities are explicit, since what is left out means all of them, and an unknown one makes
+    /// containerd ignore the file. No TLS option: with one, containerd would try HTTPS first.
+    fn table(&self) -> String {
+        let timeout = if self.dial_timeout { "dial_timeout = \"1s\"\n" } else { "" };
+        format!("{COMMENT}\n[host.\"{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n{timeout}", self.host())
+    }
+}
+
+const COMMENT: &str =
+    "# Tidepool's agent on this node; where it does not answer, the runtime goes on as if this table were not there.";
+
+/// A file with our table in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// The text, our host first.
+    Text(String),
+    /// The file named our host already: nothing of ours to add, and nothing to take back.
+    HasIt,
+}
+
+/// Why our table cannot be put into a file.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// It is no TOML, so containerd ignores it too.
+    #[error("the file is no TOML")]
+    Syntax(#[source] toml_edit::TomlError),
+    /// Its hosts are not written as `[host."..."]` tables.
+    #[error("its hosts are not written as [host.\"...\"] tables, so none can be put before them")]
+    Shape,
+}
+
+/// Puts our table before all other hosts of `base`; every byte of `base` is kept. An empty `base` gives our own file.
+///
+/// # Errors
+/// [`MergeError`] when `base` is not TOML or not of the shape containerd documents.
+pub fn merge(base: &str, settings: &Settings) -> Result<Merged, MergeError> {
+    let document = Document::parse(base).map_err(MergeError::Syntax)?;
+    if hosts(document.as_table()).any(|host| host == settings.host()) {
+        return Ok(Merged::HasIt);
+    }
+    let (before, after) = base.split_at(end_of_root_keys(base, document.as_table()));
+    let joint = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
+    let gap = |side: &str| if side.trim().is_empty() { "" } else { "\n" };
+    let text = format!("{before}{joint}{}{}{}{after}", gap(before), settings.table(), gap(after));
+    let is_first = Document::parse(text.as_str())
+        .is_ok_and(|merged| hosts(merged.as_table()).next().is_some_and(|host| host == settings.host()));
+    if is_first { Ok(Merged::Text(text)) } else { Err(MergeError::Shape) }
+}
+
+/// Takes the table of `host` out of a file that somebody edited after us; the rest stays as they left it.
+///
+/// # Errors
+/// [`MergeError::Syntax`] when the file is no TOML any more.
+pub fn strip(edited: &str, host: &str) -> Result<String, MergeError> {
+    let mut document: DocumentMut = edited.parse().map_err(MergeError::Syntax)?;
+    if let Some(hosts) = document.get_mut("host").and_then(Item::as_table_like_mut) {
+        hosts.remove(host);
+        if hosts.is_empty() {
+            document.remove("host");
+        }
+    }
+    let text = document.to_string();
+    Ok(if text.trim().is_empty() { String::new() } else { text })
+}
+
+fn hosts(document: &Table) -> impl Iterator<Item = &str> {
+    let hosts = document.get("host").and_then(Item::as_table_like);
+    hosts.into_iter().flat_map(|hosts| hosts.iter().map(|(host, _)| host))
+}
+
+/// Where the line of the last root key ends; 0 without root keys.
+fn end_of_root_keys(text: &str, root: &Table) -> usize {
+    let ends = root.get_values().into_iter().filter_map(|(_, value)| value.span()).map(|span| span.end);
+    let Some(last) = ends.max() else { return 0 };
+    text[last..].find('\n').map_or(text.len(), |newline| last + newline + 1)
+}
+
+#[cfg(test)]
+mod tests;
