@@ -1,0 +1,215 @@
+//! The commands of `tidepool-cluster`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::image::{ImageSpec, product};
+use crate::{guard, stand_in};
+
+/// Which cluster is meant.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// State folder of the cluster
+    #[arg(long, env = "TIDEPOOL_CLUSTER", default_value = "/tmp/tidepool-demo")]
+    dir: PathBuf,
+}
+
+/// A command of `tidepool-cluster`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a cluster and leave it up
+    Up {
+        /// Which cluster
+        #[command(flatten)]
+        which: Which,
+        /// Number of nodes
+        #[arg(long, default_value_t = 2)]
+        nodes: usize,
+        /// Image archives for every node
+        #[arg(long)]
+        image: Vec<PathBuf>,
+    },
+    /// Take the cluster away
+    Down {
+        /// Which cluster
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Run kubectl as the cluster's administrator
+    Kubectl(Client),
+    /// Run helm as the cluster's administrator
+    Helm(Client),
+    /// Run a command on a machine: cp, node1, node2 and so on
+    In {
+        /// Which cluster
+        #[command(flatten)]
+        which: Which,
+        /// Machine
+        machine: String,
+        /// Command; a shell by default
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+    /// Switch a stand-in registry on or off, or print the requests it got
+    Registry {
+        /// Which cluster
+        #[command(flatten)]
+        which: Which,
+        /// What to do
+        act: RegistryAct,
+        /// Its name: docker.io or ghcr.io
+        name: String,
+    },
+    /// Make a test image and put it into a stand-in registry
+    Push {
+        /// Which cluster
+        #[command(flatten)]
+        which: Which,
+        /// Image, such as docker.io/library/app:1
+        image: String,
+        /// Size of a layer of noise in MiB; may be given again
+        #[arg(long)]
+        mib: Vec<u32>,
+    },
+    /// Write the image of Tidepool itself: static binaries on nothing, as `ctr images import` takes it
+    Image {
+        /// Name and tag
+        #[arg(long)]
+        name: String,
+        /// Archive to write
+        #[arg(long)]
+        out: PathBuf,
+        /// Binaries
+        #[arg(required = true)]
+        binaries: Vec<PathBuf>,
+    },
+    /// Start the init of a cluster, and take the cluster away when standard input ends
+    #[command(hide = true)]
+    Guard {
+        /// State folder
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Be the first process of a cluster
+    #[command(hide = true)]
+    Init,
+    /// Serve the stand-in registries
+    #[command(hide = true)]
+    StandIn {
+        /// Their folder
+        #[arg(long)]
+        folder: PathBuf,
+    },
+}
+
+/// A command with arguments of its own.
+#[derive(Debug, Args)]
+pub struct Client {
+    #[command(flatten)]
+    which: Which,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+/// What can be done to a stand-in registry.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum RegistryAct {
+    /// Listen again
+    On,
+    /// Refuse connections
+    Off,
+    /// Print the requests so far
+    Log,
+}
+
+impl Command {
+    /// Runs the command; the exit code is that of the command it runs, if any.
+    pub fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Up { which, nodes, image } => up(which.dir, nodes, image),
+            Self::Down { which } => Cluster::remove(&which.dir).map(|()| ExitCode::SUCCESS),
+            Self::Kubectl(client) => pass(client.which.open()?.interactive("kubectl", &client.args)?),
+            Self::Helm(client) => pass(client.which.open()?.interactive("helm", &client.args)?),
+            Self::In { which, machine, command } => {
+                let command = if command.is_empty() { vec!["bash".into()] } else { command };
+                pass(which.open()?.interactive_on(&machine, &command)?)
+            }
+            Self::Registry { which, act, name } => registry(&which.open()?, act, &name),
+            Self::Push { which, image, mib } => push(&which.open()?, &image, &mib),
+            Self::Image { name, out, binaries } => done(product::write(&name, &out, &binaries)),
+            Self::Guard { dir } => done(guard::run(&dir)),
+            Self::Init => done(guard::init()),
+            Self::StandIn { folder } => done(stand_in::run(&folder)),
+        }
+    }
+}
+
+impl Which {
+    fn open(&self) -> Result<Cluster> {
+        Cluster::open(&self.dir)
+    }
+}
+
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn up(dir: PathBuf, nodes: usize, archives: Vec<PathBuf>) -> Result<ExitCode> {
+    if dir.exists() {
+        bail!("there is a cluster in {}: take it away with `tidepool-cluster down`", dir.display());
+    }
+    eprintln!("Starting Kubernetes with {nodes} nodes");
+    let options = ClusterOptions { nodes, folder: Some(dir), archives, verbose: true, ..ClusterOptions::default() };
+    let folder = Cluster::start(options)?.leave_up()?;
+    how_to_talk(&folder);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn how_to_talk(folder: &Path) {
+    let program = std::env::args().next().unwrap_or_default();
+    eprintln!(
+        "\nTalk to it:\n  \
+         {program} kubectl get pods -A\n  \
+         {program} push docker.io/library/app:1 --mib 10\n  \
+         {program} kubectl run app --image=app:1\n  \
+         {program} in node1 crictl images\n  \
+         {program} registry off docker.io\n  \
+         {program} down\n\
+         Logs are in {}.",
+        folder.display()
+    );
+}
+
+fn registry(cluster: &Cluster, act: RegistryAct, name: &str) -> Result<ExitCode> {
+    let registry = cluster.registry(name)?;
+    match act {
+        RegistryAct::On => registry.on()?,
+        RegistryAct::Off => registry.off()?,
+        RegistryAct::Log => {
+            for request in registry.log()? {
+                println!("{}", serde_json::to_string(&request).context("cannot print a request")?);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn push(cluster: &Cluster, image: &str, mib: &[u32]) -> Result<ExitCode> {
+    let parts = image.split_once('/').and_then(|(registry, rest)| Some((registry, rest.rsplit_once(':')?)));
+    let (registry, (repository, tag)) = parts.context("an image is named like docker.io/library/app:1")?;
+    let made = cluster.registry(registry)?.push(&ImageSpec::new(repository, tag).layers(mib))?;
+    println!("{}", made.top.digest);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command with this process's terminal.
+fn pass(mut command: std::process::Command) -> Result<ExitCode> {
+    let status = command.status().context("cannot run it")?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}

@@ -1,0 +1,58 @@
+//! A stand-in registry as tests use it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::image::{Image, ImageSpec};
+use crate::machine::Machine;
+use crate::stand_in::{self, Request, StandIn};
+
+/// A registry that the cluster takes for a real one.
+#[derive(Debug)]
+pub struct Registry<'a> {
+    control_plane: &'a Machine,
+    stand_in: &'a StandIn,
+    folder: PathBuf,
+}
+
+impl<'a> Registry<'a> {
+    pub(crate) fn new(control_plane: &'a Machine, stand_in: &'a StandIn, folder: PathBuf) -> Self {
+        Self { control_plane, stand_in, folder }
+    }
+
+    /// Makes an image and puts it into the registry, past its front.
+    pub fn push(&self, spec: &ImageSpec) -> Result<Image> {
+        let name = format!("{}/{}:{}", self.stand_in.name, spec.repository, spec.tag);
+        let layout = self.folder.join(format!("push-{}", name.replace(['/', ':'], "_")));
+        let image = spec.build(&layout).with_context(|| format!("cannot make {name}"))?;
+        let target = format!("127.0.0.1:{}/{}:{}", self.stand_in.backend, spec.repository, spec.tag);
+        let pushed = self.control_plane.ok(&["crane", "push", &layout.display().to_string(), &target]);
+        fs::remove_dir_all(&layout).context("cannot remove an image that was pushed")?;
+        pushed.with_context(|| format!("cannot push {name}"))?;
+        Ok(image)
+    }
+
+    /// Every request so far, in the order of their ends. A request is logged before its last byte is sent.
+    pub fn log(&self) -> Result<Vec<Request>> {
+        stand_in::read_log(&self.folder, &self.stand_in.name)
+    }
+
+    /// The requests that a piece of a test causes.
+    pub fn requests_during<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<(T, Vec<Request>)> {
+        let before = self.log()?.len();
+        let result = act()?;
+        Ok((result, self.log()?.split_off(before)))
+    }
+
+    /// Ends every connection and refuses new ones, from the moment this returns.
+    pub fn off(&self) -> Result<()> {
+        stand_in::switch(&self.folder, &self.stand_in.name, false)
+    }
+
+    /// Listens again.
+    pub fn on(&self) -> Result<()> {
+        stand_in::switch(&self.folder, &self.stand_in.name, true)
+    }
+}

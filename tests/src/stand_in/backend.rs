@@ -1,0 +1,73 @@
+//! The contents of the stand-ins: real registries on loopback of the control plane, and the process before them.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{Config, StandIn, files};
+use crate::certificates::Authority;
+use crate::machine::Machine;
+use crate::{addresses, tools, wait};
+
+/// The first port of the contents on loopback.
+const PORTS_FROM: u16 = 5001;
+
+impl StandIn {
+    /// Gives each its address and port, by its place in the list.
+    pub(crate) fn place(stand_ins: &mut [Self]) {
+        for (port, (index, stand_in)) in (PORTS_FROM..).zip(stand_ins.iter_mut().enumerate()) {
+            stand_in.address = addresses::stand_in(index);
+            stand_in.backend = port;
+        }
+    }
+}
+
+/// Starts the stand-ins; `folder` gets their contents, configuration and log.
+pub(crate) fn start(machine: &Machine, folder: &Path, stand_ins: &[StandIn], authority: &Authority) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let hosts: Vec<String> = stand_ins.iter().flat_map(|stand_in| stand_in.hosts.clone()).collect();
+    authority.write_server(folder, files::SERVER, &hosts)?;
+    let config = serde_json::to_string(&Config { stand_ins: stand_ins.to_vec() }).context("cannot write JSON")?;
+    fs::write(folder.join(files::CONFIG), config).context("cannot write the stand-ins")?;
+    for stand_in in stand_ins {
+        let file = folder.join(format!("{}.json", stand_in.name));
+        fs::write(&file, contents(folder, stand_in).to_string()).context("cannot write a registry's configuration")?;
+        machine.daemon(&format!("registry-{}", stand_in.name), &["registry", "serve", &file.display().to_string()])?;
+    }
+    let program = tools::own_program()?.display().to_string();
+    machine.daemon("stand-in", &[program.as_str(), "stand-in", "--folder", &folder.display().to_string()])?;
+    Ok(())
+}
+
+/// Waits until the stand-ins and what is behind them listen.
+pub(crate) fn await_ready(machine: &Machine, stand_ins: &[StandIn]) -> Result<()> {
+    let mut wanted: Vec<String> = Vec::new();
+    for stand_in in stand_ins {
+        let address: Ipv4Addr = stand_in.address.parse().context("a stand-in has no address")?;
+        wanted.extend([kernel_form(address, 443), kernel_form(Ipv4Addr::LOCALHOST, stand_in.backend)]);
+    }
+    wait::until(Duration::from_secs(20), Duration::from_millis(50), "stand-in registries", || {
+        let sockets = machine.ok(&["cat", "/proc/net/tcp"])?;
+        Ok(wanted.iter().all(|socket| sockets.contains(socket)))
+    })
+}
+
+/// A listening socket as `/proc/net/tcp` shows it: the address in the machine's byte order, no peer, state 0A.
+fn kernel_form(address: Ipv4Addr, port: u16) -> String {
+    format!("{:08X}:{port:04X} 00000000:0000 0A", u32::from_ne_bytes(address.octets()))
+}
+
+/// distribution's configuration; JSON is YAML.
+fn contents(folder: &Path, stand_in: &StandIn) -> serde_json::Value {
+    json!({
+        "version": "0.1",
+        "log": {"level": "error", "accesslog": {"disabled": true}},
+        "storage": {"filesystem": {"rootdirectory": folder.join(&stand_in.name)}, "delete": {"enabled": true},
+                    "cache": {"blobdescriptor": "inmemory"}},
+        "http": {"addr": format!("127.0.0.1:{}", stand_in.backend)},
+    })
+}
