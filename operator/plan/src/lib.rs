@@ -1,1 +1,28 @@
-//! Pure steps of the operator: validate a RegistryMirror and plan its Kubernetes objects
+//! The pure steps of the operator: no client, no clock, no async. Same input, same output, so each is tested as a function.
+//!
+//! 1. [`validate`]: a RegistryMirror as the user wrote it, and the facts of the cluster it depends on, to a
+//!    [`ValidMirror`], or to a list of what is wrong, each with field and remedy.
+//! 2. [`plan`]: a [`ValidMirror`] to the Kubernetes [`Objects`] that run it.
+//! 3. [`nodes_document`]: all mirrors to the one document that agents read.
+//! 4. [`status`]: what was seen to the status that is published, and [`notices`] to the Events that go with a change.
+
+mod document;
+mod facts;
+pub mod names;
+mod notices;
+mod plan;
+mod quantity;
+mod status;
+#[cfg(test)]
+mod testing;
+mod valid;
+mod validate;
+
+pub use document::{Standing, nodes_document};
+pub use facts::{ClaimFact, ClassFact, Referenced, Source};
+pub use notices::{Notice, notices};
+pub use plan::{Defaults, Objects, PlanError, plan};
+pub use quantity::quantity;
+pub use status::{MemberFact, NodeFact, Seen, StorageFact, Tally, Verdict, status, tally};
+pub use valid::{Ca, ValidMirror, ValidStorage, ValidUpstream};
+pub use validate::{Invalid, Reason, validate};

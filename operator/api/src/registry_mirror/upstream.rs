@@ -47,7 +47,7 @@ pub struct Upstream {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
     /// The repositories that may be pulled through the mirror, as patterns: `*` stands for anything within one
-    /// component of the path, `**` for any number of components. Default: all of them.
+    /// component of the path, `**` for anything at all. Default: all of them.
     /// Example: `["team/**", "base/*"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 255), regex(pattern = r"^[a-z0-9*._/-]+$")), extend("x-kubernetes-list-type" = "set"))]

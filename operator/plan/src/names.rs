@@ -1,0 +1,63 @@
+//! Names and labels of a mirror's objects. A mirror's name has at most 40 characters, so all of them fit in 63.
+
+use std::collections::BTreeMap;
+
+use tidepool_config::names::MIRROR_LABEL;
+
+/// Field manager of what the operator applies.
+pub const MANAGER: &str = "tidepool-operator";
+/// Field manager of the statuses it applies.
+pub const STATUS_MANAGER: &str = "tidepool-operator-status";
+/// Label that tells the members of a mirror apart.
+pub const MEMBER_LABEL: &str = "tidepool.dev/member";
+/// Label that says who made an object.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY_LABEL`] on what the operator made.
+pub const MANAGED_BY: &str = "tidepool-operator";
+/// Annotation of a pod template: changes when the pods must restart to see their configuration.
+pub const CONFIG_HASH: &str = "tidepool.dev/config-hash";
+/// Key of the configuration's Secret.
+pub const CONFIG_KEY: &str = "proxy.yaml";
+/// Name of the port for clients, on the Service and its EndpointSlices.
+pub const REGISTRY_PORT_NAME: &str = "registry";
+/// Name of the port for probes and metrics.
+pub const ADMIN_PORT_NAME: &str = "admin";
+
+/// The Service and the ServiceAccount of mirror `mirror`.
+#[must_use]
+pub fn service(mirror: &str) -> String {
+    format!("mirror-{mirror}")
+}
+
+/// The Secret with the members' configuration.
+#[must_use]
+pub fn config(mirror: &str) -> String {
+    format!("mirror-{mirror}-config")
+}
+
+/// The Deployment of a member, and its claim where it has one.
+#[must_use]
+pub fn member(mirror: &str, member: &str) -> String {
+    format!("mirror-{mirror}-{member}")
+}
+
+/// The labels of every object of a mirror.
+#[must_use]
+pub fn labels(mirror: &str) -> BTreeMap<String, String> {
+    let labels = [
+        ("app.kubernetes.io/name", "tidepool"),
+        ("app.kubernetes.io/instance", mirror),
+        ("app.kubernetes.io/component", "proxy"),
+        (MANAGED_BY_LABEL, MANAGED_BY),
+        (MIRROR_LABEL, mirror),
+    ];
+    labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// What the Service selects: the pods of all members.
+#[must_use]
+pub fn selector(mirror: &str) -> BTreeMap<String, String> {
+    let mut labels = labels(mirror);
+    labels.retain(|key, _| key == MIRROR_LABEL || key == "app.kubernetes.io/component");
+    labels
+}

@@ -1,0 +1,53 @@
+//! The Events that go with a change of conditions: on transition only, so that they can be read.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use tidepool_api::{RegistryMirrorStatus, condition};
+
+/// One Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether something is wrong.
+    pub warning: bool,
+    /// The reason of the condition, from a closed set.
+    pub reason: String,
+    /// What is so and what to do.
+    pub note: String,
+}
+
+/// What to tell when a mirror's status changes from `before` to `after`.
+#[must_use]
+pub fn notices(before: Option<&RegistryMirrorStatus>, after: &RegistryMirrorStatus) -> Vec<Notice> {
+    after.conditions.iter().filter_map(|condition| notice(find(before, &condition.type_), condition)).collect()
+}
+
+fn find<'a>(status: Option<&'a RegistryMirrorStatus>, kind: &str) -> Option<&'a Condition> {
+    status?.conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+fn notice(before: Option<&Condition>, after: &Condition) -> Option<Notice> {
+    let was = |status: &str| before.is_some_and(|condition| condition.status == status);
+    let fresh = before.is_none_or(|condition| condition.status != after.status || condition.reason != after.reason);
+    let other_text = before.is_none_or(|condition| condition.message != after.message);
+    let holds = after.status == "True";
+    let warning = match after.type_.as_str() {
+        // Another fault is news even where the reason is the same.
+        condition::ACCEPTED => {
+            (!holds && (fresh || other_text)).then_some(true).or((holds && was("False")).then_some(false))
+        }
+        condition::READY => (holds && fresh).then_some(false),
+        // Members that start, or a claim that waits, are no news.
+        condition::CACHE_AVAILABLE => {
+            (!holds && fresh && (was("True") || after.reason == "Unschedulable")).then_some(true)
+        }
+        condition::STORAGE_READY => {
+            (!holds && fresh && matches!(after.reason.as_str(), "NoDefaultStorageClass" | "ExpansionUnsupported"))
+                .then_some(true)
+        }
+        condition::NODES_CONFIGURED => {
+            (!holds && fresh && matches!(after.reason.as_str(), "Shadowed" | "Unsupported")).then_some(true)
+        }
+        condition::RECONCILING => (fresh && after.reason == "ApplyFailed").then_some(true),
+        _ => None,
+    }?;
+    Some(Notice { warning, reason: after.reason.clone(), note: after.message.clone() })
+}

@@ -1,0 +1,51 @@
+//! A member as a Deployment.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+    api::core::v1::PodTemplateSpec,
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+use tidepool_config::names::MIRROR_LABEL;
+
+use super::{Defaults, config, member, pod};
+use crate::{ValidMirror, ValidStorage, names};
+
+/// The Deployment of the member, whose configuration is `config`.
+pub(super) fn deployment(mirror: &ValidMirror, defaults: &Defaults, config: &str, meta: ObjectMeta) -> Deployment {
+    let mut labels = names::labels(&mirror.name);
+    labels.insert(names::MEMBER_LABEL.to_owned(), member(mirror).to_owned());
+    let selector = labels.iter().filter(|(key, _)| [MIRROR_LABEL, names::MEMBER_LABEL].contains(&key.as_str()));
+    let selector: BTreeMap<_, _> = selector.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut annotations = mirror.proxy.pod_annotations.clone();
+    annotations.insert(names::CONFIG_HASH.to_owned(), config::hash(mirror, config));
+    let metadata = ObjectMeta { labels: Some(labels.clone()), annotations: Some(annotations), ..ObjectMeta::default() };
+    let spec = DeploymentSpec {
+        replicas: Some(1),
+        // The template before is enough to go back to; each one more is an object that nobody looks at.
+        revision_history_limit: Some(1),
+        strategy: Some(strategy(&mirror.storage)),
+        selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
+        template: PodTemplateSpec { metadata: Some(metadata), spec: Some(pod::pod_spec(mirror, defaults)) },
+        ..DeploymentSpec::default()
+    };
+    Deployment { metadata: ObjectMeta { labels: Some(labels), ..meta }, spec: Some(spec), status: None }
+}
+
+fn strategy(storage: &ValidStorage) -> DeploymentStrategy {
+    match storage {
+        // Two pods must never write one store.
+        ValidStorage::Volume { .. } => DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None },
+        ValidStorage::Ephemeral { .. } => DeploymentStrategy {
+            type_: Some("RollingUpdate".to_owned()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: Some(IntOrString::Int(1)),
+                max_unavailable: Some(IntOrString::Int(0)),
+            }),
+        },
+    }
+}

@@ -1,0 +1,205 @@
+//! What was seen of a mirror, turned into the status that is published.
+//!
+//! A pure function of facts, the status before, and the time: a condition's transition time changes only with its
+//! status, so that publishing what has not changed writes nothing.
+
+mod cache;
+mod nodes;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use tidepool_api::{Address, Members, RegistryMirror, RegistryMirrorStatus, UpstreamStatus, condition};
+use tidepool_config::{default_url, names::MEMBER_PORT};
+
+use crate::{Invalid, ValidMirror, names};
+
+pub use cache::MemberFact;
+pub use nodes::{NodeFact, Tally, tally};
+pub use storage::StorageFact;
+
+/// Longest message of a condition; what is longer helps nobody and does not fit in an Event.
+const MESSAGE_LENGTH: usize = 900;
+
+/// All that a mirror's status is made of.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    /// The mirror, with the status it has.
+    pub mirror: &'a RegistryMirror,
+    /// What validation said.
+    pub verdict: Verdict<'a>,
+    /// Why the objects could not be applied, if they could not.
+    pub failure: Option<String>,
+    /// The operator's namespace.
+    pub namespace: &'a str,
+    /// The members, as their Deployments and pods say.
+    pub members: Vec<MemberFact>,
+    /// The storage.
+    pub storage: StorageFact,
+    /// Whether no StorageClass is the default one.
+    pub no_default_class: bool,
+    /// What its nodes report; `None` before agents have been told of it.
+    pub nodes: Option<Tally>,
+}
+
+/// What validation said.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict<'a> {
+    /// The spec is valid.
+    Valid(&'a ValidMirror),
+    /// It is not, for these reasons; never empty.
+    Invalid(&'a [Invalid]),
+}
+
+/// One condition, before it gets its times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    kind: &'static str,
+    status: bool,
+    reason: String,
+    message: String,
+}
+
+impl Finding {
+    fn new(kind: &'static str, status: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, status, reason: reason.into(), message: message.into() }
+    }
+}
+
+/// The status of a mirror. `now` becomes the transition time of conditions whose status changes.
+#[must_use]
+pub fn status(seen: &Seen<'_>, now: &Time) -> RegistryMirrorStatus {
+    let previous = seen.mirror.status.clone().unwrap_or_default();
+    let conditions = conditions(seen).into_iter().map(|finding| stamp(finding, seen.mirror, &previous, now)).collect();
+    RegistryMirrorStatus {
+        observed_generation: seen.mirror.metadata.generation,
+        conditions,
+        address: Some(address(seen)),
+        members: Some(members(&seen.members)),
+        registries: Some(registries(seen.mirror)),
+        upstreams: match seen.verdict {
+            Verdict::Valid(mirror) => upstreams(mirror, seen.nodes.as_ref()),
+            Verdict::Invalid(_) => previous.upstreams,
+        },
+        nodes: seen.nodes.as_ref().map(Tally::status),
+    }
+}
+
+fn conditions(seen: &Seen<'_>) -> Vec<Finding> {
+    let accepted = accepted(seen.verdict);
+    let storage = storage::finding(seen);
+    let cache = cache::finding(&seen.members);
+    let ready = ready(&accepted, &storage, &cache);
+    let stalled = stalled(&accepted, &storage);
+    let reconciling = reconciling(seen, stalled.is_some(), &cache);
+    let nodes = nodes::finding(seen.nodes.as_ref());
+    [Some(ready), Some(accepted), Some(cache), Some(storage), Some(nodes), reconciling, stalled]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn accepted(verdict: Verdict<'_>) -> Finding {
+    match verdict {
+        Verdict::Valid(_) => Finding::new(condition::ACCEPTED, true, "Valid", "the spec is valid"),
+        Verdict::Invalid(faults) => {
+            let reason = faults.first().map(|fault| fault.reason.to_string()).unwrap_or_default();
+            let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            Finding::new(condition::ACCEPTED, false, reason, texts.join("; "))
+        }
+    }
+}
+
+/// Ready is Accepted and CacheAvailable. Upstreams have no part in it, since in an outage the cache serves; nor have
+/// nodes, since one dead node must not hold up a rollout. The reason is the first cause.
+fn ready(accepted: &Finding, storage: &Finding, cache: &Finding) -> Finding {
+    let cause = match (accepted.status, cache.status) {
+        (false, _) => accepted,
+        // A claim that nothing will ever bind explains a missing member better than the member does.
+        (true, false) if !storage.status && storage.reason != storage::PENDING => storage,
+        (true, false) => cache,
+        (true, true) => return Finding::new(condition::READY, true, "Available", "the cache serves"),
+    };
+    Finding::new(condition::READY, false, cause.reason.clone(), cause.message.clone())
+}
+
+/// Nothing goes on until somebody mends the spec or the cluster.
+fn stalled(accepted: &Finding, storage: &Finding) -> Option<Finding> {
+    let no_class = !storage.status && storage.reason == storage::NO_DEFAULT_CLASS;
+    let cause = if !accepted.status {
+        accepted
+    } else if no_class {
+        storage
+    } else {
+        return None;
+    };
+    Some(Finding::new(condition::STALLED, true, cause.reason.clone(), cause.message.clone()))
+}
+
+fn reconciling(seen: &Seen<'_>, stalled: bool, cache: &Finding) -> Option<Finding> {
+    if let Some(failure) = &seen.failure {
+        return Some(Finding::new(condition::RECONCILING, true, "ApplyFailed", failure.clone()));
+    }
+    let rolled_out = cache.status && seen.members.iter().all(|member| member.rolled_out);
+    let progress = || Finding::new(condition::RECONCILING, true, "Progressing", "members are on their way to the spec");
+    (!stalled && !rolled_out).then(progress)
+}
+
+fn stamp(finding: Finding, mirror: &RegistryMirror, previous: &RegistryMirrorStatus, now: &Time) -> Condition {
+    let status = if finding.status { "True" } else { "False" };
+    let before = previous.conditions.iter().find(|condition| condition.type_ == finding.kind);
+    let since = before.filter(|condition| condition.status == status).map(|condition| &condition.last_transition_time);
+    Condition {
+        type_: finding.kind.to_owned(),
+        status: status.to_owned(),
+        reason: finding.reason,
+        message: cut(finding.message),
+        observed_generation: mirror.metadata.generation,
+        last_transition_time: since.unwrap_or(now).clone(),
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > MESSAGE_LENGTH {
+        let end = (0..=MESSAGE_LENGTH).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
+}
+
+fn address(seen: &Seen<'_>) -> Address {
+    let name = names::service(seen.mirror.metadata.name.as_deref().unwrap_or_default());
+    Address { service: Some(format!("{name}.{}.svc:{MEMBER_PORT}", seen.namespace)) }
+}
+
+fn members(facts: &[MemberFact]) -> Members {
+    Members {
+        desired: facts.iter().map(|member| member.desired).sum(),
+        ready: facts.iter().map(|member| member.ready).sum(),
+        version: facts.iter().find_map(|member| member.image.as_deref().and_then(cache::version)),
+    }
+}
+
+/// The first three registries and how many more, for the column: a list would show its first element alone.
+fn registries(mirror: &RegistryMirror) -> String {
+    let names: Vec<_> = mirror.spec.upstreams.iter().map(|upstream| upstream.registry.as_str()).collect();
+    let shown = names.iter().take(3).copied().collect::<Vec<_>>().join(",");
+    match names.len().checked_sub(4) {
+        Some(more) => format!("{shown} +{}", more + 1),
+        None => shown,
+    }
+}
+
+fn upstreams(mirror: &ValidMirror, nodes: Option<&Tally>) -> Vec<UpstreamStatus> {
+    let upstream = |upstream: &crate::ValidUpstream| {
+        let url = upstream.url.clone().or_else(|| default_url(&upstream.registry).ok());
+        UpstreamStatus {
+            registry: upstream.registry.to_string(),
+            url: url.map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
+            shadowed_by: nodes.and_then(|tally| tally.shadowed_by.get(&upstream.registry).cloned()),
+        }
+    };
+    mirror.upstreams.iter().map(upstream).collect()
+}

@@ -1,0 +1,73 @@
+//! Condition `CacheAvailable`: does a member serve?
+
+use tidepool_api::condition::CACHE_AVAILABLE;
+
+use super::Finding;
+
+/// One member, as its Deployment and its pods say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberFact {
+    /// Pods there should be.
+    pub desired: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+    /// Whether all pods are of the present template and ready.
+    pub rolled_out: bool,
+    /// Whether pods of the present template are still being made.
+    pub starting: bool,
+    /// The image of the present template.
+    pub image: Option<String>,
+    /// Why the scheduler finds no node, in its words.
+    pub unschedulable: Option<String>,
+    /// Why a container does not start or keep running, such as `ImagePullBackOff: ...`.
+    pub trouble: Option<String>,
+}
+
+pub(super) fn finding(members: &[MemberFact]) -> Finding {
+    let ready: i32 = members.iter().map(|member| member.ready).sum();
+    let desired: i32 = members.iter().map(|member| member.desired).sum();
+    if ready > 0 {
+        return Finding::new(CACHE_AVAILABLE, true, "MemberReady", format!("{ready} of {desired} members ready"));
+    }
+    let (reason, message) = cause(members);
+    Finding::new(CACHE_AVAILABLE, false, reason, message)
+}
+
+/// Why no member is ready.
+fn cause(members: &[MemberFact]) -> (&'static str, String) {
+    if members.is_empty() {
+        return ("NoReadyMember", "no member was made yet".to_owned());
+    }
+    if let Some(why) = members.iter().find_map(|member| member.unschedulable.as_ref()) {
+        let remedy = "make room, or change spec.proxy (resources, nodeSelector, tolerations)";
+        return ("Unschedulable", format!("the member's pod finds no node: {why}: {remedy}"));
+    }
+    if let Some(why) = members.iter().find_map(|member| member.trouble.as_ref()) {
+        return ("NoReadyMember", format!("the member's pod does not run: {why}: see its events and log"));
+    }
+    if members.iter().any(|member| member.starting) {
+        return ("RollingOut", "the member starts".to_owned());
+    }
+    ("NoReadyMember", "the member's pod is not ready: wait, or see its events and log".to_owned())
+}
+
+/// The tag of an image, or the start of its digest.
+pub(super) fn version(image: &str) -> Option<String> {
+    if let Some((_, digest)) = image.split_once('@') {
+        return Some(digest.chars().take(19).collect());
+    }
+    let (_, name) = image.rsplit_once('/').unwrap_or(("", image));
+    name.split_once(':').map(|(_, tag)| tag.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_a_tag_or_the_start_of_a_digest() {
+        assert_eq!(version("reg:5000/a/tidepool:0.1.0").as_deref(), Some("0.1.0"));
+        assert_eq!(version("reg:5000/a/tidepool"), None);
+        assert_eq!(version("a/b:1@sha256:0123456789abcdef").as_deref(), Some("sha256:0123456789ab"));
+    }
+}

@@ -1,0 +1,173 @@
+//! Condition `NodesConfigured`, and the counts beside it, from what nodes report.
+
+use std::collections::BTreeMap;
+
+use tidepool_api::{MirrorNodeStatus, MirrorState, NodeMirror, NodesStatus, condition::NODES_CONFIGURED};
+use tidepool_config::{MirrorEntry, Mode, names::EXCLUDE_LABEL};
+use tidepool_oci::RegistryName;
+
+use super::Finding;
+
+/// A node.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeFact<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// What its agent reported; `None` if it never did.
+    pub report: Option<&'a MirrorNodeStatus>,
+}
+
+/// What the nodes of one mirror report, counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    mode: Mode,
+    selected: usize,
+    active: usize,
+    bypassing: usize,
+    withdrawn: usize,
+    pending: usize,
+    shadowed: usize,
+    unsupported: Vec<String>,
+    /// Nodes that never reported.
+    silent: Vec<String>,
+    /// Registries that another mirror serves on a node of this one, with that mirror's name.
+    pub(crate) shadowed_by: BTreeMap<RegistryName, String>,
+}
+
+/// Counts what nodes report of `entry`, one of `entries`, the mirrors agents have been told of.
+#[must_use]
+pub fn tally(entry: &MirrorEntry, entries: &[MirrorEntry], nodes: &[NodeFact<'_>]) -> Tally {
+    let selected: Vec<_> = nodes.iter().filter(|node| is_selected(entry, node.labels)).collect();
+    let mut tally = Tally {
+        mode: entry.mode,
+        selected: selected.len(),
+        active: 0,
+        bypassing: 0,
+        withdrawn: 0,
+        pending: 0,
+        shadowed: 0,
+        unsupported: Vec::new(),
+        silent: Vec::new(),
+        shadowed_by: shadows(entry, entries, &selected),
+    };
+    for node in selected {
+        tally.count(entry, node);
+    }
+    tally
+}
+
+fn is_selected(entry: &MirrorEntry, labels: &BTreeMap<String, String>) -> bool {
+    labels.get(EXCLUDE_LABEL).is_none_or(|value| value != "true") && entry.selector.matches(labels)
+}
+
+/// Per node and registry the older mirror wins, then the name. Only mirrors that write files take part.
+fn shadows(entry: &MirrorEntry, entries: &[MirrorEntry], nodes: &[&NodeFact<'_>]) -> BTreeMap<RegistryName, String> {
+    let rank = |entry: &MirrorEntry| (entry.created.clone(), entry.name.clone());
+    let mut winners: Vec<_> =
+        entries.iter().filter(|other| other.mode == Mode::Configure && rank(other) < rank(entry)).collect();
+    winners.sort_by_key(|other| rank(other));
+    let meets = |other: &MirrorEntry| nodes.iter().any(|node| other.selector.matches(node.labels));
+    let shadow = |registry: &RegistryName| {
+        let winner = winners.iter().find(|other| other.registries.contains(registry) && meets(other))?;
+        Some((registry.clone(), winner.name.clone()))
+    };
+    entry.registries.iter().filter_map(shadow).collect()
+}
+
+impl Tally {
+    fn count(&mut self, entry: &MirrorEntry, node: &NodeFact<'_>) {
+        let Some(report) = node.report else {
+            self.silent.push(node.name.to_owned());
+            return;
+        };
+        let mine = |mirror: &&NodeMirror| mirror.name == entry.name && mirror.uid == entry.uid;
+        let Some(mirror) = report.mirrors.iter().find(mine) else {
+            self.pending += 1;
+            return;
+        };
+        match mirror.state {
+            MirrorState::Pending => self.pending += 1,
+            MirrorState::Active => self.active += 1,
+            MirrorState::Bypassing => self.bypassing += 1,
+            MirrorState::Shadowed => self.shadowed += 1,
+            MirrorState::Withdrawn => self.withdrawn += 1,
+            MirrorState::Unsupported => self.unsupported.push(format!("{}: {}", node.name, mirror.message)),
+        }
+    }
+
+    /// The counts, as they are published.
+    pub(super) fn status(&self) -> NodesStatus {
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        NodesStatus {
+            selected: count(self.selected),
+            active: count(self.active),
+            bypassing: count(self.bypassing),
+            unsupported: count(self.unsupported.len()),
+            summary: format!("{}/{}", self.active, self.selected),
+        }
+    }
+
+    /// Nodes by state, for a metric.
+    #[must_use]
+    pub fn by_state(&self) -> [(&'static str, usize); 7] {
+        [
+            ("active", self.active),
+            ("bypassing", self.bypassing),
+            ("pending", self.pending),
+            ("shadowed", self.shadowed),
+            ("silent", self.silent.len()),
+            ("unsupported", self.unsupported.len()),
+            ("withdrawn", self.withdrawn),
+        ]
+    }
+}
+
+pub(super) fn finding(tally: Option<&Tally>) -> Finding {
+    let no = |reason: &str, message: String| Finding::new(NODES_CONFIGURED, false, reason, message);
+    let yes = |reason: &str, message: String| Finding::new(NODES_CONFIGURED, true, reason, message);
+    let Some(tally) = tally else { return no("Pending", "agents have not been told yet".to_owned()) };
+    let selected = tally.selected;
+    match tally.mode {
+        Mode::ReportOnly => return yes("ReportOnly", format!("nothing is written on {selected} nodes")),
+        Mode::Withdraw if tally.active + tally.bypassing > 0 => {
+            let left = tally.active + tally.bypassing;
+            return no("Pending", format!("{left} of {selected} nodes still have files of this mirror: wait"));
+        }
+        Mode::Withdraw => return yes("Withdrawn", format!("{selected} nodes are as they were")),
+        Mode::Configure => {}
+    }
+    if selected == 0 {
+        return no("Pending", "no node matches spec.nodes.selector: change it, or label nodes".to_owned());
+    }
+    configured(tally)
+}
+
+fn configured(tally: &Tally) -> Finding {
+    let Tally { selected, active, bypassing, shadowed, unsupported, silent, .. } = tally;
+    let no = |reason: &str, message: String| Finding::new(NODES_CONFIGURED, false, reason, message);
+    if let Some(first) = unsupported.first() {
+        return no("Unsupported", format!("{} of {selected} nodes cannot use it; {first}", unsupported.len()));
+    }
+    if let Some(first) = silent.first() {
+        let many = silent.len();
+        return no(
+            "AgentMissing",
+            format!("{many} of {selected} nodes never reported, {first} for one: see pods of DaemonSet tidepool-agent"),
+        );
+    }
+    if *shadowed > 0 {
+        let others: Vec<_> = tally.shadowed_by.values().map(String::as_str).collect();
+        let message = format!(
+            "on {shadowed} of {selected} nodes older mirrors serve its registries ({}): delete one of them, or select other nodes",
+            others.join(", ")
+        );
+        return no("Shadowed", message);
+    }
+    if tally.pending + tally.withdrawn > 0 {
+        return no("Pending", format!("{} of {selected} nodes use it so far", active + bypassing));
+    }
+    // With members away nodes pull from the registries themselves, and come back without anybody's doing.
+    Finding::new(NODES_CONFIGURED, true, "Configured", format!("{selected} nodes pull through it"))
+}

@@ -1,0 +1,261 @@
+//! Status from facts, condition by condition.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::jiff::Timestamp;
+use tidepool_api::{MirrorNodeStatus, MirrorState, NodeMirror};
+use tidepool_config::{Mode, NodeSelector};
+
+use super::*;
+use crate::{
+    NodeFact, Reason, notices,
+    testing::{MINIMAL, mirror, valid},
+};
+
+fn at(second: i64) -> Time {
+    Time(Timestamp::from_second(second).unwrap())
+}
+
+fn ready_member() -> MemberFact {
+    let image = Some("reg.io/tidepool:0.1.0".to_owned());
+    MemberFact { desired: 1, ready: 1, rolled_out: true, image, ..MemberFact::default() }
+}
+
+fn bound() -> StorageFact {
+    let size = 50 << 30;
+    StorageFact::Claim { bound: true, class: Some("fast".into()), requested: size, capacity: Some(size) }
+}
+
+struct World {
+    mirror: RegistryMirror,
+    faults: Vec<Invalid>,
+    members: Vec<MemberFact>,
+    storage: StorageFact,
+    no_default_class: bool,
+    nodes: Option<Tally>,
+    failure: Option<String>,
+}
+
+impl World {
+    fn good() -> Self {
+        let (mirror, members) = (mirror(MINIMAL), vec![ready_member()]);
+        Self { mirror, faults: vec![], members, storage: bound(), no_default_class: false, nodes: None, failure: None }
+    }
+
+    fn status_at(&self, second: i64) -> RegistryMirrorStatus {
+        let valid = valid(MINIMAL);
+        let verdict = if self.faults.is_empty() { Verdict::Valid(&valid) } else { Verdict::Invalid(&self.faults) };
+        let seen = Seen {
+            mirror: &self.mirror,
+            verdict,
+            failure: self.failure.clone(),
+            namespace: "deep",
+            members: self.members.clone(),
+            storage: self.storage.clone(),
+            no_default_class: self.no_default_class,
+            nodes: self.nodes.clone(),
+        };
+        status(&seen, &at(second))
+    }
+
+    /// `True/Reason` of a condition, or nothing.
+    fn says(&self, kind: &str) -> String {
+        let status = self.status_at(0);
+        let condition = status.conditions.iter().find(|condition| condition.type_ == kind);
+        condition.map(|condition| format!("{}/{}", condition.status, condition.reason)).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_mirror_whose_cache_serves_is_ready_whatever_its_nodes_do() {
+    let world = World::good();
+    assert_eq!(world.says("Ready"), "True/Available");
+    assert_eq!(world.says("NodesConfigured"), "False/Pending");
+    assert_eq!((world.says("Reconciling"), world.says("Stalled")), (String::new(), String::new()));
+    let status = world.status_at(0);
+    assert_eq!(status.observed_generation, Some(3));
+    assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(3)));
+    assert_eq!(status.address.unwrap().service.as_deref(), Some("mirror-reef.deep.svc:5000"));
+    assert_eq!(status.members.unwrap().version.as_deref(), Some("0.1.0"));
+    assert_eq!(status.registries.as_deref(), Some("docker.io,ghcr.io"));
+    assert_eq!(status.upstreams[0].url, "https://registry-1.docker.io");
+}
+
+#[test]
+fn an_invalid_spec_stalls_names_the_field_and_leaves_the_cache_as_it_is() {
+    let mut world = World::good();
+    let fault =
+        Invalid { reason: Reason::InvalidSpec, field: "spec.upstreams[0].url".into(), message: "mend it".into() };
+    world.faults = vec![fault];
+    assert_eq!(world.says("Ready"), "False/InvalidSpec");
+    assert_eq!(world.says("Stalled"), "True/InvalidSpec");
+    assert_eq!(world.says("CacheAvailable"), "True/MemberReady");
+    assert_eq!(world.says("Reconciling"), "");
+    let status = world.status_at(0);
+    let accepted = status.conditions.iter().find(|condition| condition.type_ == "Accepted").unwrap();
+    assert!(accepted.message.starts_with("spec.upstreams[0].url: "), "{}", accepted.message);
+}
+
+#[test]
+fn why_no_member_is_ready_is_the_reason_of_ready() {
+    let down = |member: MemberFact| {
+        let member = MemberFact { desired: 1, image: None, ..member };
+        World { members: vec![member], ..World::good() }
+    };
+    let starting = down(MemberFact { starting: true, ..MemberFact::default() });
+    assert_eq!(
+        (starting.says("Ready").as_str(), starting.says("Reconciling").as_str()),
+        ("False/RollingOut", "True/Progressing")
+    );
+    let homeless = down(MemberFact { unschedulable: Some("0/2 nodes".into()), ..MemberFact::default() });
+    assert_eq!(homeless.says("Ready"), "False/Unschedulable");
+    let broken = down(MemberFact { trouble: Some("ImagePullBackOff".into()), starting: true, ..MemberFact::default() });
+    assert_eq!(broken.says("Ready"), "False/NoReadyMember");
+    assert_eq!(World { members: vec![], ..World::good() }.says("Ready"), "False/NoReadyMember");
+}
+
+#[test]
+fn a_missing_default_class_is_named_with_the_way_out() {
+    let storage = StorageFact::Claim { bound: false, class: None, requested: 1, capacity: None };
+    let mut world = World { storage, no_default_class: true, members: vec![], ..World::good() };
+    assert_eq!(world.says("Ready"), "False/NoDefaultStorageClass");
+    assert_eq!(world.says("Stalled"), "True/NoDefaultStorageClass");
+    let status = world.status_at(0);
+    assert!(status.conditions.iter().any(|condition| condition.message.contains("storage: {type: Ephemeral}")));
+    world.no_default_class = false;
+    assert_eq!(world.says("StorageReady"), "False/Pending");
+    assert_eq!(world.says("Stalled"), "");
+}
+
+#[test]
+fn a_volume_that_grows_or_cannot_says_so_and_the_cache_stays_ready() {
+    let claim = |requested: u64, capacity: u64| StorageFact::Claim {
+        bound: true,
+        class: Some("fast".into()),
+        requested: requested << 30,
+        capacity: Some(capacity << 30),
+    };
+    let growing = World { storage: claim(50, 40), ..World::good() };
+    assert_eq!(growing.says("StorageReady"), "False/Resizing");
+    assert_eq!(growing.says("Ready"), "True/Available");
+    let stuck = World { storage: claim(40, 40), ..World::good() };
+    assert_eq!(stuck.says("StorageReady"), "False/ExpansionUnsupported");
+}
+
+#[test]
+fn a_transition_time_changes_with_the_status_alone() {
+    let mut world = World::good();
+    let first = world.status_at(100);
+    world.mirror.status = Some(first.clone());
+    assert_eq!(world.status_at(200), first, "nothing changed, so there is nothing to write");
+    world.members[0].ready = 0;
+    world.members[0].starting = true;
+    let second = world.status_at(300);
+    let time = |status: &RegistryMirrorStatus, kind: &str| {
+        status.conditions.iter().find(|condition| condition.type_ == kind).unwrap().last_transition_time.clone()
+    };
+    assert_eq!(time(&second, "Ready"), at(300));
+    assert_eq!(time(&second, "Accepted"), at(100));
+    world.mirror.status = Some(second);
+    world.members[0].starting = false;
+    let third = world.status_at(400);
+    assert_eq!(time(&third, "Ready"), at(300), "another reason is no transition");
+}
+
+#[test]
+fn events_tell_changes_and_stay_silent_otherwise() {
+    let mut world = World::good();
+    let good = world.status_at(0);
+    let reasons = |before: Option<&RegistryMirrorStatus>, after: &RegistryMirrorStatus| {
+        notices(before, after).into_iter().map(|notice| notice.reason).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(None, &good), ["Available"]);
+    assert!(reasons(Some(&good), &good).is_empty());
+    let fault = |message: &str| {
+        vec![Invalid { reason: Reason::InvalidSpec, field: "spec.upstreams".into(), message: message.into() }]
+    };
+    world.faults = fault("one");
+    let bad = world.status_at(0);
+    assert_eq!(reasons(Some(&good), &bad), ["InvalidSpec"]);
+    assert!(reasons(Some(&bad), &bad).is_empty());
+    world.faults = fault("two");
+    assert_eq!(reasons(Some(&bad), &world.status_at(0)), ["InvalidSpec"], "another fault is news");
+    assert_eq!(reasons(Some(&bad), &good), ["Available", "Valid"]);
+}
+
+#[test]
+fn an_error_of_the_api_server_is_told() {
+    let world = World { failure: Some("cannot apply Deployment mirror-reef-0: quota".into()), ..World::good() };
+    assert_eq!(world.says("Reconciling"), "True/ApplyFailed");
+}
+
+fn entry(name: &str, created: &str, registry: &str) -> tidepool_config::MirrorEntry {
+    tidepool_config::MirrorEntry {
+        name: name.into(),
+        uid: format!("uid-of-{name}"),
+        created: created.into(),
+        mode: Mode::Configure,
+        selector: NodeSelector::default(),
+        registries: vec![registry.parse().unwrap()],
+    }
+}
+
+fn report(name: &str, state: MirrorState) -> MirrorNodeStatus {
+    let (uid, reason, message) = (format!("uid-of-{name}"), "Why".to_owned(), "do this".to_owned());
+    MirrorNodeStatus {
+        mirrors: vec![NodeMirror { name: name.into(), uid, state, reason, message }],
+        ..Default::default()
+    }
+}
+
+/// What the condition says for nodes with these reports.
+fn nodes_say(entry: &tidepool_config::MirrorEntry, reports: &[Option<MirrorNodeStatus>]) -> (String, String) {
+    let labels = BTreeMap::new();
+    let nodes: Vec<_> =
+        reports.iter().map(|report| NodeFact { name: "n", labels: &labels, report: report.as_ref() }).collect();
+    let older = self::entry("older", "2026-01-01T00:00:00Z", "docker.io");
+    let tally = tally(entry, &[older, entry.clone()], &nodes);
+    let world = World { nodes: Some(tally), ..World::good() };
+    (world.says("NodesConfigured"), world.status_at(0).nodes.unwrap().summary)
+}
+
+#[test]
+fn nodes_are_counted_by_what_they_report() {
+    use MirrorState::{Active, Bypassing, Pending, Shadowed, Unsupported};
+    let mine = entry("reef", "2026-02-01T00:00:00Z", "ghcr.io");
+    let state = |state| Some(report("reef", state));
+    let says = |reports: &[Option<MirrorNodeStatus>]| nodes_say(&mine, reports);
+    let pair = |condition: &str, summary: &str| (condition.to_owned(), summary.to_owned());
+    assert_eq!(says(&[state(Active), state(Active)]), pair("True/Configured", "2/2"));
+    assert_eq!(says(&[state(Active), state(Bypassing)]), pair("True/Configured", "1/2"));
+    assert_eq!(says(&[state(Active), state(Pending)]), pair("False/Pending", "1/2"));
+    assert_eq!(says(&[state(Active), None]), pair("False/AgentMissing", "1/2"));
+    assert_eq!(says(&[state(Unsupported), None]), pair("False/Unsupported", "0/2"));
+    assert_eq!(says(&[state(Shadowed)]), pair("False/Shadowed", "0/1"));
+    assert_eq!(says(&[Some(report("another", Active))]), pair("False/Pending", "0/1"));
+    assert_eq!(says(&[]), pair("False/Pending", "0/0"));
+}
+
+#[test]
+fn withdrawal_is_done_when_no_node_has_files_left() {
+    let mut mine = entry("reef", "2026-02-01T00:00:00Z", "ghcr.io");
+    mine.mode = Mode::Withdraw;
+    let state = |state| Some(report("reef", state));
+    assert_eq!(nodes_say(&mine, &[state(MirrorState::Active)]).0, "False/Pending");
+    assert_eq!(nodes_say(&mine, &[state(MirrorState::Withdrawn), None]).0, "True/Withdrawn");
+}
+
+#[test]
+fn the_older_mirror_of_a_registry_wins_and_an_excluded_node_has_no_part() {
+    let (older, newer) = (entry("b", "2026-01-01T00:00:00Z", "ghcr.io"), entry("a", "2026-02-01T00:00:00Z", "ghcr.io"));
+    let labels = BTreeMap::new();
+    let excluded = BTreeMap::from([("tidepool.dev/exclude".to_owned(), "true".to_owned())]);
+    let node = |labels| NodeFact { name: "n", labels, report: None };
+    let both = [older.clone(), newer.clone()];
+    assert_eq!(tally(&newer, &both, &[node(&labels)]).shadowed_by.values().collect::<Vec<_>>(), ["b"]);
+    assert!(tally(&older, &both, &[node(&labels)]).shadowed_by.is_empty());
+    assert!(tally(&newer, &both, &[node(&excluded)]).shadowed_by.is_empty());
+    let mut same = older.clone();
+    same.name = "c".into();
+    assert_eq!(tally(&same, &[older, same.clone()], &[node(&labels)]).shadowed_by.values().collect::<Vec<_>>(), ["b"]);
+}

@@ -1,0 +1,98 @@
+//! From a RegistryMirror as the user wrote it to a [`ValidMirror`], or to everything that is wrong with it.
+//!
+//! The API server has checked the rules of the schema already. They are checked again: an object may be older than a
+//! rule, and what follows relies on them.
+
+mod ca;
+mod nodes;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+use std::{fmt, str::FromStr};
+
+use tidepool_api::RegistryMirror;
+
+use crate::{Referenced, ValidMirror};
+
+/// One thing that is wrong. Its text is `<field>: <message>`, and the message ends with what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct Invalid {
+    /// The kind of fault.
+    pub reason: Reason,
+    /// The exact path of the field, such as `spec.upstreams[1].url`.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// Kinds of faults, which are reasons of condition `Accepted` and of Events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The spec contradicts itself or says what nothing can mean.
+    InvalidSpec,
+    /// What it names is not there.
+    ReferenceNotFound,
+    /// What it names is there, and is not what it should be.
+    ReferenceInvalid,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InvalidSpec => "InvalidSpec",
+            Self::ReferenceNotFound => "ReferenceNotFound",
+            Self::ReferenceInvalid => "ReferenceInvalid",
+        })
+    }
+}
+
+impl Invalid {
+    fn spec(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: Reason::InvalidSpec, field: field.into(), message: message.into() }
+    }
+}
+
+/// Checks a mirror and what it refers to.
+///
+/// # Errors
+/// All that is wrong, in the order of the spec; never an empty list.
+pub fn validate(mirror: &RegistryMirror, referenced: &Referenced) -> Result<ValidMirror, Vec<Invalid>> {
+    let mut faults = Vec::new();
+    let name = name(mirror, &mut faults);
+    let upstreams = upstream::upstreams(&mirror.spec.upstreams, referenced, &mut faults);
+    let storage = storage::storage(&mirror.spec.storage, referenced, &mut faults);
+    let selector = nodes::selector(mirror.spec.nodes.selector.as_ref(), &mut faults);
+    match storage {
+        Some(storage) if faults.is_empty() => Ok(ValidMirror {
+            name,
+            uid: mirror.metadata.uid.clone().unwrap_or_default(),
+            created: mirror.metadata.creation_timestamp.as_ref().map(|time| time.0.to_string()).unwrap_or_default(),
+            upstreams,
+            storage,
+            proxy: mirror.spec.proxy.clone().unwrap_or_default(),
+            mode: nodes::mode(mirror.spec.nodes.mode),
+            selector,
+        }),
+        _ => Err(faults),
+    }
+}
+
+fn name(mirror: &RegistryMirror, faults: &mut Vec<Invalid>) -> String {
+    let name = mirror.metadata.name.clone().unwrap_or_default();
+    let sound = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase());
+    if name.len() > 40 || !starts || name.ends_with('-') || !name.bytes().all(sound) {
+        let message =
+            "makes names of Services: use at most 40 lower-case letters, digits and '-', starting with a letter";
+        faults.push(Invalid::spec("metadata.name", message));
+    }
+    name
+}
+
+/// A value whose type says what is wrong with its text.
+fn parsed<T: FromStr<Err: fmt::Display>>(field: &str, text: &str, faults: &mut Vec<Invalid>) -> Option<T> {
+    text.parse().map_err(|error| faults.push(Invalid::spec(field, format!("{error}")))).ok()
+}

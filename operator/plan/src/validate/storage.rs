@@ -1,0 +1,43 @@
+//! `spec.storage`: settings of the one type that is chosen, and a size that the claim can have.
+
+use tidepool_api::{EphemeralStorage, Storage, StorageType, VolumeStorage};
+use tidepool_config::ByteSize;
+
+use super::{Invalid, parsed};
+use crate::{Referenced, ValidStorage};
+
+pub(super) fn storage(raw: &Storage, referenced: &Referenced, faults: &mut Vec<Invalid>) -> Option<ValidStorage> {
+    match raw.storage_type {
+        StorageType::Volume => {
+            if raw.ephemeral.is_some() {
+                let message = "is for type Ephemeral: set type to Ephemeral, or remove ephemeral";
+                faults.push(Invalid::spec("spec.storage.ephemeral", message));
+            }
+            volume(&raw.volume.clone().unwrap_or_default(), referenced, faults)
+        }
+        StorageType::Ephemeral => {
+            if raw.volume.is_some() {
+                let message = "is for type Volume: set type to Volume, or remove volume";
+                faults.push(Invalid::spec("spec.storage.volume", message));
+            }
+            let EphemeralStorage { size_limit } = raw.ephemeral.clone().unwrap_or_default();
+            let limit = parsed("spec.storage.ephemeral.sizeLimit", &size_limit, faults)?;
+            Some(ValidStorage::Ephemeral { limit })
+        }
+    }
+}
+
+fn volume(raw: &VolumeStorage, referenced: &Referenced, faults: &mut Vec<Invalid>) -> Option<ValidStorage> {
+    let wanted = parsed::<ByteSize>("spec.storage.volume.size", &raw.size, faults)?;
+    let class = raw.storage_class_name.clone();
+    let size = match &referenced.claim {
+        // A claim never shrinks, and one whose class cannot expand never grows: asking would be refused each time.
+        Some(claim) => {
+            let of = claim.class.as_deref().or(class.as_deref());
+            let grows = referenced.class(of).is_some_and(|class| class.expandable);
+            if wanted.0 > claim.requested && grows { wanted } else { ByteSize(claim.requested) }
+        }
+        None => wanted,
+    };
+    Some(ValidStorage::Volume { size, class, retention: raw.retention })
+}

@@ -1,0 +1,129 @@
+//! `validate` on small specs: each fault with its field, and a message that says what to do.
+
+use super::*;
+use crate::{
+    ClaimFact, ClassFact, Source, ValidStorage,
+    testing::{MINIMAL, faults, mirror, valid},
+};
+use tidepool_api::CaKind;
+use tidepool_config::{ByteSize, Mode};
+
+const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+
+fn config_map(name: &str, key: &str, text: &str) -> Referenced {
+    let source = Source { data: [(key.to_owned(), text.into())].into(), ours: false };
+    Referenced { sources: [((CaKind::ConfigMap, name.to_owned()), source)].into(), ..Referenced::default() }
+}
+
+fn one_fault(spec: &str, referenced: &Referenced) -> Invalid {
+    let mut all = faults(spec, referenced);
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+#[test]
+fn the_minimal_mirror_is_valid_and_gets_the_defaults() {
+    let mirror = valid(MINIMAL);
+    assert_eq!(mirror.mode, Mode::Configure);
+    assert!(
+        matches!(mirror.storage, ValidStorage::Volume { size: ByteSize(size), class: None, .. } if size == 50 << 30)
+    );
+}
+
+#[test]
+fn faults_of_a_spec_name_the_field_and_the_remedy() {
+    for (spec, field, remedy) in [
+        ("upstreams: []", "spec.upstreams", "add one"),
+        ("upstreams: [{registry: a.io}, {registry: a.io}]", "spec.upstreams[1].registry", "keep one"),
+        ("upstreams: [{registry: a.io}, {registry: index.docker.io}]", "spec.upstreams[1].registry", "use docker.io"),
+        ("upstreams: [{registry: a.io/b}]", "spec.upstreams[0].registry", "ghcr.io"),
+        ("upstreams: [{registry: a.io, url: a.io}]", "spec.upstreams[0].url", "use http:// or https://"),
+        ("upstreams: [{registry: a.io, url: 'ftp://a.io'}]", "spec.upstreams[0].url", "use http:// or https://"),
+        ("upstreams: [{registry: a.io, url: 'https://a.io?b'}]", "spec.upstreams[0].url", "leave"),
+        ("upstreams: [{registry: a.io, repositories: [a, 'b c']}]", "spec.upstreams[0].repositories[1]", "team/**"),
+        ("upstreams: [{registry: a.io}]\nstorage: {ephemeral: {}}", "spec.storage.ephemeral", "remove ephemeral"),
+        (
+            "upstreams: [{registry: a.io}]\nstorage: {type: Ephemeral, volume: {}}",
+            "spec.storage.volume",
+            "remove volume",
+        ),
+        ("upstreams: [{registry: a.io}]\nstorage: {volume: {size: 1.5Gi}}", "spec.storage.volume.size", "50Gi"),
+        (
+            "upstreams: [{registry: a.io}]\nnodes: {selector: {matchExpressions: [{key: a, operator: In}]}}",
+            "spec.nodes.selector.matchExpressions[0].values",
+            "add or remove values",
+        ),
+    ] {
+        let fault = one_fault(spec, &Referenced::default());
+        assert_eq!((fault.reason, fault.field.as_str()), (Reason::InvalidSpec, field), "{spec}");
+        assert!(fault.message.contains(remedy), "{spec}: {fault}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let all = faults(
+        "upstreams: [{registry: A}, {registry: b.io, url: x}]\nstorage: {ephemeral: {}}",
+        &Referenced::default(),
+    );
+    assert_eq!(all.len(), 3, "{all:?}");
+}
+
+#[test]
+fn a_password_in_a_url_is_not_repeated() {
+    let fault = one_fault("upstreams: [{registry: a.io, url: 'https://u:secret@a.io'}]", &Referenced::default());
+    assert!(!fault.to_string().contains("secret"), "{fault}");
+}
+
+#[test]
+fn a_name_that_makes_no_service_is_refused() {
+    for name in ["a".repeat(41), "a.b".to_owned(), "1a".to_owned(), "a-".to_owned(), String::new()] {
+        let mut mirror = mirror(MINIMAL);
+        mirror.metadata.name = Some(name.clone());
+        let faults = validate(&mirror, &Referenced::default()).unwrap_err();
+        assert_eq!(faults[0].field, "metadata.name", "{name}");
+    }
+}
+
+#[test]
+fn references_must_be_there_and_hold_certificates() {
+    let spec = "upstreams: [{registry: a.io, tls: {caRef: {name: ca}}}]";
+    let field = |key: &str| format!("spec.upstreams[0].tls.caRef{key}");
+    let fault = one_fault(spec, &Referenced::default());
+    assert_eq!((fault.reason, fault.field), (Reason::ReferenceNotFound, field(".name")));
+    let fault = one_fault(spec, &config_map("ca", "other", PEM));
+    assert_eq!((fault.reason, fault.field), (Reason::ReferenceNotFound, field(".key")));
+    for text in
+        ["", "hello", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----", "-----BEGIN CERTIFICATE-----\nMIIB"]
+    {
+        let fault = one_fault(spec, &config_map("ca", "ca.crt", text));
+        assert_eq!((fault.reason, fault.field), (Reason::ReferenceInvalid, field(".key")), "{text}");
+    }
+    let valid = validate(&mirror(spec), &config_map("ca", "ca.crt", PEM)).unwrap();
+    assert!(valid.upstreams[0].ca.is_some());
+}
+
+#[test]
+fn an_object_of_ours_is_no_reference() {
+    let mut referenced = config_map("ca", "ca.crt", PEM);
+    referenced.sources.values_mut().for_each(|source| source.ours = true);
+    let fault = one_fault("upstreams: [{registry: a.io, tls: {caRef: {name: ca}}}]", &referenced);
+    assert_eq!(fault.reason, Reason::ReferenceInvalid);
+}
+
+#[test]
+fn a_claim_grows_where_its_class_lets_it_and_never_shrinks() {
+    let size = |spec: &str, requested: u64, expandable: bool| {
+        let class = ClassFact { name: "fast".to_owned(), default: true, expandable };
+        let claim = Some(ClaimFact { requested: requested << 30, class: Some("fast".to_owned()) });
+        let referenced = Referenced { storage_classes: vec![class], claim, ..Referenced::default() };
+        let spec = format!("{MINIMAL}\nstorage: {{volume: {{size: {spec}}}}}");
+        match validate(&mirror(&spec), &referenced).unwrap().storage {
+            ValidStorage::Volume { size, .. } => size.0 >> 30,
+            ValidStorage::Ephemeral { .. } => 0,
+        }
+    };
+    assert_eq!(size("60Gi", 50, true), 60);
+    assert_eq!(size("60Gi", 50, false), 50);
+    assert_eq!(size("40Gi", 50, true), 50);
+}
