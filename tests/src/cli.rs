@@ -30,9 +30,12 @@ pub enum Command {
         /// Number of nodes
         #[arg(long, default_value_t = 2)]
         nodes: usize,
-        /// Image archives for every node
+        /// Image archive for every node; may be given again
         #[arg(long)]
         image: Vec<PathBuf>,
+        /// Keep the cluster only until standard input ends or this process does
+        #[arg(long)]
+        hold: bool,
     },
     /// Take the cluster away
     Down {
@@ -132,7 +135,7 @@ impl Command {
     /// Runs the command; the exit code is that of the command it runs, if any.
     pub fn run(self) -> Result<ExitCode> {
         match self {
-            Self::Up { which, nodes, image } => up(which.dir, nodes, image),
+            Self::Up { which, nodes, image, hold } => up(which.dir, nodes, image, hold),
             Self::Down { which } => Cluster::remove(&which.dir).map(|()| ExitCode::SUCCESS),
             Self::Kubectl(client) => pass(client.which.open()?.interactive("kubectl", &client.args)?),
             Self::Helm(client) => pass(client.which.open()?.interactive("helm", &client.args)?),
@@ -160,14 +163,19 @@ fn done(result: Result<()>) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-fn up(dir: PathBuf, nodes: usize, archives: Vec<PathBuf>) -> Result<ExitCode> {
+fn up(dir: PathBuf, nodes: usize, archives: Vec<PathBuf>, hold: bool) -> Result<ExitCode> {
     if dir.exists() {
         bail!("there is a cluster in {}: take it away with `tidepool-cluster down`", dir.display());
     }
     eprintln!("Starting Kubernetes with {nodes} nodes");
     let options = ClusterOptions { nodes, folder: Some(dir), archives, verbose: true, ..ClusterOptions::default() };
-    let folder = Cluster::start(options)?.leave_up()?;
-    how_to_talk(&folder);
+    let cluster = Cluster::start(options)?;
+    how_to_talk(cluster.folder()?);
+    if hold {
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).context("cannot wait for standard input")?;
+    } else {
+        cluster.leave_up()?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

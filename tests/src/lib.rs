@@ -1,4 +1,56 @@
 //! Cluster harness, stand-in registries and suites of Tidepool.
+//!
+//! [`Cluster::start`] boots a real Kubernetes in namespaces of this machine in about ten seconds: etcd, API server,
+//! controller manager, scheduler, CoreDNS, and any number of nodes with containerd, kubelet and kube-proxy of their own.
+//! Beside it [`StandIn`] registries listen under the names of Docker Hub and ghcr.io, with TLS and token servers, which
+//! nodes and pods trust and find as they would the real ones. Nothing has a way out of the machine.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use tidepool_tests::{Cluster, ClusterOptions, ImageSpec};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! // `None` and one line that begins with `SKIPPED: ` where no cluster can run.
+//! let Some(cluster) = Cluster::for_suite(ClusterOptions { nodes: 2, ..Default::default() })? else { return Ok(()) };
+//!
+//! // An image that Docker Hub has: a root file system and layers of 8 and 1 MiB.
+//! let hub = cluster.registry("docker.io")?;
+//! let image = hub.push(&ImageSpec::new("library/app", "1").layers(&[8, 1]).index())?;
+//!
+//! // Tidepool, from an archive that every node imports.
+//! cluster.import_image("target/tidepool-image.tar".as_ref())?;
+//! let chart = tidepool_tests::repository().join("charts/tidepool").display().to_string();
+//! cluster.helm(&["install", "tidepool", &chart, "-n", "tidepool-system", "--create-namespace", "--wait"])?;
+//! cluster.apply("{apiVersion: tidepool.dev/v1alpha1, kind: RegistryMirror, metadata: {name: public}, ...}")?;
+//! cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror/public", "--timeout=60s"])?;
+//!
+//! // What a piece of the test asked of Docker Hub.
+//! let ((), requests) = hub.requests_during(|| cluster.run_pod("app", 1, "app:1", Duration::from_secs(60)))?;
+//! for layer in &image.layers {
+//!     let asked = requests.iter().filter(|request| request.served() && request.reference() == layer.digest);
+//!     assert_eq!(asked.count(), 1);
+//! }
+//!
+//! // Docker Hub is gone: connections are refused from here on. Node 2 pulls all the same.
+//! hub.off()?;
+//! cluster.pull(2, "docker.io/library/app:1")?;
+//! cluster.wait_until(Duration::from_secs(20), "mirror file on node2", || {
+//!     Ok(cluster.certs_d(2)?.join("docker.io/hosts.toml").exists())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Clean-up.** A cluster lives in one pid namespace. A guard process outside holds a pipe from the owner; when the
+//! owner is gone, by SIGKILL too, it kills that namespace's init, and with it every process, mount and interface, and
+//! removes control groups and the state folder. Should guard and owner both be killed, the next start sweeps.
+//! **Side by side.** No two clusters share a namespace, so any number runs at once, all with the same addresses.
+//! **The host** gets a folder below `/tmp` and control groups, both named after the cluster, and nothing else: nodes have
+//! `/etc`, `/run`, `/var/lib` and kubelet's sysctls of their own.
+//! **Elsewhere.** With `$KUBECONFIG` set, [`Cluster::for_suite`] uses that cluster by `kubectl` and `helm` alone; a test
+//! that needs nodes or stand-ins asks [`Cluster::has_nodes`] first.
+//!
+//! At a prompt, `tidepool-cluster up` starts the same cluster and says how to talk to it.
 
 mod addresses;
 mod certificates;

@@ -156,7 +156,10 @@ impl Machine {
 
     fn settle(&self) -> Result<()> {
         fs::create_dir_all(&self.home).with_context(|| format!("cannot make {}", self.home.display()))?;
-        self.script(&format!("hostname {}; ip link set lo up; echo 1 > /proc/sys/net/ipv4/ip_forward", self.name))?;
+        self.script(&format!(
+            "echo {} > /proc/sys/kernel/hostname\nip link set lo up\necho 1 > /proc/sys/net/ipv4/ip_forward\n",
+            self.name
+        ))?;
         Ok(())
     }
 }

@@ -1,1 +1,154 @@
-//! Tests of the harness itself.
+//! Tests of the harness itself: what other suites take for granted.
+
+#![allow(clippy::unwrap_used, reason = "a test program fails by it")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tidepool_tests::{Cluster, ClusterOptions, ImageSpec, Request, until};
+
+/// One cluster for the tests that only use it. It goes away with this process.
+fn cluster() -> Option<&'static Cluster> {
+    static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| Cluster::for_suite(ClusterOptions::default()).unwrap()).as_ref();
+    // These tests are about namespaces of this machine.
+    cluster.filter(|cluster| cluster.has_nodes())
+}
+
+fn served(requests: &[Request], digest: &str) -> usize {
+    requests.iter().filter(|request| request.served() && request.reference() == digest).count()
+}
+
+#[test]
+fn a_pod_runs_an_image_that_was_pulled_with_a_token() {
+    let Some(cluster) = cluster() else { return };
+    let hub = cluster.registry("docker.io").unwrap();
+    let image = hub.push(&ImageSpec::new("library/first", "1").layers(&[3]).index()).unwrap();
+    let start = || cluster.run_pod("first", 1, "first:1", Duration::from_secs(60));
+    let ((), requests) = hub.requests_during(start).unwrap();
+    for blob in image.layers.iter().chain([&image.top, &image.manifest, &image.config]) {
+        assert_eq!(served(&requests, &blob.digest), 1, "{blob:?} in {requests:#?}");
+    }
+    assert!(requests.iter().any(Request::is_token));
+    assert!(requests.iter().all(|request| request.authorized || request.status == 401 || request.is_token()));
+    assert_eq!(cluster.kubectl(&["exec", "first", "--", "cat", "/etc/image"]).unwrap(), "library/first:1");
+}
+
+#[test]
+fn a_registry_that_is_off_refuses_and_one_that_is_on_again_serves() {
+    let Some(cluster) = cluster() else { return };
+    let ghcr = cluster.registry("ghcr.io").unwrap();
+    ghcr.push(&ImageSpec::new("team/switched", "1")).unwrap();
+    let image = "ghcr.io/team/switched:1";
+    cluster.pull(1, image).unwrap();
+    ghcr.off().unwrap();
+    let refused = cluster.try_pull(2, image).unwrap();
+    assert!(!refused.success && refused.stderr.contains("connection refused"), "{refused:?}");
+    ghcr.on().unwrap();
+    cluster.pull(2, image).unwrap();
+}
+
+#[test]
+fn a_removed_image_is_fetched_again_as_a_whole() {
+    let Some(cluster) = cluster() else { return };
+    let hub = cluster.registry("docker.io").unwrap();
+    let image = hub.push(&ImageSpec::new("library/removed", "1").layers(&[1])).unwrap();
+    for _ in 0..2 {
+        let pull = || cluster.pull(2, "docker.io/library/removed:1");
+        let ((), requests) = hub.requests_during(pull).unwrap();
+        for layer in &image.layers {
+            assert_eq!(served(&requests, &layer.digest), 1, "{requests:#?}");
+        }
+        cluster.remove_image(2, "docker.io/library/removed:1").unwrap();
+    }
+}
+
+#[test]
+fn pods_find_services_stand_ins_and_nothing_else() {
+    let Some(cluster) = cluster() else { return };
+    let hub = cluster.registry("docker.io").unwrap();
+    hub.push(&ImageSpec::new("library/names", "1")).unwrap();
+    cluster.run_pod("names", 2, "names:1", Duration::from_secs(60)).unwrap();
+    let found = |name: &str| {
+        cluster.try_kubectl(&["exec", "names", "--", "nslookup", name]).map(|output| output.success).unwrap()
+    };
+    assert!(found("kubernetes.default.svc.cluster.local"));
+    assert!(found("registry-1.docker.io"));
+    assert!(!found("example.com"));
+}
+
+#[test]
+fn a_claim_is_bound_to_a_folder_that_an_ordinary_user_writes() {
+    let Some(cluster) = cluster() else { return };
+    cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/store", "1")).unwrap();
+    cluster.apply(include_str!("harness/claim.yaml")).unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/store", "--timeout=60s"]).unwrap();
+    cluster.kubectl(&["exec", "store", "--", "sh", "-c", "echo kept > /store/file"]).unwrap();
+}
+
+#[test]
+fn the_host_keeps_its_own_folders_and_names() {
+    let Some(cluster) = cluster() else { return };
+    fs::write(cluster.certs_d(1).unwrap().join("seen"), "").unwrap();
+    cluster.in_node(1, &["test", "-e", "/etc/containerd/certs.d/seen"]).unwrap();
+    assert!(!cluster.try_in_node(2, &["test", "-e", "/etc/containerd/certs.d/seen"]).unwrap().success);
+    assert!(!Path::new("/etc/containerd/certs.d/seen").exists());
+    assert!(!fs::read_to_string("/etc/hosts").unwrap().contains("registry-1.docker.io"));
+}
+
+/// A process that owns a cluster of one node.
+struct Owner {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl Owner {
+    fn start(name: &str) -> Self {
+        let folder = PathBuf::from(format!("/tmp/tidepool-{name}-{}", std::process::id()));
+        let process = Command::new(env!("CARGO_BIN_EXE_tidepool-cluster"))
+            .args(["up", "--hold", "--nodes", "1", "--dir"])
+            .arg(&folder)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let owner = Self { process, folder };
+        until(Duration::from_secs(90), Duration::from_millis(100), "second cluster", || {
+            Ok(owner.folder.join("state.json").exists())
+        })
+        .unwrap();
+        owner
+    }
+
+    fn process_namespace(&self) -> PathBuf {
+        let init: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(self.folder.join("init")).unwrap()).unwrap();
+        fs::read_link(format!("/proc/{}/ns/pid", init["pid"])).unwrap()
+    }
+}
+
+#[test]
+fn nothing_is_left_when_the_owner_is_killed_and_another_cluster_does_not_notice() {
+    let Some(cluster) = cluster() else { return };
+    let mut owner = Owner::start("killed");
+    let namespace = owner.process_namespace();
+    let id = fs::read_to_string(owner.folder.join("id")).unwrap();
+    assert!(processes_in(&namespace) > 8);
+    owner.process.kill().unwrap();
+    owner.process.wait().unwrap();
+    until(Duration::from_secs(30), Duration::from_millis(100), "end of the cluster", || Ok(!owner.folder.exists()))
+        .unwrap();
+    assert_eq!(processes_in(&namespace), 0);
+    let groups = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
+    assert!(groups.into_iter().all(|group| !group.path().join(format!("tidepool-{id}")).exists()));
+    assert!(!fs::read_to_string("/proc/self/mounts").unwrap().contains(&id));
+    cluster.kubectl(&["get", "--raw", "/readyz"]).unwrap();
+}
+
+fn processes_in(namespace: &Path) -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.filter(|entry| fs::read_link(entry.path().join("ns/pid")).is_ok_and(|found| found == namespace)).count()
+}

@@ -11,6 +11,9 @@ use super::Cluster;
 use crate::kubernetes::node;
 use crate::machine::{COMMAND_WITHIN, Machine, Output};
 
+/// How long a pull may take: a mirror that does not answer must show as a failure, not as a hang.
+const PULL_WITHIN: Duration = Duration::from_secs(180);
+
 impl Cluster {
     /// How many nodes there are.
     pub fn node_count(&self) -> Result<usize> {
@@ -27,17 +30,22 @@ impl Cluster {
         self.local()?.node(number)?.run(command, "", COMMAND_WITHIN)
     }
 
-    /// Pulls an image as kubelet would, by the node's containerd.
-    pub fn pull(&self, number: usize, image: &str) -> Result<Output> {
-        self.local()?.node(number)?.run(&["crictl", "pull", image], "", Duration::from_secs(180))
+    /// Pulls an image as kubelet does, by the node's containerd; fails if that does.
+    pub fn pull(&self, number: usize, image: &str) -> Result<()> {
+        self.try_pull(number, image)?.ok()?;
+        Ok(())
     }
 
-    /// Makes a node forget an image, contents included, so that the next pull fetches all of it.
+    /// Pulls an image, whether that succeeds or not.
+    pub fn try_pull(&self, number: usize, image: &str) -> Result<Output> {
+        self.local()?.node(number)?.run(&["crictl", "pull", image], "", PULL_WITHIN)
+    }
+
+    /// Makes a node forget an image under all its names, so that the next pull fetches every blob of it.
     ///
-    /// The runtime collects contents at once here, since containerd's own schedule is no business of tests.
+    /// containerd collects the contents before it answers. An image that a container still uses stays.
     pub fn remove_image(&self, number: usize, image: &str) -> Result<()> {
-        let machine = self.local()?.node(number)?;
-        machine.ok(&["ctr", "--namespace", "k8s.io", "images", "rm", "--sync", image])?;
+        self.in_node(number, &["crictl", "rmi", image])?;
         Ok(())
     }
 
