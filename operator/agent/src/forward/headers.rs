@@ -1,0 +1,118 @@
+//! Which headers and statuses pass between the runtime and a member.
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use tidepool_oci::{ContentRange, Window};
+
+/// Headers about one connection, and those about credentials: none of ours travel (design P2, and kubelet's pull
+/// secrets go to whoever asks for them).
+const DROPPED: [HeaderName; 12] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::WWW_AUTHENTICATE,
+    header::SET_COOKIE,
+];
+
+/// A runtime's headers for a member.
+pub(super) fn for_member(headers: &HeaderMap) -> HeaderMap {
+    let mut passed = without_dropped(headers);
+    passed.remove(header::HOST);
+    passed.remove(header::CONTENT_LENGTH);
+    passed
+}
+
+/// A member's headers for the runtime.
+pub(super) fn for_runtime(headers: &HeaderMap) -> HeaderMap {
+    let mut passed = without_dropped(headers);
+    passed.remove(header::LOCATION);
+    passed
+}
+
+fn without_dropped(headers: &HeaderMap) -> HeaderMap {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let mut passed = headers.clone();
+    for name in DROPPED.iter().chain(&named) {
+        passed.remove(name);
+    }
+    passed
+}
+
+/// Whether a runtime can make use of a status: it has the content, or it goes on to the upstream.
+///
+/// Not 401, since the answer to it would be the pull secret; not 429 and 408, which are asked again at once; no other
+/// 2xx and 3xx, which end the pull (`research/node-runtimes.md` 1.4).
+pub(super) fn is_relayed(status: StatusCode) -> bool {
+    match status {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => true,
+        StatusCode::UNAUTHORIZED
+        | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS => false,
+        other => other.is_client_error() || other.is_server_error(),
+    }
+}
+
+/// A reply's `Content-Length`.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The bytes of a blob that a reply holds, and the blob's size; none where that is not said, or where they are several
+/// ranges.
+pub(super) fn window(status: StatusCode, headers: &HeaderMap) -> Option<ContentRange> {
+    if status == StatusCode::OK {
+        let size = content_length(headers)?;
+        return Window::whole(size).map(|window| ContentRange { window, size });
+    }
+    let range = (status == StatusCode::PARTIAL_CONTENT).then(|| content_range(headers)).flatten()?;
+    (content_length(headers) == Some(range.window.len())).then_some(range)
+}
+
+/// A reply's `Content-Range`.
+pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
+    ContentRange::parse(headers.get(header::CONTENT_RANGE)?.to_str().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_statuses_that_a_runtime_survives_are_relayed() {
+        for status in [200, 206, 400, 403, 404, 405, 416, 451, 500, 502, 503, 504] {
+            assert!(is_relayed(StatusCode::from_u16(status).unwrap()), "{status}");
+        }
+        for status in [201, 202, 204, 301, 302, 304, 307, 308, 401, 407, 408, 429] {
+            assert!(!is_relayed(StatusCode::from_u16(status).unwrap()), "{status}");
+        }
+    }
+
+    #[test]
+    fn headers_of_the_connection_and_of_credentials_stay_behind() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("authorization", "Basic c2VjcmV0"),
+            ("range", "bytes=0-"),
+            ("host", "127.0.0.1:909"),
+        ] {
+            headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        let passed = for_member(&headers);
+        assert_eq!(passed.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["range"]);
+    }
+}

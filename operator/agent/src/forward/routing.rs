@@ -1,0 +1,91 @@
+//! Which mirror serves a registry here, and where its members are: swapped whole, read by every request.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tidepool_oci::RegistryName;
+
+use super::Member;
+use crate::rendezvous;
+
+/// Where members are: per mirror, their stable names and addresses.
+pub type Members = BTreeMap<String, BTreeMap<String, SocketAddr>>;
+
+/// One state of the routes.
+#[derive(Debug, Default)]
+pub struct Routing {
+    routes: BTreeMap<RegistryName, String>,
+    members: BTreeMap<String, Vec<Arc<Member>>>,
+}
+
+impl Routing {
+    /// The mirror that serves a registry on this node.
+    #[must_use]
+    pub fn mirror_of(&self, registry: &RegistryName) -> Option<&str> {
+        self.routes.get(registry).map(String::as_str)
+    }
+
+    /// The mirrors that serve any registry on this node.
+    pub fn mirrors(&self) -> impl Iterator<Item = &str> {
+        let mirrors: std::collections::BTreeSet<&str> = self.routes.values().map(String::as_str).collect();
+        mirrors.into_iter()
+    }
+
+    /// A mirror's members, in no meaningful order.
+    #[must_use]
+    pub fn members(&self, mirror: &str) -> &[Arc<Member>] {
+        self.members.get(mirror).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn members_for(&self, mirror: &str, key: &str) -> Vec<Arc<Member>> {
+        rendezvous::order(self.members(mirror), key, |member| member.id()).into_iter().cloned().collect()
+    }
+}
+
+/// The routes as they are now.
+#[derive(Debug, Default)]
+pub struct Routings(ArcSwap<Routing>);
+
+impl Routings {
+    /// The current state.
+    #[must_use]
+    pub fn current(&self) -> Arc<Routing> {
+        self.0.load_full()
+    }
+
+    /// Takes new routes and members. A member that stays keeps what is known of it.
+    pub fn set(&self, routes: BTreeMap<RegistryName, String>, members: &Members) {
+        let old = self.current();
+        let keep = |mirror: &str, id: &str, address: SocketAddr| {
+            let known = old.members(mirror).iter().find(|member| member.id() == id && member.address() == address);
+            known.cloned().unwrap_or_else(|| Arc::new(Member::new(id, address)))
+        };
+        let members = members.iter().map(|(mirror, members)| {
+            let members = members.iter().map(|(id, address)| keep(mirror, id, *address)).collect();
+            (mirror.clone(), members)
+        });
+        self.0.store(Arc::new(Routing { routes, members: members.collect() }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_stays_is_remembered_and_one_at_a_new_address_is_new() {
+        let routings = Routings::default();
+        let members = |port| {
+            Members::from([(
+                "m".to_owned(),
+                BTreeMap::from([("m-0".to_owned(), SocketAddr::from(([127, 0, 0, 1], port)))]),
+            )])
+        };
+        routings.set(BTreeMap::new(), &members(1));
+        let first = Arc::clone(&routings.current().members("m")[0]);
+        routings.set(BTreeMap::new(), &members(1));
+        assert!(Arc::ptr_eq(&first, &routings.current().members("m")[0]));
+        routings.set(BTreeMap::new(), &members(2));
+        assert!(!Arc::ptr_eq(&first, &routings.current().members("m")[0]));
+    }
+}
