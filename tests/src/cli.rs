@@ -9,13 +9,16 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::image::{ImageSpec, product};
-use crate::{guard, stand_in};
+use crate::{guard, stand_in, state};
+
+/// The cluster of `make demo`, and of a developer who needs but one.
+const DEFAULT_FOLDER: &str = "/tmp/tidepool-demo";
 
 /// Which cluster is meant.
 #[derive(Debug, Args)]
 pub struct Which {
     /// State folder of the cluster
-    #[arg(long, env = "TIDEPOOL_CLUSTER", default_value = "/tmp/tidepool-demo")]
+    #[arg(long, env = "TIDEPOOL_CLUSTER", default_value = DEFAULT_FOLDER)]
     dir: PathBuf,
 }
 
@@ -43,6 +46,8 @@ pub enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Remove what clusters left behind whose owner and guard were both killed; every start does so too
+    Sweep,
     /// Run kubectl as the cluster's administrator
     Kubectl(Client),
     /// Run helm as the cluster's administrator
@@ -137,6 +142,10 @@ impl Command {
         match self {
             Self::Up { which, nodes, image, hold } => up(which.dir, nodes, image, hold),
             Self::Down { which } => Cluster::remove(&which.dir).map(|()| ExitCode::SUCCESS),
+            Self::Sweep => {
+                state::sweep();
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Kubectl(client) => pass(client.which.open()?.interactive("kubectl", &client.args)?),
             Self::Helm(client) => pass(client.which.open()?.interactive("helm", &client.args)?),
             Self::In { which, machine, command } => {
@@ -181,17 +190,21 @@ fn up(dir: PathBuf, nodes: usize, archives: Vec<PathBuf>, hold: bool) -> Result<
 
 fn how_to_talk(folder: &Path) {
     let program = std::env::args().next().unwrap_or_default();
-    eprintln!(
-        "\nTalk to it:\n  \
-         {program} kubectl get pods -A\n  \
-         {program} push docker.io/library/app:1 --mib 10\n  \
-         {program} kubectl run app --image=app:1\n  \
-         {program} in node1 crictl images\n  \
-         {program} registry off docker.io\n  \
-         {program} down\n\
-         Logs are in {}.",
-        folder.display()
-    );
+    eprintln!("\nTalk to it:");
+    if folder != Path::new(DEFAULT_FOLDER) {
+        eprintln!("  export TIDEPOOL_CLUSTER={}", folder.display());
+    }
+    for command in [
+        "kubectl get pods -A",
+        "push docker.io/library/app:1 --mib 10",
+        "kubectl run app --image=app:1",
+        "registry log docker.io",
+        "in node1 crictl images",
+        "down",
+    ] {
+        eprintln!("  {program} {command}");
+    }
+    eprintln!("Logs are in {}/{{cp,node1}}.", folder.display());
 }
 
 fn registry(cluster: &Cluster, act: RegistryAct, name: &str) -> Result<ExitCode> {

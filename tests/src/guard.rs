@@ -26,6 +26,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Guard {
     process: Child,
+    released: bool,
 }
 
 impl Guard {
@@ -43,22 +44,26 @@ impl Guard {
         if let Some(stdout) = process.stdout.take() {
             BufReader::new(stdout).read_line(&mut answer).context("cannot hear the guard")?;
         }
-        let guard = Self { process };
+        let guard = Self { process, released: false };
         ensure!(answer.trim() == STARTED, "the guard started no cluster");
         Ok((guard, State::init(dir)?))
     }
 
     /// Leaves the cluster up without an owner.
     pub(crate) fn release(mut self) -> Result<()> {
-        if let Some(stdin) = self.process.stdin.as_mut() {
+        if let Some(mut stdin) = self.process.stdin.take() {
             writeln!(stdin, "{RELEASE}").context("cannot release the cluster")?;
         }
+        self.released = true;
         Ok(())
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if self.released {
+            return;
+        }
         drop(self.process.stdin.take());
         let mut ended = || Ok(self.process.try_wait()?.is_some());
         if let Err(error) = wait::until(GONE_WITHIN * 2, Duration::from_millis(20), "end of the guard", &mut ended) {
@@ -69,27 +74,36 @@ impl Drop for Guard {
 
 /// The guard's own process: `tidepool-cluster guard`.
 pub(crate) fn run(dir: &Path) -> Result<()> {
-    let mut unshare = Command::new("unshare")
-        .args(["--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--uts", "--propagation", "private"])
-        .arg(tools::own_program()?)
-        .arg("init")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        // Not the owner's standard error: a released cluster would hold it open, and with it every `| tee`.
-        .stderr(File::create(dir.join("init.log")).context("cannot write in the state folder")?)
-        .spawn()
-        .context("cannot make the namespaces of the cluster")?;
+    let log = File::create(dir.join("init.log")).context("cannot write in the state folder")?;
+    let mut unshare = namespaces(&log)?;
     let init = process::child_of(unshare.id(), Duration::from_secs(10))?;
     State::write_init(dir, init)?;
     println!("{STARTED}");
     let mut order = String::new();
     std::io::stdin().read_to_string(&mut order).context("cannot read the owner's pipe")?;
     if order.trim() == RELEASE {
+        // Not the owner's standard error any more: it would keep a `| tee` of the owner from ending.
+        rustix::stdio::dup2_stderr(&log).context("cannot let go of the owner's standard error")?;
+        unshare.wait().context("cannot wait for the end of the cluster")?;
         return Ok(());
     }
     let torn = tear_down(dir);
     unshare.wait().context("cannot end the namespaces of the cluster")?;
     torn
+}
+
+/// Starts init in new namespaces. Should the guard be killed, the kernel kills this process and with it the cluster.
+fn namespaces(log: &File) -> Result<Child> {
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--uts"])
+        .args(["--propagation", "private"])
+        .arg(tools::own_program()?)
+        .arg("init")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.try_clone().context("cannot share a log")?)
+        .spawn()
+        .context("cannot make the namespaces of the cluster")
 }
 
 /// The first process of the cluster's pid namespace: `tidepool-cluster init`. Reaps what others leave, for ever.

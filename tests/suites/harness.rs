@@ -123,10 +123,8 @@ impl Owner {
         owner
     }
 
-    fn process_namespace(&self) -> PathBuf {
-        let init: serde_json::Value =
-            serde_json::from_str(&fs::read_to_string(self.folder.join("init")).unwrap()).unwrap();
-        fs::read_link(format!("/proc/{}/ns/pid", init["pid"])).unwrap()
+    fn traces(&self) -> Traces {
+        Traces::of(&self.folder)
     }
 }
 
@@ -134,21 +132,92 @@ impl Owner {
 fn nothing_is_left_when_the_owner_is_killed_and_another_cluster_does_not_notice() {
     let Some(cluster) = cluster() else { return };
     let mut owner = Owner::start("killed");
-    let namespace = owner.process_namespace();
-    let id = fs::read_to_string(owner.folder.join("id")).unwrap();
-    assert!(processes_in(&namespace) > 8);
+    let traces = owner.traces();
+    assert!(traces.processes() > 8);
     owner.process.kill().unwrap();
     owner.process.wait().unwrap();
-    until(Duration::from_secs(30), Duration::from_millis(100), "end of the cluster", || Ok(!owner.folder.exists()))
-        .unwrap();
-    assert_eq!(processes_in(&namespace), 0);
-    let groups = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
-    assert!(groups.into_iter().all(|group| !group.path().join(format!("tidepool-{id}")).exists()));
-    assert!(!fs::read_to_string("/proc/self/mounts").unwrap().contains(&id));
+    eventually("end of the cluster", || !owner.folder.exists());
+    traces.assert_gone();
     cluster.kubectl(&["get", "--raw", "/readyz"]).unwrap();
 }
 
-fn processes_in(namespace: &Path) -> usize {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes.filter(|entry| fs::read_link(entry.path().join("ns/pid")).is_ok_and(|found| found == namespace)).count()
+#[test]
+fn what_is_left_when_the_guard_is_killed_too_is_swept() {
+    let Some(_) = cluster() else { return };
+    let mut owner = Owner::start("unguarded");
+    let traces = owner.traces();
+    let guard = find_process(&format!("guard --dir {}", owner.folder.display()));
+    let killed = Command::new("kill").args(["-KILL", &guard]).status().unwrap();
+    assert!(killed.success());
+    owner.process.kill().unwrap();
+    owner.process.wait().unwrap();
+    eventually("end of the processes", || traces.processes() == 0);
+    let sweep = Command::new(env!("CARGO_BIN_EXE_tidepool-cluster")).arg("sweep").status().unwrap();
+    assert!(sweep.success() && !owner.folder.exists());
+    traces.assert_gone();
+}
+
+#[test]
+fn a_cluster_that_was_left_up_is_taken_away_by_down() {
+    let Some(_) = cluster() else { return };
+    let folder = PathBuf::from(format!("/tmp/tidepool-left-{}", std::process::id()));
+    let run = |command: &str| {
+        // Piped and read to its end: nothing of a cluster that is left up may hold the pipe open.
+        let mut run = Command::new(env!("CARGO_BIN_EXE_tidepool-cluster"));
+        run.args(command.split(' ')).arg("--dir").arg(&folder).output().unwrap()
+    };
+    assert!(run("up --nodes 1").status.success());
+    let traces = Traces::of(&folder);
+    assert!(traces.processes() > 8);
+    assert!(run("down").status.success());
+    assert!(!folder.exists());
+    traces.assert_gone();
+}
+
+/// What a cluster has outside its state folder.
+struct Traces {
+    folder: PathBuf,
+    id: String,
+    namespace: PathBuf,
+}
+
+impl Traces {
+    fn of(folder: &Path) -> Self {
+        let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
+        let init: serde_json::Value = serde_json::from_str(&read("init")).unwrap();
+        Self {
+            folder: folder.to_path_buf(),
+            id: read("id"),
+            namespace: fs::read_link(format!("/proc/{}/ns/pid", init["pid"])).unwrap(),
+        }
+    }
+
+    fn processes(&self) -> usize {
+        let found = |entry: &fs::DirEntry| fs::read_link(entry.path().join("ns/pid"));
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        processes.filter(|entry| found(entry).is_ok_and(|namespace| namespace == self.namespace)).count()
+    }
+
+    fn assert_gone(&self) {
+        assert_eq!(self.processes(), 0);
+        let root = PathBuf::from("/sys/fs/cgroup");
+        let groups = fs::read_dir(&root).unwrap().flatten().map(|entry| entry.path()).chain([root.clone()]);
+        for group in groups.map(|group| group.join(format!("tidepool-{}", self.id))) {
+            assert!(!group.exists(), "{} is left", group.display());
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(&*self.folder.to_string_lossy()));
+    }
+}
+
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    until(Duration::from_secs(30), Duration::from_millis(100), what, || Ok(done())).unwrap();
+}
+
+/// Number of the only process whose command line ends so.
+fn find_process(command: &str) -> String {
+    let line = |entry: &fs::DirEntry| fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+    let mut entries = fs::read_dir("/proc").unwrap().flatten();
+    let found = entries.find(|entry| line(entry).replace('\0', " ").trim_end().ends_with(command)).unwrap();
+    found.file_name().into_string().unwrap()
 }
