@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::image::{ImageSpec, product};
-use crate::{guard, stand_in, state};
+use crate::{demo, guard, stand_in, state};
 
 /// The cluster of `make demo`, and of a developer who needs but one.
 const DEFAULT_FOLDER: &str = "/tmp/tidepool-demo";
@@ -39,6 +39,15 @@ pub enum Command {
         /// Keep the cluster only until standard input ends or this process does
         #[arg(long)]
         hold: bool,
+    },
+    /// Show the whole chain: install Tidepool in a new cluster, pull through it, and leave it up
+    Demo {
+        /// Which cluster
+        #[command(flatten)]
+        which: Which,
+        /// Tidepool's image archive
+        #[arg(long)]
+        image: PathBuf,
     },
     /// Take the cluster away
     Down {
@@ -141,6 +150,7 @@ impl Command {
     pub fn run(self) -> Result<ExitCode> {
         match self {
             Self::Up { which, nodes, image, hold } => up(which.dir, nodes, image, hold),
+            Self::Demo { which, image } => done(demo::run(&which.dir, image)),
             Self::Down { which } => Cluster::remove(&which.dir).map(|()| ExitCode::SUCCESS),
             Self::Sweep => {
                 state::sweep();

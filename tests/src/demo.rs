@@ -20,7 +20,8 @@ pub(crate) fn run(folder: &Path, archive: PathBuf) -> Result<()> {
     ensure!(!folder.exists(), "there is a cluster in {}: `make demo-down` takes it away", folder.display());
     step("Booting Kubernetes 1.36 with two nodes, beside a registry that the nodes know as Docker Hub");
     let folder = Some(folder.to_path_buf());
-    let options = ClusterOptions { nodes: 2, folder, archives: vec![archive], verbose: true, ..ClusterOptions::default() };
+    let options =
+        ClusterOptions { nodes: 2, folder, archives: vec![archive], verbose: true, ..ClusterOptions::default() };
     let cluster = Cluster::start(options)?;
     install(&cluster)?;
     mirror(&cluster)?;

@@ -57,6 +57,7 @@ mod certificates;
 mod cgroups;
 pub mod cli;
 mod cluster;
+mod demo;
 mod guard;
 mod image;
 mod kubernetes;

@@ -22,6 +22,11 @@ impl Cluster {
         self.client("kubectl", args, "", COMMAND_WITHIN)
     }
 
+    /// Runs `kubectl` with these arguments and this input, whether it succeeds or not.
+    pub fn try_kubectl_with(&self, args: &[&str], input: &str) -> Result<Output> {
+        self.client("kubectl", args, input, COMMAND_WITHIN)
+    }
+
     /// Runs `kubectl ... -o json` and parses what it prints.
     pub fn kubectl_json(&self, args: &[&str]) -> Result<Value> {
         let text = self.kubectl(&[args, &["-o", "json"]].concat())?;
@@ -35,7 +40,7 @@ impl Cluster {
 
     /// Applies manifests that the API server may refuse.
     pub fn try_apply(&self, manifests: &str) -> Result<Output> {
-        self.client("kubectl", &["apply", "-f", "-"], manifests, COMMAND_WITHIN)
+        self.try_kubectl_with(&["apply", "-f", "-"], manifests)
     }
 
     /// Runs `helm` with these arguments, which must succeed. `--wait` may take five minutes.

@@ -93,8 +93,8 @@ pub(crate) fn await_active(cluster: &Cluster) {
 
 /// Pulls by a node's containerd; a failure ends the test and tells why.
 pub(crate) fn pull(cluster: &Cluster, node: usize, image: &str) {
-    let output = cluster.pull(node, image).unwrap();
-    assert!(output.success, "pull of {image} on node{node}: {}\n{}", output.stderr, cluster.diagnose());
+    let pulled = cluster.pull(node, image);
+    pulled.unwrap_or_else(|error| panic!("pull of {image} on node{node}: {error:#}\n{}", cluster.diagnose()));
 }
 
 /// The text of a node's mirror file for a registry, or `None` where there is none.

@@ -7,7 +7,8 @@ use serde_json::json;
 use tidepool_tests::{Cluster, ImageSpec};
 
 use crate::installed::{
-    LISTENER, MIRROR, SOON, SYSTEM, apply_and_await, await_active, cluster, ephemeral, helm, hosts_toml, install, mirror, pull,
+    LISTENER, MIRROR, SOON, SYSTEM, apply_and_await, await_active, cluster, ephemeral, helm, hosts_toml, install,
+    mirror, pull,
 };
 
 /// A file that an administrator wrote: a comment, an own mirror, odd spacing, and no newline at its end.
@@ -69,7 +70,9 @@ fn an_upgrade_keeps_files_and_an_uninstall_with_a_mirror_left_takes_them_back() 
     let before = inode(&file);
 
     helm(&cluster, "upgrade", &["--set", "logLevel=debug"]);
-    cluster.kubectl(&["rollout", "status", "daemonset/tidepool-agent", "-n", "tidepool-agents", "--timeout=90s"]).unwrap();
+    cluster
+        .kubectl(&["rollout", "status", "daemonset/tidepool-agent", "-n", "tidepool-agents", "--timeout=90s"])
+        .unwrap();
     let pods = cluster.kubectl_json(&["get", "pods", "-n", "tidepool-agents"]).unwrap();
     assert!(pods.to_string().contains("debug"), "the changed value has reached the agents");
     await_active(&cluster);
@@ -77,7 +80,8 @@ fn an_upgrade_keeps_files_and_an_uninstall_with_a_mirror_left_takes_them_back() 
 
     cluster.helm(&["uninstall", "tidepool", "-n", SYSTEM, "--wait", "--timeout", "2m"]).unwrap();
     await_nodes_as_before(&cluster);
-    let members = cluster.kubectl(&["get", "deployments", "-n", SYSTEM, "-l", "tidepool.dev/mirror", "-o", "name"]).unwrap();
+    let members =
+        cluster.kubectl(&["get", "deployments", "-n", SYSTEM, "-l", "tidepool.dev/mirror", "-o", "name"]).unwrap();
     assert_eq!(members.lines().count(), 1, "members outlive the uninstall until their mirror is deleted: {members}");
 
     cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=30s"]).unwrap();

@@ -26,13 +26,15 @@ fn fault(cluster: &Cluster, case: &Case) -> Option<String> {
         None => cluster.try_kubectl_with(&["create", "--dry-run=server", "-f", "-"], &case.object.to_string()),
         Some(old) => {
             cluster.apply(&old.to_string()).unwrap();
-            let answer = cluster.try_kubectl_with(&["replace", "--dry-run=server", "-f", "-"], &case.object.to_string());
+            let answer =
+                cluster.try_kubectl_with(&["replace", "--dry-run=server", "-f", "-"], &case.object.to_string());
             cluster.kubectl(&["delete", "registrymirrors", "--all", "--timeout=30s"]).unwrap();
             answer
         }
     };
     let answer = answer.unwrap();
-    let right = if case.expect == "accept" { answer.success } else { !answer.success && answer.stderr.contains(&case.expect) };
+    let right =
+        if case.expect == "accept" { answer.success } else { !answer.success && answer.stderr.contains(&case.expect) };
     (!right).then(|| format!("{}: expected {:?}, found {}{}", case.name, case.expect, answer.stdout, answer.stderr))
 }
 
@@ -42,7 +44,9 @@ fn the_api_server_takes_the_good_refuses_the_bad_with_its_message_and_explains_i
     let crds = repository().join("crds");
     let applied = cluster.try_kubectl(&["apply", "--warnings-as-errors", "-f", crds.to_str().unwrap()]).unwrap();
     assert!(applied.success, "definitions apply without a warning: {}", applied.stderr);
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "registrymirrors.tidepool.dev", "--timeout=30s"]).unwrap();
+    cluster
+        .kubectl(&["wait", "--for=condition=Established", "crd", "registrymirrors.tidepool.dev", "--timeout=30s"])
+        .unwrap();
 
     let cases = cases();
     assert!(cases.len() >= 40, "{} cases were read", cases.len());
@@ -55,11 +59,16 @@ fn the_api_server_takes_the_good_refuses_the_bad_with_its_message_and_explains_i
         cluster.kubectl(&["apply", "-f", example.to_str().unwrap()]).expect("an example applies as it is");
     }
     let table = cluster.kubectl(&["get", "registrymirrors"]).unwrap();
-    assert!(table.starts_with("NAME") && ["READY", "REASON", "UPSTREAMS", "NODES"].iter().all(|c| table.contains(c)), "{table}");
-    let ready = cluster.kubectl(&["get", "registrymirrors", "-o", "jsonpath={.items[0].status.conditions[0].status}"]).unwrap();
+    assert!(
+        table.starts_with("NAME") && ["READY", "REASON", "UPSTREAMS", "NODES"].iter().all(|c| table.contains(c)),
+        "{table}"
+    );
+    let ready =
+        cluster.kubectl(&["get", "registrymirrors", "-o", "jsonpath={.items[0].status.conditions[0].status}"]).unwrap();
     assert_eq!(ready, "Unknown", "a mirror that no operator has seen is not ready");
 
-    for field in ["spec", "spec.upstreams.registry", "spec.storage.volume.size", "spec.nodes.mode", "status.conditions"] {
+    for field in ["spec", "spec.upstreams.registry", "spec.storage.volume.size", "spec.nodes.mode", "status.conditions"]
+    {
         let text = cluster.kubectl(&["explain", &format!("registrymirror.{field}")]).unwrap();
         let description = text.split("DESCRIPTION:").nth(1).unwrap_or_default();
         assert!(description.trim().len() > 20 && !description.contains("<empty>"), "explain {field}: {text}");

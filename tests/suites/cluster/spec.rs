@@ -8,7 +8,8 @@ use crate::installed::{MIRROR, SOON, SYSTEM, apply_and_await, condition, ephemer
 /// Generations of the mirror's Deployments and the version of its configuration: what a wrong spec must not move.
 fn last_good(cluster: &Cluster) -> String {
     let label = format!("tidepool.dev/mirror={MIRROR}");
-    let columns = "custom-columns=KIND:.kind,NAME:.metadata.name,UID:.metadata.uid,GENERATION:.metadata.generation,DATA:.data";
+    let columns =
+        "custom-columns=KIND:.kind,NAME:.metadata.name,UID:.metadata.uid,GENERATION:.metadata.generation,DATA:.data";
     cluster.kubectl(&["get", "deployments,services,secrets", "-n", SYSTEM, "-l", &label, "-o", columns]).unwrap()
 }
 
@@ -29,13 +30,23 @@ fn an_invalid_spec_is_named_keeps_the_last_good_objects_and_clears() {
     cluster.wait_until(SOON, "condition Accepted=False that names the field", named).unwrap();
     assert_eq!(condition(&cluster, "Stalled").unwrap().0, "True");
     assert_eq!(condition(&cluster, "Ready").unwrap().0, "False");
-    let events = cluster.kubectl(&["get", "events", "-n", "default", "--field-selector", &format!("involvedObject.name={MIRROR}")]);
+    let events = cluster.kubectl(&[
+        "get",
+        "events",
+        "-n",
+        "default",
+        "--field-selector",
+        &format!("involvedObject.name={MIRROR}"),
+    ]);
     assert!(events.unwrap().contains("spec.upstreams[1].tls.caRef"), "an Event names the field");
     assert_eq!(last_good(&cluster), good, "the last good objects stay as they are");
     cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/app", "1")).unwrap();
     let upstream = cluster.registry("docker.io").unwrap();
     let ((), log) = upstream.requests_during(|| Ok(pull(&cluster, 1, "app:1"))).unwrap();
-    assert!(log.iter().all(|request| request.user_agent.starts_with("tidepool")), "the cache goes on serving: {log:#?}");
+    assert!(
+        log.iter().all(|request| request.user_agent.starts_with("tidepool")),
+        "the cache goes on serving: {log:#?}"
+    );
 
     // Mended by what was missing, not by another edit of the mirror.
     let authority = json!({
