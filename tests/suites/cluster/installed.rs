@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidepool_tests::{Cluster, ClusterOptions, repository};
+use tidepool_tests::{Cluster, ClusterOptions, Request, repository};
 
 /// Namespace of operator and members.
 pub(crate) const SYSTEM: &str = "tidepool-system";
@@ -95,6 +95,15 @@ pub(crate) fn await_active(cluster: &Cluster) {
 pub(crate) fn pull(cluster: &Cluster, node: usize, image: &str) {
     let pulled = cluster.pull(node, image);
     pulled.unwrap_or_else(|error| panic!("pull of {image} on node{node}: {error:#}\n{}", cluster.diagnose()));
+}
+
+/// What a pull by a node's containerd makes anybody ask of a registry.
+pub(crate) fn asked_by_pull(cluster: &Cluster, registry: &str, node: usize, image: &str) -> Vec<Request> {
+    let pulled = || {
+        pull(cluster, node, image);
+        Ok(())
+    };
+    cluster.registry(registry).unwrap().requests_during(pulled).unwrap().1
 }
 
 /// The text of a node's mirror file for a registry, or `None` where there is none.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tidepool_tests::{Cluster, Image, ImageSpec, Request};
 
-use crate::installed::{LISTENER, apply_and_await, ephemeral, hosts_toml, installed, mirror, pull};
+use crate::installed::{LISTENER, apply_and_await, asked_by_pull, ephemeral, hosts_toml, installed, mirror, pull};
 
 /// What the log says of a blob or manifest: how often its contents were had upstream.
 fn served(log: &[Request], digest: &str) -> usize {
@@ -30,8 +30,7 @@ fn a_first_pull_asks_upstream_once_for_every_blob() {
 
     for (registry, repository, name) in [("docker.io", "library/app", "app:1"), ("ghcr.io", "a/b", "ghcr.io/a/b:1")] {
         let image = push(&cluster, registry, repository);
-        let upstream = cluster.registry(registry).unwrap();
-        let ((), log) = upstream.requests_during(|| Ok(pull(&cluster, 1, name))).unwrap();
+        let log = asked_by_pull(&cluster, registry, 1, name);
         for digest in blobs(&image).into_iter().chain([image.manifest.digest.as_str(), image.top.digest.as_str()]) {
             assert_eq!(served(&log, digest), 1, "{registry}: upstream transfers of {digest} in {log:#?}");
         }
@@ -48,10 +47,8 @@ fn a_second_node_asks_upstream_for_the_tag_alone() {
     apply_and_await(&cluster, &ephemeral());
     push(&cluster, "docker.io", "library/app");
     pull(&cluster, 1, "app:1");
-    let upstream = cluster.registry("docker.io").unwrap();
-    let ((), log) = upstream.requests_during(|| Ok(pull(&cluster, 2, "app:1"))).unwrap();
-    let beyond: Vec<_> =
-        log.iter().filter(|r| !(r.method == "HEAD" && r.reference() == "1") && !r.is_token()).collect();
+    let log = asked_by_pull(&cluster, "docker.io", 2, "app:1");
+    let beyond: Vec<_> = log.iter().filter(|r| !(r.is_token() || r.method == "HEAD" && r.reference() == "1")).collect();
     assert!(beyond.is_empty(), "asked of upstream beside the tag: {beyond:#?}");
     assert_eq!(log.iter().filter(|r| r.method == "HEAD").count(), 1, "one HEAD a pull: {log:#?}");
 }

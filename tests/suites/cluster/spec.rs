@@ -3,7 +3,7 @@
 use serde_json::json;
 use tidepool_tests::{Cluster, ImageSpec};
 
-use crate::installed::{MIRROR, SOON, SYSTEM, apply_and_await, condition, ephemeral, installed, pull};
+use crate::installed::{MIRROR, SOON, SYSTEM, apply_and_await, asked_by_pull, condition, ephemeral, installed};
 
 /// Generations of the mirror's Deployments and the version of its configuration: what a wrong spec must not move.
 fn last_good(cluster: &Cluster) -> String {
@@ -41,8 +41,7 @@ fn an_invalid_spec_is_named_keeps_the_last_good_objects_and_clears() {
     assert!(events.unwrap().contains("spec.upstreams[1].tls.caRef"), "an Event names the field");
     assert_eq!(last_good(&cluster), good, "the last good objects stay as they are");
     cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/app", "1")).unwrap();
-    let upstream = cluster.registry("docker.io").unwrap();
-    let ((), log) = upstream.requests_during(|| Ok(pull(&cluster, 1, "app:1"))).unwrap();
+    let log = asked_by_pull(&cluster, "docker.io", 1, "app:1");
     assert!(
         log.iter().all(|request| request.user_agent.starts_with("tidepool")),
         "the cache goes on serving: {log:#?}"
