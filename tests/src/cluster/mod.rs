@@ -72,12 +72,20 @@ struct Local {
 
 impl Cluster {
     /// Starts a cluster, which lasts until the value is dropped or this process ends in whatever way.
+    ///
+    /// With `$TIDEPOOL_KEEP` set it stays up instead, for a look at what a failing test left.
     pub fn start(options: ClusterOptions) -> Result<Self, StartError> {
         if let Some(reason) = crate::tools::unsupported() {
             return Err(StartError::Unsupported(reason));
         }
         let local = start::start(options).map_err(StartError::Failed)?;
-        Ok(Self { access: Access::Local(local) })
+        let cluster = Self { access: Access::Local(local) };
+        if std::env::var_os("TIDEPOOL_KEEP").is_none() {
+            return Ok(cluster);
+        }
+        let folder = cluster.leave_up().map_err(StartError::Failed)?;
+        eprintln!("TIDEPOOL_KEEP: tidepool-cluster down --dir {} takes this cluster away", folder.display());
+        Self::open(&folder).map_err(StartError::Failed)
     }
 
     /// The cluster of `$KUBECONFIG`, or `None` without that variable.
