@@ -1,1 +1,25 @@
-//! The Tidepool operator: makes of a RegistryMirror the objects that run it
+//! The Tidepool operator: makes of each RegistryMirror the objects that run it, and tells agents what to do.
+//!
+//! - [`Args`] and [`start`]: the program.
+//! - [`controllers`]: one module a controller, each reconcile a visible list of steps. What is decided is decided in
+//!   crate `tidepool-plan`, which is pure; here is what reads and writes the cluster.
+//! - [`caches`]: what is watched, kept in memory; [`triggers`]: which change concerns which mirror.
+//! - [`apply`]: how an object is written, and when it is not.
+
+mod apply;
+mod args;
+mod backoff;
+mod caches;
+mod compare;
+mod context;
+pub mod controllers;
+mod events;
+mod metrics;
+mod queue;
+mod report;
+mod resources;
+mod start;
+mod triggers;
+
+pub use args::{Args, Command, RunArgs};
+pub use start::{StartError, start};

@@ -21,7 +21,7 @@ mod validate;
 pub use document::{Standing, nodes_document};
 pub use facts::{ClaimFact, ClassFact, Referenced, Source};
 pub use notices::{Notice, notices};
-pub use plan::{Defaults, Objects, PlanError, plan};
+pub use plan::{Defaults, Objects, PlanError, fingerprint, plan};
 pub use quantity::quantity;
 pub use status::{MemberFact, NodeFact, Seen, StorageFact, Tally, Verdict, status, tally};
 pub use valid::{Ca, ValidMirror, ValidStorage, ValidUpstream};

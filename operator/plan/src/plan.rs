@@ -21,6 +21,7 @@ use tidepool_config::{ByteSize, names::MEMBER_PORT};
 
 use crate::{ValidMirror, ValidStorage, names};
 
+pub use config::fingerprint;
 pub(crate) use config::hex;
 
 /// What the operator was started with and every mirror shares.

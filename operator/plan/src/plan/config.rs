@@ -75,3 +75,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+/// A short hash of a text, for annotations that tell one version of an object from another.
+#[must_use]
+pub fn fingerprint(text: &str) -> String {
+    hex(&Sha256::digest(text)[..8])
+}

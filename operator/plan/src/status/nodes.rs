@@ -109,18 +109,15 @@ impl Tally {
         }
     }
 
+    /// The states of [`Tally::by_state`].
+    pub const STATES: [&str; 7] = ["active", "bypassing", "pending", "shadowed", "silent", "unsupported", "withdrawn"];
+
     /// Nodes by state, for a metric.
     #[must_use]
     pub fn by_state(&self) -> [(&'static str, usize); 7] {
-        [
-            ("active", self.active),
-            ("bypassing", self.bypassing),
-            ("pending", self.pending),
-            ("shadowed", self.shadowed),
-            ("silent", self.silent.len()),
-            ("unsupported", self.unsupported.len()),
-            ("withdrawn", self.withdrawn),
-        ]
+        let (silent, unsupported) = (self.silent.len(), self.unsupported.len());
+        let counts = [self.active, self.bypassing, self.pending, self.shadowed, silent, unsupported, self.withdrawn];
+        std::array::from_fn(|index| (Self::STATES[index], counts[index]))
     }
 }
 

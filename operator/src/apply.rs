@@ -1,0 +1,117 @@
+//! How an object is written: server-side apply under one name, and only when something differs.
+
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+};
+use serde_json::{Value, json};
+use tidepool_config::names::MIRROR_LABEL;
+use tidepool_plan::names::{MANAGED_BY, MANAGED_BY_LABEL, MANAGER, STATUS_MANAGER};
+
+use crate::{
+    compare::covers,
+    resources::{Namespaced, Watched, label, name},
+};
+
+/// Annotation with a hash of what was applied: a field that is wanted no more shows by it alone.
+const APPLIED_HASH: &str = "tidepool.dev/applied-hash";
+
+/// Why an object could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error("cannot write {kind} {name} as JSON")]
+    Json { kind: String, name: String, source: serde_json::Error },
+    #[error("{kind} {name} is there and is not the operator's: delete or rename it")]
+    Foreign { kind: String, name: String },
+    #[error("cannot apply {kind} {name}")]
+    Apply { kind: String, name: String, source: Box<kube::Error> },
+    #[error("cannot delete {kind} {name}")]
+    Delete { kind: String, name: String, source: Box<kube::Error> },
+}
+
+/// Makes an object what is wanted, and returns it as it then is. `live` is the object as last seen.
+pub(crate) async fn ensure<K: Namespaced>(client: &Client, wanted: &K, live: Option<&K>) -> Result<K, ApplyError> {
+    let (kind, name) = (K::kind(&()).into_owned(), name(wanted).to_owned());
+    let json_error = |source| ApplyError::Json { kind: kind.clone(), name: name.clone(), source };
+    let desired = hashed(serde_json::to_value(wanted).map_err(json_error)?);
+    if let Some(live) = live
+        && is_ours(live, wanted)
+        && covers(&desired, &serde_json::to_value(live).map_err(json_error)?)
+    {
+        return Ok(live.clone());
+    }
+    let api = Api::<K>::namespaced(client.clone(), wanted.meta().namespace.as_deref().unwrap_or_default());
+    // The caches hold what has our label: they do not know whether somebody else's object has the name.
+    let there = api.get_metadata_opt(&name).await;
+    let there = there.map_err(|source| ApplyError::Apply {
+        kind: kind.clone(),
+        name: name.clone(),
+        source: Box::new(source),
+    })?;
+    if there.is_some_and(|there| !is_ours(&there, wanted)) {
+        return Err(ApplyError::Foreign { kind, name });
+    }
+    tracing::info!(object.kind = kind, object.name = name, "applying");
+    let applied = api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&desired)).await;
+    applied.map_err(|source| ApplyError::Apply { kind, name, source: Box::new(source) })
+}
+
+/// Whether an object that is there already was made by the operator for the same mirror.
+fn is_ours(live: &impl Resource, wanted: &impl Resource) -> bool {
+    [MANAGED_BY_LABEL, MIRROR_LABEL].iter().all(|key| label(live, key) == label(wanted, key))
+}
+
+/// The object with the hash of itself.
+fn hashed(mut object: Value) -> Value {
+    let hash = tidepool_plan::fingerprint(&object.to_string());
+    object["metadata"]["annotations"][APPLIED_HASH] = Value::String(hash);
+    object
+}
+
+/// Deletes what was made for the mirror with uid `owner` and is wanted no more.
+///
+/// Our label alone would not do: labels can be copied. Our owner reference must be there too.
+pub(crate) async fn prune<K: Namespaced>(
+    client: &Client,
+    owner: &str,
+    live: &[std::sync::Arc<K>],
+    keep: &[&K],
+) -> Result<(), ApplyError> {
+    for object in live.iter().filter(|object| !keep.iter().any(|kept| name(*kept) == name(&***object))) {
+        let owned = object.meta().owner_references.iter().flatten().any(|reference| reference.uid == owner);
+        if owned && label(&**object, MANAGED_BY_LABEL) == Some(MANAGED_BY) {
+            delete(client, &**object).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn delete<K: Namespaced>(client: &Client, object: &K) -> Result<(), ApplyError> {
+    let (kind, name) = (K::kind(&()).into_owned(), name(object).to_owned());
+    let api = Api::<K>::namespaced(client.clone(), object.meta().namespace.as_deref().unwrap_or_default());
+    // The very object that was seen, not another that took its name since.
+    let preconditions = Some(Preconditions { uid: object.meta().uid.clone(), resource_version: None });
+    tracing::info!(object.kind = kind, object.name = name, "deleting, it is wanted no more");
+    match api.delete(&name, &DeleteParams { preconditions, ..DeleteParams::background() }).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(ApplyError::Delete { kind, name, source: Box::new(source) }),
+    }
+}
+
+/// Writes the status of a cluster-scoped object, if it is still the one with this uid.
+pub(crate) async fn apply_status<K: Watched>(
+    api: &Api<K>,
+    object: &impl Resource<DynamicType = ()>,
+    status: &impl serde::Serialize,
+) -> Result<(), kube::Error> {
+    let name = name(object);
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": name, "uid": object.meta().uid},
+        "status": status,
+    });
+    api.patch_status(name, &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(&patch)).await?;
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! The program's arguments.
+
+use std::net::SocketAddr;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use tidepool_runtime::LogArgs;
+
+/// Makes of each RegistryMirror the objects that run it
+#[derive(Debug, Parser)]
+#[command(name = "tidepool-operator", version)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// What the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the controllers until told to stop
+    Run(RunArgs),
+}
+
+/// Arguments of `run`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct RunArgs {
+    /// Namespace of the operator and of all objects of all mirrors
+    #[arg(long, env = "POD_NAMESPACE", default_value = "tidepool-system")]
+    pub namespace: String,
+    /// Namespace of the agents, where the document they read is written
+    #[arg(long, env = "AGENT_NAMESPACE", default_value = "tidepool-agents")]
+    pub agent_namespace: String,
+    /// Image that members run
+    #[arg(long, env = "TIDEPOOL_IMAGE")]
+    pub image: String,
+    /// When nodes pull that image: IfNotPresent, Always or Never
+    #[arg(long, env = "TIDEPOOL_IMAGE_PULL_POLICY", default_value = "IfNotPresent",
+          value_parser = ["IfNotPresent", "Always", "Never"])]
+    pub image_pull_policy: String,
+    /// Address of metrics and health
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    pub admin: SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+}

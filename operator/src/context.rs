@@ -1,0 +1,31 @@
+//! What every controller needs.
+
+use std::time::Duration;
+
+use kube::{Client, runtime::events::Recorder};
+use tidepool_plan::Defaults;
+
+use crate::{backoff::Backoff, caches::Caches, metrics::Metrics};
+
+/// An object is looked at this often though nothing changed: what no watch tells is repaired then.
+pub(crate) const RESYNC: Duration = Duration::from_secs(600);
+/// A reconcile that takes longer hangs: it is given up and tried again.
+pub(crate) const RECONCILE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Shared by the controllers.
+pub(crate) struct Context {
+    /// Writes go here.
+    pub(crate) client: Client,
+    /// Reads come from here.
+    pub(crate) caches: Caches,
+    /// What all mirrors share.
+    pub(crate) defaults: Defaults,
+    /// Namespace of the document that agents read.
+    pub(crate) agent_namespace: String,
+    /// Writes Events.
+    pub(crate) recorder: Recorder,
+    /// Counts what is done.
+    pub(crate) metrics: Metrics,
+    /// How long a failing mirror waits.
+    pub(crate) backoff: Backoff,
+}

@@ -1,0 +1,119 @@
+//! One RegistryMirror: observe, validate, plan, apply, publish.
+//!
+//! Level-based: each run makes what is there what the spec says, whatever happened before. A spec that does not
+//! validate leaves the last good objects as they are. There is no finalizer: owner references take the objects away.
+
+mod apply;
+mod facts;
+pub(super) mod observe;
+mod publish;
+
+use std::{convert::Infallible, sync::Arc, time::Instant};
+
+use futures::{Stream, StreamExt as _};
+use kube::runtime::{
+    applier,
+    controller::{Action, Config, Error as RunError},
+    reflector::ObjectRef,
+};
+use tidepool_api::RegistryMirror;
+use tidepool_plan::{PlanError, plan, validate};
+
+use crate::{
+    apply::ApplyError,
+    context::{Context, RECONCILE_WITHIN, RESYNC},
+    metrics::{Controller, Outcome},
+    report::report,
+    resources::{AnyMirror, name},
+};
+use apply::Applied;
+
+/// Enough for a thousand mirrors, few enough to be no load on the API server.
+const CONCURRENCY: u16 = 8;
+
+/// Why a reconcile failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReconcileError {
+    #[error("cannot plan its objects")]
+    Plan(#[from] PlanError),
+    #[error("cannot apply its objects")]
+    Apply(#[from] ApplyError),
+    #[error("cannot publish its status")]
+    Publish(#[source] Box<kube::Error>),
+    #[error("took longer than {} s", RECONCILE_WITHIN.as_secs())]
+    Deadline,
+}
+
+/// One mirror, made what its spec says.
+async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<(), ReconcileError> {
+    let observed = observe::observe(mirror, context); // reads the caches
+    let verdict = validate(mirror, &observed.referenced); // pure
+    let (applied, outcome) = match &verdict {
+        Ok(valid) => {
+            let objects = plan(valid, &context.defaults)?; // pure
+            match apply::apply(context, &valid.uid, objects, &observed.live).await {
+                Ok(applied) => (applied, Ok(())),
+                Err(error) => (Applied::as_found(&observed.live), Err(error)),
+            }
+        }
+        Err(_) => (Applied::as_found(&observed.live), Ok(())), // the last good objects stay
+    };
+    publish::publish(context, mirror, &verdict, &applied, outcome.as_ref().err()).await?;
+    Ok(outcome?)
+}
+
+/// Reconciles the mirrors whose names come, until `names` ends.
+pub(crate) async fn run(context: Arc<Context>, names: impl Stream<Item = String> + Send + 'static) {
+    let queue = names.map(|name| Ok::<_, Infallible>(ObjectRef::<AnyMirror>::new(&name)));
+    let store = context.caches.mirrors.clone();
+    let config = Config::default().concurrency(CONCURRENCY);
+    let step = |mirror, context| Box::pin(attempt(mirror, context));
+    let results = applier(step, after_failure, Arc::clone(&context), store, queue, config);
+    let mut results = std::pin::pin!(results);
+    while let Some(result) = results.next().await {
+        log(&context, result);
+    }
+}
+
+/// One reconcile with its deadline, its metrics and its exceptions.
+async fn attempt(mirror: Arc<AnyMirror>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let mirror = match &mirror.0 {
+        Ok(mirror) if mirror.metadata.deletion_timestamp.is_none() => mirror,
+        Ok(_) => return Ok(Action::await_change()),
+        Err(error) => {
+            // Its objects stay as they are, and so does what agents were told.
+            tracing::warn!(mirror = error.metadata.name, error = error.error, "this version cannot read the mirror");
+            return Ok(Action::requeue(RESYNC));
+        }
+    };
+    let started = Instant::now();
+    let ended = tokio::time::timeout(RECONCILE_WITHIN, reconcile(mirror, &context)).await;
+    let result = ended.unwrap_or(Err(ReconcileError::Deadline));
+    let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Error };
+    context.metrics.reconciled(Controller::Mirror, outcome, started.elapsed());
+    result?;
+    context.backoff.forget(name(mirror));
+    // Not all at once, though all were started at once.
+    Ok(Action::requeue(RESYNC.mul_f64(rand::random_range(0.9..=1.1))))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `applier` takes")]
+fn after_failure(mirror: Arc<AnyMirror>, _: &ReconcileError, context: Arc<Context>) -> Action {
+    Action::requeue(context.backoff.failed(name(&*mirror)))
+}
+
+fn log(context: &Context, result: Result<(ObjectRef<AnyMirror>, Action), RunError<ReconcileError, Infallible>>) {
+    match result {
+        Ok((mirror, _)) => tracing::debug!(mirror = mirror.name, "reconciled"),
+        Err(RunError::ObjectNotFound(mirror)) => {
+            context.metrics.forget(&mirror.name);
+            context.backoff.forget(&mirror.name);
+            tracing::info!(mirror = mirror.name, "gone; Kubernetes takes its objects away");
+        }
+        Err(RunError::ReconcilerFailed(error, mirror)) => {
+            tracing::warn!(mirror = mirror.name, error = report(&error), "reconcile failed, trying again");
+        }
+        Err(RunError::RunnerError(error)) => tracing::error!(error = %error, "the queue of mirrors broke"),
+        Err(RunError::QueueError(never)) => match never {},
+    }
+}

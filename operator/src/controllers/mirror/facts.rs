@@ -1,0 +1,102 @@
+//! Facts that a mirror's status is made of, drawn from live objects.
+
+use std::collections::{BTreeMap, HashMap};
+
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{PersistentVolumeClaim, Pod},
+    },
+    apimachinery::pkg::api::resource::Quantity,
+};
+use tidepool_api::RegistryMirror;
+use tidepool_plan::{MemberFact, NodeFact, StorageFact, Tally, names::MEMBER_LABEL, tally};
+
+use super::observe;
+use crate::{
+    caches::of_mirror,
+    context::Context,
+    controllers::nodes::published_document,
+    resources::{label, name},
+};
+
+/// What is so of the members whose Deployments are these.
+pub(super) fn members(context: &Context, mirror: &RegistryMirror, deployments: &[Deployment]) -> Vec<MemberFact> {
+    let pods = of_mirror(&context.caches.pods, name(mirror));
+    let of = |deployment: &Deployment| {
+        let member = label(deployment, MEMBER_LABEL).map(str::to_owned);
+        let pods = pods.iter().filter(|pod| label(&***pod, MEMBER_LABEL).map(str::to_owned) == member);
+        let alive: Vec<_> = pods.filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+        MemberFact {
+            unschedulable: alive.iter().find_map(|pod| unschedulable(pod)),
+            trouble: alive.iter().find_map(|pod| trouble(pod)),
+            ..deployment_fact(deployment)
+        }
+    };
+    deployments.iter().map(of).collect()
+}
+
+fn deployment_fact(deployment: &Deployment) -> MemberFact {
+    let spec = deployment.spec.clone().unwrap_or_default();
+    let status = deployment.status.clone().unwrap_or_default();
+    let desired = spec.replicas.unwrap_or(1);
+    let seen = status.observed_generation == deployment.metadata.generation;
+    let (all, updated) = (status.replicas.unwrap_or_default(), status.updated_replicas.unwrap_or_default());
+    let ready = status.ready_replicas.unwrap_or_default();
+    let containers = spec.template.spec.map(|pod| pod.containers).unwrap_or_default();
+    MemberFact {
+        desired,
+        ready,
+        rolled_out: seen && updated == desired && all == desired && ready == desired,
+        starting: !seen || updated < desired || ready < desired,
+        image: containers.into_iter().next().and_then(|container| container.image),
+        unschedulable: None,
+        trouble: None,
+    }
+}
+
+fn unschedulable(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    Some(found.message.clone().unwrap_or_default())
+}
+
+/// Why a container waits, other than that it is being made.
+fn trouble(pod: &Pod) -> Option<String> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let waiting = containers.iter().find_map(|container| container.state.as_ref()?.waiting.as_ref())?;
+    let reason = waiting.reason.clone().filter(|reason| reason != "ContainerCreating")?;
+    let message = waiting.message.as_ref().map(|message| format!(": {message}"));
+    Some(format!("{reason}{}", message.unwrap_or_default()))
+}
+
+/// What is so of the first member's claim.
+pub(super) fn storage(mirror: &RegistryMirror, claims: &[PersistentVolumeClaim]) -> StorageFact {
+    let wanted = observe::claim_name(mirror);
+    let Some(claim) = claims.iter().find(|claim| name(*claim) == wanted) else { return StorageFact::NoClaim };
+    let (spec, status) = (claim.spec.clone().unwrap_or_default(), claim.status.clone().unwrap_or_default());
+    let requests = spec.resources.and_then(|resources| resources.requests).unwrap_or_default();
+    let size = |sizes: &BTreeMap<String, Quantity>| observe::bytes(&sizes.get("storage")?.0);
+    StorageFact::Claim {
+        bound: status.phase.as_deref() == Some("Bound"),
+        class: spec.storage_class_name,
+        requested: size(&requests).unwrap_or_default(),
+        capacity: status.capacity.as_ref().and_then(size),
+    }
+}
+
+/// What nodes report of the mirror, once agents have been told of it.
+pub(super) fn nodes(context: &Context, mirror: &RegistryMirror) -> Option<Tally> {
+    let document = published_document(&context.caches)?;
+    let entry = document.mirrors.iter().find(|entry| Some(&entry.uid) == mirror.metadata.uid.as_ref())?;
+    let reports = context.caches.mirror_nodes.state();
+    let reports: HashMap<_, _> =
+        reports.iter().filter_map(|report| Some((name(&**report), report.status.as_ref()?))).collect();
+    let (nodes, none) = (context.caches.nodes.state(), BTreeMap::new());
+    let facts = nodes.iter().map(|node| NodeFact {
+        name: name(&**node),
+        labels: node.metadata.labels.as_ref().unwrap_or(&none),
+        report: reports.get(name(&**node)).copied(),
+    });
+    Some(tally(entry, &document.mirrors, &facts.collect::<Vec<_>>()))
+}

@@ -1,0 +1,115 @@
+//! What a mirror's reconcile sees: the objects it refers to and those it has, all from the caches.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount},
+};
+use kube::runtime::reflector::ObjectRef;
+use tidepool_api::{CaKind, CaRef, RegistryMirror};
+use tidepool_plan::{
+    ClaimFact, ClassFact, Referenced, Source,
+    names::{self, MANAGED_BY, MANAGED_BY_LABEL},
+    quantity,
+};
+
+use crate::{
+    caches::{Caches, of_mirror},
+    context::Context,
+    resources::{label, name},
+};
+
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+
+/// What was seen.
+pub(super) struct Observed {
+    /// What the spec refers to.
+    pub(super) referenced: Referenced,
+    /// What is there.
+    pub(super) live: Live,
+}
+
+/// Objects of a mirror, as last seen.
+pub(super) struct Live {
+    pub(super) secrets: Vec<Arc<Secret>>,
+    pub(super) service_accounts: Vec<Arc<ServiceAccount>>,
+    pub(super) services: Vec<Arc<Service>>,
+    pub(super) claims: Vec<Arc<PersistentVolumeClaim>>,
+    pub(super) deployments: Vec<Arc<Deployment>>,
+}
+
+pub(super) fn observe(mirror: &RegistryMirror, context: &Context) -> Observed {
+    let (caches, name) = (&context.caches, name(mirror));
+    let live = Live {
+        secrets: of_mirror(&caches.secrets, name),
+        service_accounts: of_mirror(&caches.service_accounts, name),
+        services: of_mirror(&caches.services, name),
+        claims: of_mirror(&caches.claims, name),
+        deployments: of_mirror(&caches.deployments, name),
+    };
+    let mut referenced = references(mirror, caches, &context.defaults.namespace);
+    referenced.claim = live.claims.iter().find_map(|claim| claim_fact(claim));
+    Observed { referenced, live }
+}
+
+/// What a spec refers to, as far as it is there. The claim is left out: only the mirror's own controller needs it.
+pub(crate) fn references(mirror: &RegistryMirror, caches: &Caches, namespace: &str) -> Referenced {
+    let references = mirror.spec.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()?.ca_ref.as_ref());
+    let sources = references.filter_map(|reference| {
+        let source = source(reference, caches, namespace)?;
+        Some(((reference.kind, reference.name.clone()), source))
+    });
+    let sources = sources.collect();
+    Referenced { sources, storage_classes: classes(caches), claim: None }
+}
+
+fn source(reference: &CaRef, caches: &Caches, namespace: &str) -> Option<Source> {
+    match reference.kind {
+        CaKind::ConfigMap => {
+            let found = caches.config_maps.get(&ObjectRef::<ConfigMap>::new(&reference.name).within(namespace))?;
+            let texts = found.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
+            let binary = found.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
+            Some(Source {
+                data: texts.chain(binary).collect(),
+                ours: label(&*found, MANAGED_BY_LABEL) == Some(MANAGED_BY),
+            })
+        }
+        CaKind::Secret => {
+            let found = caches.secrets.get(&ObjectRef::<Secret>::new(&reference.name).within(namespace))?;
+            let data = found.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
+            Some(Source { data: data.collect(), ours: label(&*found, MANAGED_BY_LABEL) == Some(MANAGED_BY) })
+        }
+    }
+}
+
+pub(super) fn classes(caches: &Caches) -> Vec<ClassFact> {
+    let fact = |class: &k8s_openapi::api::storage::v1::StorageClass| ClassFact {
+        name: name(class).to_owned(),
+        default: class
+            .metadata
+            .annotations
+            .iter()
+            .flatten()
+            .any(|(key, value)| key == DEFAULT_CLASS && value == "true"),
+        expandable: class.allow_volume_expansion.unwrap_or_default(),
+    };
+    caches.classes.state().iter().map(|class| fact(class)).collect()
+}
+
+fn claim_fact(claim: &PersistentVolumeClaim) -> Option<ClaimFact> {
+    let spec = claim.spec.as_ref()?;
+    let requested = spec.resources.as_ref()?.requests.as_ref()?.get("storage")?;
+    Some(ClaimFact { requested: bytes(&requested.0)?, class: spec.storage_class_name.clone() })
+}
+
+/// The bytes of a quantity of storage.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    // Exact for all sizes below 8 PiB; beyond, within a byte in 2^53.
+    quantity(text).filter(|bytes| *bytes >= 0.0).map(|bytes| bytes as u64)
+}
+
+/// The claim of a mirror's first member.
+pub(super) fn claim_name(mirror: &RegistryMirror) -> String {
+    names::member(name(mirror), "0")
+}

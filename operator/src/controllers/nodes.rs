@@ -1,0 +1,71 @@
+//! What nodes do: one document of all mirrors for all agents, and a MirrorNode for each Node to report in.
+//!
+//! The document says of an invalid mirror what it last said, of a mirror that goes nothing. Nothing is written before
+//! all caches are filled: an empty document would make every node let go of its mirrors.
+
+mod apply;
+mod observe;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tidepool_plan::nodes_document;
+use tokio::sync::Notify;
+
+use crate::{
+    context::{Context, RECONCILE_WITHIN, RESYNC},
+    metrics::{Controller, Outcome},
+    report::report,
+};
+
+pub(crate) use observe::published_document;
+
+/// Changes that come together are one.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+/// The wait after a failure.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Why a reconcile failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodesError {
+    #[error("cannot write the agents' document as JSON")]
+    Document(#[source] serde_json::Error),
+    #[error("cannot apply ConfigMap {name} of the agents")]
+    Apply { name: &'static str, source: Box<kube::Error> },
+    #[error("cannot create MirrorNode {name}")]
+    Create { name: String, source: Box<kube::Error> },
+    #[error("took longer than {} s", RECONCILE_WITHIN.as_secs())]
+    Deadline,
+}
+
+/// All mirrors, told to all agents; all Nodes, each with a MirrorNode.
+async fn reconcile(context: &Context) -> Result<(), NodesError> {
+    let observed = observe::observe(context); // reads the caches
+    let document = nodes_document(&observed.standings, observed.document.as_ref()); // pure
+    apply::document(context, &document).await?;
+    apply::mirror_nodes(context, observed.unreported).await
+}
+
+/// Reconciles when `bell` rings, and now and then; for ever.
+pub(crate) async fn run(context: Arc<Context>, bell: Arc<Notify>) {
+    let mut wait = Duration::ZERO;
+    loop {
+        // Both a ring and the end of the wait mean: look.
+        let _ = tokio::time::timeout(wait, bell.notified()).await;
+        tokio::time::sleep(DEBOUNCE).await;
+        let started = Instant::now();
+        let ended = tokio::time::timeout(RECONCILE_WITHIN, reconcile(&context)).await;
+        let result = ended.unwrap_or(Err(NodesError::Deadline));
+        let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Error };
+        context.metrics.reconciled(Controller::Nodes, outcome, started.elapsed());
+        wait = match result {
+            Ok(()) => RESYNC,
+            Err(error) => {
+                tracing::warn!(error = report(&error), "cannot tell agents, trying again");
+                RETRY
+            }
+        };
+    }
+}

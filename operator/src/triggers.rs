@@ -1,0 +1,145 @@
+//! Which change in the cluster concerns which mirror.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret};
+use kube::{core::PartialObjectMeta, runtime::reflector::Store};
+use tidepool_api::{CaKind, MirrorNode, RegistryMirror};
+use tidepool_config::names::MIRROR_LABEL;
+use tokio::sync::Notify;
+
+use crate::{
+    queue::Queue,
+    resources::{AnyMirror, Watched, label, name},
+};
+
+/// Reports of nodes are collected this long: a thousand nodes that change together are one change of a mirror.
+const COLLECT: Duration = Duration::from_secs(2);
+
+/// A change of one watched kind; the store has it already.
+pub(crate) enum Change<'a, K> {
+    /// An object is new or another.
+    Applied {
+        /// As it was.
+        before: Option<Arc<K>>,
+        /// As it is.
+        now: &'a K,
+    },
+    /// An object is gone.
+    Deleted(&'a K),
+    /// All objects were listed anew; what happened meanwhile is not known.
+    Relisted,
+}
+
+/// Rings for the controllers.
+#[derive(Clone)]
+pub(crate) struct Triggers {
+    mirrors: Store<AnyMirror>,
+    /// Mirrors to reconcile.
+    pub(crate) queue: Queue,
+    /// Mirrors to reconcile soon.
+    collected: Queue,
+    /// The controller of nodes has something to do.
+    pub(crate) nodes: Arc<Notify>,
+}
+
+impl Triggers {
+    pub(crate) fn new(mirrors: Store<AnyMirror>) -> Self {
+        Self { mirrors, queue: Queue::default(), collected: Queue::default(), nodes: Arc::default() }
+    }
+
+    /// Moves what was collected to the queue, in batches, for ever.
+    pub(crate) async fn collect(&self) {
+        loop {
+            let names = self.collected.take().await;
+            tokio::time::sleep(COLLECT).await;
+            self.queue.push(names);
+        }
+    }
+
+    pub(crate) fn mirror(&self, change: &Change<'_, AnyMirror>) {
+        self.nodes.notify_one();
+        match change {
+            Change::Applied { now, .. } => self.queue.push([name(*now).to_owned()]),
+            // Its neighbours may come out of its shadow.
+            Change::Deleted(gone) => self.queue.push(self.all().into_iter().chain([name(*gone).to_owned()])),
+            Change::Relisted => self.queue.push(self.all()),
+        }
+    }
+
+    pub(crate) fn child<K: Watched>(&self, change: &Change<'_, K>) {
+        match change {
+            Change::Applied { now: object, .. } | Change::Deleted(object) => {
+                self.queue.push(label(*object, MIRROR_LABEL).map(str::to_owned));
+            }
+            Change::Relisted => self.queue.push(self.all()),
+        }
+    }
+
+    pub(crate) fn any<K: Watched>(&self, _: &Change<'_, K>) {
+        self.nodes.notify_one();
+        self.queue.push(self.all());
+    }
+
+    pub(crate) fn config_map(&self, change: &Change<'_, ConfigMap>) {
+        self.reference(CaKind::ConfigMap, change);
+    }
+
+    pub(crate) fn secret(&self, change: &Change<'_, Secret>) {
+        self.reference(CaKind::Secret, change);
+        self.child(change);
+    }
+
+    /// A ConfigMap or Secret that mirrors may refer to.
+    fn reference<K: Watched>(&self, kind: CaKind, change: &Change<'_, K>) {
+        let concerned: Vec<_> = match change {
+            Change::Applied { now: object, .. } | Change::Deleted(object) => self.referring(kind, name(*object)),
+            Change::Relisted => self.all(),
+        };
+        if !concerned.is_empty() {
+            self.nodes.notify_one();
+            self.queue.push(concerned);
+        }
+    }
+
+    pub(crate) fn node(&self, change: &Change<'_, PartialObjectMeta<Node>>) {
+        if let Change::Applied { before: Some(before), now } = change
+            && before.metadata.labels == now.metadata.labels
+            && before.metadata.uid == now.metadata.uid
+        {
+            return; // A heartbeat.
+        }
+        self.nodes.notify_one();
+        self.collected.push(self.all());
+    }
+
+    pub(crate) fn mirror_node(&self, change: &Change<'_, MirrorNode>) {
+        match change {
+            Change::Applied { before, now } => {
+                let reported = |node: &MirrorNode| {
+                    let mirrors = node.status.iter().flat_map(|status| &status.mirrors);
+                    mirrors.map(|mirror| mirror.name.clone()).collect::<Vec<_>>()
+                };
+                self.collected.push(before.iter().flat_map(|node| reported(node)));
+                self.collected.push(reported(now));
+            }
+            Change::Deleted(_) | Change::Relisted => {
+                self.nodes.notify_one();
+                self.collected.push(self.all());
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.mirrors.state().iter().map(|mirror| name(&**mirror).to_owned()).collect()
+    }
+
+    fn referring(&self, kind: CaKind, to: &str) -> Vec<String> {
+        let refers = |mirror: &RegistryMirror| {
+            let references = mirror.spec.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()?.ca_ref.as_ref());
+            references.into_iter().any(|reference| reference.kind == kind && reference.name == to)
+        };
+        let mirrors = self.mirrors.state_filter(|mirror| mirror.0.as_ref().is_ok_and(refers));
+        mirrors.iter().map(|mirror| name(&**mirror).to_owned()).collect()
+    }
+}
