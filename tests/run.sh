@@ -33,7 +33,8 @@ run "set-up" make setup &&
     run "formatting, lints, every crate alone" make lint
 run "units and properties, and the suites in each crate" cargo test --locked --workspace --exclude tidepool-tests
 run "peers built from Go modules" make tools &&
-    run "proxy, against real registries and clients" cargo test --locked --package tidepool-tests --lib --bins --test peers -- --test-threads=2 &&
+    run "proxy between real registries and clients" cargo test --locked --package tidepool-tests --test peers &&
+    run "cluster harness" cargo test --locked --package tidepool-tests --lib --bins --test harness -- --nocapture &&
     run "cluster" cluster_suite
 
 printf '\n\033[1m==> summary\033[0m\n'

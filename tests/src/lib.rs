@@ -74,5 +74,5 @@ pub use image::{Blob, Image, ImageSpec};
 pub use machine::Output;
 pub use registry::Registry;
 pub use stand_in::{Request, StandIn, TokenServer};
-pub use tools::repository;
+pub use tools::{peer, repository};
 pub use wait::until;

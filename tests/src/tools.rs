@@ -81,6 +81,13 @@ pub(crate) fn own_program() -> Result<PathBuf> {
     program.with_context(|| format!("no {NAME} beside {}: cargo build -p tidepool-tests --bins", this.display()))
 }
 
+/// A peer's program, for suites that run one without a cluster: `crane`, `registry`.
+pub fn peer(name: &str) -> Result<PathBuf> {
+    let program = Tools::find()?.folder.join(name);
+    ensure!(program.is_file(), "there is no peer {name}: tests/tools has none that builds it");
+    Ok(program)
+}
+
 /// The root of the repository, for tests that name charts and examples.
 pub fn repository() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

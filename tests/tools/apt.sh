@@ -13,6 +13,7 @@ packages=(
     iptables        # kube-proxy, and the ports of pods
     libc6-dev       # as gcc
     musl-tools      # static release binaries
+    podman          # a client of the suites
     procps          # what a developer looks for on a node
     runc            # runs the containers of the nodes
     skopeo          # a client of the suites

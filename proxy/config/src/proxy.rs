@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tidepool_oci::RegistryName;
+use tidepool_oci::{RegistryName, RepositoryGlob, RepositoryGlobError};
 use url::Url;
 
 use crate::{ByteSize, PUBLIC_REGISTRIES};
@@ -107,6 +107,16 @@ pub enum ProxyFileError {
         /// The address, without user and password.
         url: String,
     },
+    /// A pattern of repositories that is none.
+    #[error("upstreams[{index}].repositories[{position}]: {source}")]
+    Repositories {
+        /// Position of the upstream, from 0.
+        index: usize,
+        /// Position of the pattern in it, from 0.
+        position: usize,
+        /// What was expected.
+        source: RepositoryGlobError,
+    },
 }
 
 impl ProxyFile {
@@ -146,6 +156,13 @@ impl ProxyFile {
             }
             if let Some(url) = upstream.url.as_ref().filter(|url| !is_registry_url(url)) {
                 return Err(ProxyFileError::Url { index, url: without_user(url) });
+            }
+            for (position, glob) in upstream.repositories.iter().enumerate() {
+                glob.parse::<RepositoryGlob>().map_err(|source| ProxyFileError::Repositories {
+                    index,
+                    position,
+                    source,
+                })?;
             }
         }
         Ok(())
@@ -187,6 +204,8 @@ mod tests {
         assert!(alias.contains("docker.io"), "{alias}");
         assert!(error("upstreams: []\n").starts_with("upstreams:"));
         assert!(error("upstreams: [{registry: a.b}, {registry: a.b}]\n").starts_with("upstreams[1].registry:"));
+        let glob = error("upstreams: [{registry: a.b, repositories: [\"team/**\", \"/A\"]}]\n");
+        assert!(glob.starts_with("upstreams[0].repositories[1]: a pattern"), "{glob}");
     }
 
     #[test]

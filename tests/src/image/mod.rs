@@ -86,7 +86,7 @@ impl ImageSpec {
     }
 
     /// Writes the image as an OCI layout.
-    pub(crate) fn build(&self, folder: &Path) -> Result<Image> {
+    pub fn build(&self, folder: &Path) -> Result<Image> {
         let layout = Layout::create(folder)?;
         let name = format!("{}:{}", self.repository, self.tag);
         let mut layers = vec![layout.layer(|tar| layout::root_file_system(tar, Path::new(BUSYBOX), &name))?];
