@@ -1,8 +1,40 @@
-//! The Tidepool node agent.
+//! The Tidepool node agent: writes the runtime's mirror configuration on its node, and forwards pulls on loopback.
+//!
+//! Pure, without IO: [`wanted`], [`hosts_toml`], [`rendezvous`], [`runtime_config`], [`states`], `report::status`.
+//! One module writes on the node: [`files`]. One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires.
+//!
+//! What the agent needs of the API server, and no more (design N7, N8), with its ServiceAccount in its namespace:
+//!
+//! | where | resource | verbs |
+//! |---|---|---|
+//! | its namespace | `configmaps`, resourceName `tidepool-nodes` | get, list, watch |
+//! | its namespace | `daemonsets.apps`, resourceName its own | get |
+//! | the mirrors' namespace | `endpointslices.discovery.k8s.io` | list, watch |
+//! | cluster | `nodes` | get, list, watch (asked by `metadata.name`) |
+//! | cluster | `mirrornodes.tidepool.dev` | get |
+//! | cluster | `mirrornodes.tidepool.dev/status` | patch |
+//!
+//! On the node: host network, uid 0, all capabilities dropped but NET_BIND_SERVICE, a read-only root, and the mounts
+//! that [`args::RunArgs`] names.
+
+pub mod args;
+pub mod controller;
 pub mod files;
 pub mod forward;
+pub mod health;
 pub mod hosts_toml;
+pub mod last;
+pub mod listen;
 pub mod metrics;
 pub mod node;
+pub mod node_files;
+pub mod probe;
 pub mod rendezvous;
+pub mod report;
+pub mod run;
+pub mod runtime_config;
+pub mod states;
+pub mod uninstall;
 pub mod wanted;
+pub mod watch;
+pub mod withdraw;

@@ -43,10 +43,10 @@ impl Member {
         !self.breaker.is_open() && self.heard().is_some_and(|heard| heard.elapsed() < time)
     }
 
-    /// Whether it ever answered.
+    /// Whether it was ever asked for anything.
     #[must_use]
-    pub fn was_ever_heard(&self) -> bool {
-        self.heard().is_some()
+    pub fn was_asked(&self) -> bool {
+        self.heard().is_some() || self.breaker.is_open()
     }
 
     pub(super) fn may_be_asked(&self) -> bool {

@@ -61,6 +61,11 @@ impl Honored {
         self.0.0.load(Ordering::Acquire)
     }
 
+    /// Forgets it: the runtime is another one now.
+    pub fn reset(&self) {
+        self.0.0.store(false, Ordering::Release);
+    }
+
     /// Waits until it is noted; one waiter.
     pub async fn noted(&self) {
         self.0.1.notified().await;

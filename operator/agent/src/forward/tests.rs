@@ -105,7 +105,7 @@ struct Rig {
 
 impl Rig {
     /// A forwarder of docker.io to mirror `m` with these members.
-    async fn start(members: &[SocketAddr]) -> Self {
+    fn start(members: &[SocketAddr]) -> Self {
         let routings = Arc::new(Routings::default());
         let members = members.iter().enumerate().map(|(n, address)| (format!("m-{n}"), *address)).collect();
         let routes = BTreeMap::from([("docker.io".parse().unwrap(), "m".to_owned())]);
@@ -174,7 +174,7 @@ async fn a_request_reaches_the_member_with_path_query_and_the_runtimes_headers()
         "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ndocker-content-digest: d\r\nwww-authenticate: Bearer\r\n\r\nhello",
     )
     .await;
-    let rig = Rig::start(&[member.address]).await;
+    let rig = Rig::start(&[member.address]);
     let reply = rig
         .ask("GET", MANIFEST, "accept: a/b\r\nauthorization: Basic c2VjcmV0\r\nuser-agent: containerd/2.4\r\n")
         .await;
@@ -193,7 +193,7 @@ async fn a_request_reaches_the_member_with_path_query_and_the_runtimes_headers()
 #[tokio::test]
 async fn head_keeps_the_exact_length_and_sends_no_body() {
     let member = Fake::answering("HTTP/1.1 200 OK\r\ncontent-length: 1234567\r\ncontent-type: t/u\r\n\r\n").await;
-    let rig = Rig::start(&[member.address]).await;
+    let rig = Rig::start(&[member.address]);
     let reply = rig.ask("HEAD", MANIFEST, "").await;
     assert!(reply.status() == 200 && reply.head.contains("content-length: 1234567"), "{}", reply.head);
     assert!(reply.body.is_empty() && !rig.honored.get());
@@ -201,7 +201,7 @@ async fn head_keeps_the_exact_length_and_sends_no_body() {
 
 #[tokio::test]
 async fn what_is_not_a_pull_of_a_mirrored_registry_is_refused_at_once() {
-    let rig = Rig::start(&[]).await;
+    let rig = Rig::start(&[]);
     assert_eq!(rig.get("/v2/").await.status(), 200);
     for (method, path, status) in [
         ("GET", "/v2/a/manifests/1?ns=quay.io", 404),
@@ -220,7 +220,7 @@ async fn what_is_not_a_pull_of_a_mirrored_registry_is_refused_at_once() {
 #[tokio::test]
 async fn a_refused_member_is_passed_over_for_the_next_and_then_not_asked_for_a_while() {
     let member = Fake::answering(OK).await;
-    let rig = Rig::start(&home_first(nobody(), member.address, "docker.io/library/a")).await;
+    let rig = Rig::start(&home_first(nobody(), member.address, "docker.io/library/a"));
     for _ in 0..3 {
         assert_eq!(rig.get(MANIFEST).await.status(), 200);
     }
@@ -230,9 +230,9 @@ async fn a_refused_member_is_passed_over_for_the_next_and_then_not_asked_for_a_w
 #[tokio::test]
 async fn without_a_member_that_answers_the_reply_is_503_at_once() {
     let began = Instant::now();
-    let empty = Rig::start(&[]).await;
+    let empty = Rig::start(&[]);
     assert_eq!(empty.get(MANIFEST).await.status(), 503);
-    let dead = Rig::start(&[nobody()]).await;
+    let dead = Rig::start(&[nobody()]);
     let reply = dead.get(MANIFEST).await;
     assert_eq!(reply.status(), 503);
     assert!(reply.body.contains("UNAVAILABLE"));
@@ -244,7 +244,7 @@ async fn without_a_member_that_answers_the_reply_is_503_at_once() {
 async fn a_member_that_accepts_and_never_answers_is_dead_after_two_silences() {
     let wedged = Fake::start(|_| Act::Stall(String::new())).await;
     let member = Fake::answering(OK).await;
-    let rig = Rig::start(&home_first(wedged.address, member.address, "docker.io/library/a")).await;
+    let rig = Rig::start(&home_first(wedged.address, member.address, "docker.io/library/a"));
     let began = Instant::now();
     assert_eq!(rig.get(MANIFEST).await.status(), 200);
     assert!(began.elapsed() < Duration::from_millis(1200), "{:?}", began.elapsed());
@@ -260,7 +260,7 @@ async fn a_slow_member_that_is_healthy_is_waited_for_until_the_deadline() {
             |head| if head.starts_with("GET /v2/ ") { Act::Write(OK.to_owned()) } else { Act::Stall(String::new()) },
         )
         .await;
-    let rig = Rig::start(&[slow.address]).await;
+    let rig = Rig::start(&[slow.address]);
     let began = Instant::now();
     assert_eq!(rig.get(MANIFEST).await.status(), 503);
     let took = began.elapsed();
@@ -274,7 +274,7 @@ async fn statuses_that_end_a_pull_become_503_and_others_pass() {
     {
         let member =
             Fake::answering(format!("HTTP/1.1 {status} X\r\nlocation: http://a\r\ncontent-length: 0\r\n\r\n")).await;
-        let rig = Rig::start(&[member.address]).await;
+        let rig = Rig::start(&[member.address]);
         let reply = rig.get(MANIFEST).await;
         assert_eq!(reply.status(), expected, "{status}");
         assert!(!reply.head.contains("location"));
@@ -314,7 +314,7 @@ const BLOB: &str = "0123456789abcdefghijklmnopqrstuvwxyz";
 #[tokio::test]
 async fn a_body_that_breaks_goes_on_with_another_member_where_it_stopped() {
     let (broken, whole) = (breaking(BLOB, 10, 9, false).await, breaking(BLOB, 0, 0, false).await);
-    let rig = Rig::start(&home_first(broken.address, whole.address, &digest())).await;
+    let rig = Rig::start(&home_first(broken.address, whole.address, &digest()));
     let reply = rig.get(&blob_path()).await;
     assert_eq!((reply.status(), reply.body.as_str(), reply.reset), (200, BLOB, false));
     assert!(whole.seen()[0].to_lowercase().contains("range: bytes=10-35"), "{:?}", whole.seen());
@@ -323,7 +323,7 @@ async fn a_body_that_breaks_goes_on_with_another_member_where_it_stopped() {
 #[tokio::test]
 async fn a_body_that_stalls_goes_on_and_so_does_a_range() {
     let (broken, whole) = (breaking(BLOB, 3, 9, true).await, breaking(BLOB, 0, 0, false).await);
-    let rig = Rig::start(&home_first(broken.address, whole.address, &digest())).await;
+    let rig = Rig::start(&home_first(broken.address, whole.address, &digest()));
     let reply = rig.ask("GET", &blob_path(), "range: bytes=10-19\r\n").await;
     assert_eq!((reply.status(), reply.body.as_str()), (206, "abcdefghij"));
     assert!(whole.seen()[0].to_lowercase().contains("range: bytes=13-19"), "{:?}", whole.seen());
@@ -332,14 +332,14 @@ async fn a_body_that_stalls_goes_on_and_so_does_a_range() {
 #[tokio::test]
 async fn an_only_member_that_breaks_once_is_asked_again() {
     let member = breaking(BLOB, 20, 1, false).await;
-    let rig = Rig::start(&[member.address]).await;
+    let rig = Rig::start(&[member.address]);
     assert_eq!(rig.get(&blob_path()).await.body, BLOB);
 }
 
 #[tokio::test]
 async fn a_body_that_cannot_go_on_ends_short_of_its_length_and_without_a_reset() {
     let member = breaking(BLOB, 5, 99, false).await;
-    let rig = Rig::start(&[member.address]).await;
+    let rig = Rig::start(&[member.address]);
     let reply = rig.get(&blob_path()).await;
     assert!(reply.head.contains("content-length: 36"), "{}", reply.head);
     assert_eq!((reply.body.as_str(), reply.reset), ("0123456789abcde".get(..reply.body.len()).unwrap(), false));
@@ -350,7 +350,7 @@ async fn a_body_that_cannot_go_on_ends_short_of_its_length_and_without_a_reset()
 async fn a_member_that_answers_a_resume_with_other_bytes_is_not_believed() {
     let broken = breaking(BLOB, 10, 1, false).await;
     let other = Fake::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{BLOB}", BLOB.len())).await;
-    let rig = Rig::start(&home_first(broken.address, other.address, &digest())).await;
+    let rig = Rig::start(&home_first(broken.address, other.address, &digest()));
     assert_eq!(rig.get(&blob_path()).await.body, BLOB);
     assert_eq!((broken.seen().len(), other.seen().len()), (2, 1));
 }
@@ -358,7 +358,7 @@ async fn a_member_that_answers_a_resume_with_other_bytes_is_not_believed() {
 #[tokio::test]
 async fn on_stop_the_port_is_free_at_once_and_streams_under_way_end_well() {
     let member = breaking(BLOB, 3, 1, true).await;
-    let rig = Rig::start(&[member.address]).await;
+    let rig = Rig::start(&[member.address]);
     let address = rig.address;
     let under_way = async {
         let reply = rig.get(&blob_path()).await;

@@ -1,0 +1,139 @@
+//! The agent's decisions, in one task: from what is known to routes, files and the report. By level: each step looks at
+//! everything and may be repeated.
+
+mod step;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use tidepool_oci::RegistryName;
+use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    forward::{Honored, Members, Routings},
+    last::Last,
+    node::{NodeFacts, RuntimeVersion},
+    node_files::{NodeFiles, Stuck},
+    report::Report,
+    states::Reach,
+    watch::Document,
+};
+
+/// How often all is looked at again without a reason: somebody may have changed a file.
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// Whether the listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listening {
+    /// It is about to.
+    Starting,
+    /// It does, and answers.
+    Yes,
+    /// It does not: why, and what to do.
+    No(String),
+}
+
+/// What the controller is told.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The document.
+    pub document: watch::Receiver<Document>,
+    /// Where members are.
+    pub members: watch::Receiver<Members>,
+    /// The node, once known.
+    pub node: watch::Receiver<Option<NodeFacts>>,
+    /// The listener.
+    pub listening: watch::Receiver<Listening>,
+    /// Members' health, by mirror.
+    pub reach: watch::Receiver<BTreeMap<String, Reach>>,
+    /// Whether a pull was seen.
+    pub honored: Honored,
+}
+
+/// What the controller acts on.
+#[derive(Debug)]
+pub struct Outputs {
+    /// Routes of the forwarder.
+    pub routings: Arc<Routings>,
+    /// Files of the runtime.
+    pub files: NodeFiles,
+    /// The report.
+    pub report: watch::Sender<Option<Report>>,
+    /// The state directory, for what was last known.
+    pub state: PathBuf,
+}
+
+/// Where things are on the node.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Port of the listener.
+    pub port: u16,
+    /// The runtime's configuration, as mounted.
+    pub runtime_config: PathBuf,
+    /// The runtime's configuration, as the node's owner knows it.
+    pub runtime_config_name: String,
+    /// The registry directory, as the runtime's configuration should name it.
+    pub registry_dir_name: String,
+}
+
+/// The agent's decisions.
+#[derive(Debug)]
+pub struct Controller {
+    inputs: Inputs,
+    outputs: Outputs,
+    places: Places,
+    last: Last,
+    /// Mirrors, by uid, of which a member answered this node since the agent started.
+    proven: BTreeSet<String>,
+    /// Registries whose file was found edited since the agent started.
+    edited: BTreeSet<RegistryName>,
+    honored_by: Option<RuntimeVersion>,
+}
+
+impl Controller {
+    /// A controller that goes on from what its predecessor knew.
+    #[must_use]
+    pub fn new(inputs: Inputs, outputs: Outputs, places: Places, last: Last) -> Self {
+        let honored_by = last.honored_by.clone();
+        Self { inputs, outputs, places, last, proven: BTreeSet::new(), edited: BTreeSet::new(), honored_by }
+    }
+
+    /// Decides until `stop`, and hands the files back.
+    ///
+    /// # Errors
+    /// [`Stuck`] when the node's file system hangs.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<NodeFiles, Stuck> {
+        let mut resync = tokio::time::interval(RESYNC);
+        resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.wait(&mut resync, &stop).await {
+            self.step().await?;
+        }
+        Ok(self.outputs.files)
+    }
+
+    /// Waits for a reason to look; false when it is time to stop.
+    async fn wait(&mut self, resync: &mut tokio::time::Interval, stop: &CancellationToken) -> bool {
+        let Inputs { document, members, node, listening, reach, honored } = &mut self.inputs;
+        // A sender that is gone belongs to a task that ended, which ends the agent: `stop` follows.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return false,
+            _ = resync.tick() => {}
+            Ok(()) = document.changed() => {}
+            Ok(()) = members.changed() => {}
+            Ok(()) = node.changed() => {}
+            Ok(()) = listening.changed() => {}
+            Ok(()) = reach.changed() => {}
+            () = honored.noted() => {}
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

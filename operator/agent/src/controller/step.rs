@@ -1,0 +1,142 @@
+//! One step of the controller: wanted, routes, files, report.
+
+use std::collections::BTreeSet;
+
+use tidepool_oci::RegistryName;
+
+use super::{Controller, Listening};
+use crate::{
+    hosts_toml::Settings,
+    last::Last,
+    node::{NodeFacts, RuntimeVersion},
+    node_files::{Placed, Stuck, Wish},
+    report::Report,
+    runtime_config::{Support, support},
+    states::{Reach, Seen},
+    wanted::{Role, Wanted, wanted},
+    watch::Document,
+};
+
+impl Controller {
+    /// Looks at everything and does what is missing.
+    pub(super) async fn step(&mut self) -> Result<(), Stuck> {
+        let document = self.inputs.document.borrow_and_update().clone();
+        let node = self.inputs.node.borrow_and_update().clone();
+        let members = self.inputs.members.borrow_and_update().clone();
+        let Some(node) = node else { return Ok(()) };
+        // Never seen is not the same as empty: whatever is on the node stays.
+        let Some(known) = &document.last else {
+            self.report_without_document(&document, &node);
+            return Ok(());
+        };
+        let wanted = wanted(known, &node);
+        self.outputs.routings.set(wanted.routes.clone(), &members);
+        self.note_honored(node.runtime.as_ref());
+        self.note_proven(&wanted);
+        let support = self.support(node.runtime.as_ref());
+        let placed = self.place(&wanted, &node, support.as_ref()).await?;
+        self.report(&wanted, &document, &node, support, placed);
+        let (document, node) = (document.last, Some(node));
+        self.remember(Last { document, members, node, honored_by: self.honored_by.clone() }).await;
+        Ok(())
+    }
+
+    /// A pull was seen: the runtime as it is now reads our files. Another version has to prove it again.
+    fn note_honored(&mut self, runtime: Option<&RuntimeVersion>) {
+        if self.honored_by.is_some() && self.honored_by.as_ref() != runtime {
+            self.honored_by = None;
+            self.inputs.honored.reset();
+        } else if self.inputs.honored.get() {
+            self.honored_by = runtime.cloned();
+        }
+    }
+
+    fn note_proven(&mut self, wanted: &Wanted) {
+        let reach = self.inputs.reach.borrow_and_update();
+        let up = wanted.mirrors.iter().filter(|part| reach.get(&part.mirror) == Some(&Reach::Up));
+        self.proven.extend(up.map(|part| part.uid.clone()));
+    }
+
+    fn support(&self, runtime: Option<&RuntimeVersion>) -> Option<Support> {
+        let config = std::fs::read_to_string(&self.places.runtime_config).ok();
+        let (directory, path) = (&self.places.registry_dir_name, &self.places.runtime_config_name);
+        runtime.map(|runtime| support(runtime, config.as_deref(), directory, path))
+    }
+
+    /// Writes files for mirrors that are proven, once the listener answers; what is there already stays.
+    async fn place(&mut self, wanted: &Wanted, node: &NodeFacts, support: Option<&Support>) -> Result<Placed, Stuck> {
+        let listens = *self.inputs.listening.borrow_and_update() == Listening::Yes;
+        let mut wish = Wish { place: BTreeSet::new(), keep: BTreeSet::new(), settings: self.settings(node) };
+        for part in &wanted.mirrors {
+            let Role::Serves { registries, lost: _ } = &part.role else { continue };
+            let registries = registries.iter().cloned();
+            match support {
+                Some(Support::OtherRuntime(_)) => {}
+                Some(_) if listens && self.proven.contains(&part.uid) => wish.place.extend(registries),
+                Some(_) | None => wish.keep.extend(registries),
+            }
+        }
+        let of_ours: BTreeSet<RegistryName> = wish.place.union(&wish.keep).cloned().collect();
+        let placed = self.outputs.files.reconcile(wish).await?;
+        self.edited.extend(placed.edited.iter().cloned());
+        self.edited.retain(|registry| of_ours.contains(registry));
+        Ok(placed)
+    }
+
+    fn settings(&self, node: &NodeFacts) -> Settings {
+        let dial_timeout = node.runtime.as_ref().is_some_and(RuntimeVersion::understands_dial_timeout);
+        Settings { port: self.places.port, dial_timeout }
+    }
+
+    fn report(&self, wanted: &Wanted, document: &Document, node: &NodeFacts, support: Option<Support>, placed: Placed) {
+        let listening = self.inputs.listening.borrow().clone();
+        let reach = self.inputs.reach.borrow().clone();
+        // Just started: in a second more is known, and nobody wants to read what is not.
+        let asked = wanted.routes.values().all(|mirror| reach.contains_key(mirror));
+        if listening == Listening::Starting || !asked {
+            return;
+        }
+        let seen = Seen {
+            support,
+            honored: self.honored_by.is_some(),
+            listener: if let Listening::No(why) = listening { Some(why) } else { None },
+            reach,
+            files: placed.files,
+            edited: self.edited.clone(),
+        };
+        self.publish(Report::new(wanted, &seen, document.problem.as_ref(), node.runtime.as_ref()));
+    }
+
+    fn report_without_document(&self, document: &Document, node: &NodeFacts) {
+        let Some(problem) = &document.problem else { return };
+        let support = self.support(node.runtime.as_ref());
+        let seen = Seen { support, ..Seen::default() };
+        self.publish(Report::new(&Wanted::default(), &seen, Some(problem), node.runtime.as_ref()));
+    }
+
+    fn publish(&self, report: Report) {
+        self.outputs.report.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&report);
+            *known = Some(report);
+            changed
+        });
+    }
+
+    /// Keeps what is known for the next agent on this node.
+    async fn remember(&mut self, last: Last) {
+        if last == self.last {
+            return;
+        }
+        let state = self.outputs.state.clone();
+        let save = tokio::task::spawn_blocking(move || last.save(&state).map(|()| last));
+        match save.await {
+            Ok(Ok(last)) => self.last = last,
+            Ok(Err(error)) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%error, cause, "after a restart without the API server this node will not know its mirrors");
+            }
+            // The process is stopping.
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Tests of the decisions: what is written when, what stays, what goes.
+
+use std::fs;
+
+use tidepool_api::MirrorNode;
+use tidepool_config::{MirrorEntry, Mode, NodeSelector, NodesDocument};
+
+use super::*;
+use crate::{forward::Routings, metrics::Metrics};
+
+/// A controller with its inputs in hand.
+struct Rig {
+    temp: tempfile::TempDir,
+    controller: Controller,
+    document: watch::Sender<Document>,
+    _members: watch::Sender<Members>,
+    node: watch::Sender<Option<NodeFacts>>,
+    listening: watch::Sender<Listening>,
+    reach: watch::Sender<BTreeMap<String, Reach>>,
+    report: watch::Receiver<Option<Report>>,
+}
+
+fn containerd() -> NodeFacts {
+    NodeFacts { runtime: RuntimeVersion::parse("containerd://2.4.2"), ..NodeFacts::default() }
+}
+
+fn one_mirror() -> NodesDocument {
+    NodesDocument::new(vec![MirrorEntry {
+        name: "m".to_owned(),
+        uid: "u".to_owned(),
+        created: "2026-01-01T00:00:00Z".to_owned(),
+        mode: Mode::Configure,
+        selector: NodeSelector::default(),
+        registries: vec![RegistryName::docker_hub()],
+    }])
+}
+
+impl Rig {
+    /// A node that knows what `last` says, with a listener that listens and a document from the API server.
+    fn new(last: Last) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), last)
+    }
+
+    fn on(temp: tempfile::TempDir, last: Last) -> Self {
+        let (root, state) = (temp.path().join("certs.d"), temp.path().join("state"));
+        fs::create_dir_all(&root).unwrap();
+        let (document, document_in) = watch::channel(Document::remembered(last.document.clone()));
+        let (members, members_in) = watch::channel(last.members.clone());
+        let (node, node_in) = watch::channel(last.node.clone());
+        let (listening, listening_in) = watch::channel(Listening::Yes);
+        let (reach, reach_in) = watch::channel(BTreeMap::new());
+        let (report_out, report) = watch::channel(None);
+        let inputs = Inputs {
+            document: document_in,
+            members: members_in,
+            node: node_in,
+            listening: listening_in,
+            reach: reach_in,
+            honored: Honored::default(),
+        };
+        let files = NodeFiles::new(&root, &state, Metrics::default());
+        let outputs = Outputs { routings: Arc::new(Routings::default()), files, report: report_out, state };
+        let places = Places {
+            port: 909,
+            runtime_config: temp.path().join("config.toml"),
+            runtime_config_name: "/etc/containerd/config.toml".to_owned(),
+            registry_dir_name: "/etc/containerd/certs.d".to_owned(),
+        };
+        let controller = Controller::new(inputs, outputs, places, last);
+        Self { temp, controller, document, _members: members, node, listening, reach, report }
+    }
+
+    /// A node whose file is in place.
+    async fn in_place() -> Self {
+        let mut rig = Self::new(Last::default());
+        rig.node.send_replace(Some(containerd()));
+        rig.document.send_replace(Document::remembered(Some(one_mirror())));
+        rig.reach(Reach::Up);
+        rig.step().await;
+        assert!(rig.has_file());
+        rig
+    }
+
+    fn reach(&self, reach: Reach) {
+        self.reach.send_replace([("m".to_owned(), reach)].into());
+    }
+
+    async fn step(&mut self) {
+        self.controller.step().await.unwrap();
+    }
+
+    fn has_file(&self) -> bool {
+        self.temp.path().join("certs.d/docker.io/hosts.toml").exists()
+    }
+
+    /// The reason of condition Ready.
+    fn reason(&self) -> Option<String> {
+        let report = self.report.borrow().clone()?;
+        let status = report.status(&MirrorNode::default(), jiff::Timestamp::now());
+        Some(status.conditions[0].reason.clone())
+    }
+
+    /// The next agent on the same node.
+    fn restarted(self) -> Self {
+        let last = Last::load(&self.temp.path().join("state"));
+        let Self { temp, controller, .. } = self;
+        drop(controller);
+        Self::on(temp, last)
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_written_until_the_listener_answers_and_a_member_is_proven() {
+    let mut rig = Rig::new(Last::default());
+    rig.node.send_replace(Some(containerd()));
+    rig.document.send_replace(Document::remembered(Some(one_mirror())));
+    rig.listening.send_replace(Listening::No("port 909 is taken".to_owned()));
+    rig.reach(Reach::Up);
+    rig.step().await;
+    assert!(!rig.has_file());
+    assert_eq!(rig.reason().unwrap(), "ListenerFailed");
+    rig.listening.send_replace(Listening::Yes);
+    let mut rig = rig.restarted();
+    rig.step().await;
+    assert!(!rig.has_file());
+    assert_eq!(rig.reason(), None, "before a member was asked there is nothing to say");
+    rig.reach(Reach::Down { members: 1, long: false });
+    rig.step().await;
+    assert!(!rig.has_file());
+    assert_eq!(rig.reason().unwrap(), "MemberUnreachable");
+    rig.reach(Reach::Up);
+    rig.step().await;
+    assert!(rig.has_file());
+    assert_eq!(rig.reason().unwrap(), "Configured");
+}
+
+#[tokio::test]
+async fn after_that_neither_health_nor_the_listener_nor_a_restart_touches_the_file() {
+    let mut rig = Rig::in_place().await;
+    rig.reach(Reach::Down { members: 0, long: true });
+    rig.listening.send_replace(Listening::No("taken".to_owned()));
+    rig.step().await;
+    assert!(rig.has_file());
+    let mut rig = rig.restarted();
+    rig.listening.send_replace(Listening::No("taken".to_owned()));
+    rig.reach(Reach::Down { members: 0, long: true });
+    rig.step().await;
+    assert!(rig.has_file());
+    rig.listening.send_replace(Listening::Yes);
+    rig.step().await;
+    assert!(rig.has_file());
+    assert_eq!(rig.reason().unwrap(), "NoMember");
+}
+
+#[tokio::test]
+async fn a_node_that_boots_while_the_api_server_is_away_knows_its_routes_and_keeps_its_files() {
+    let rig = Rig::in_place().await;
+    let mut rig = rig.restarted();
+    rig.step().await;
+    assert!(rig.has_file());
+    assert_eq!(rig.controller.outputs.routings.current().mirror_of(&RegistryName::docker_hub()), Some("m"));
+}
+
+#[tokio::test]
+async fn files_go_when_the_mirror_goes_is_withdrawn_or_the_node_is_excluded_or_no_longer_selected() {
+    let mut withdrawn = one_mirror();
+    withdrawn.mirrors[0].mode = Mode::Withdraw;
+    let mut elsewhere = one_mirror();
+    elsewhere.mirrors[0].selector.match_labels.insert("zone".to_owned(), "b".to_owned());
+    for document in [NodesDocument::new(Vec::new()), withdrawn, elsewhere] {
+        let mut rig = Rig::in_place().await;
+        rig.document.send_replace(Document::remembered(Some(document)));
+        rig.step().await;
+        assert!(!rig.has_file());
+    }
+    let mut rig = Rig::in_place().await;
+    let mut excluded = containerd();
+    excluded.labels.insert("tidepool.dev/exclude".to_owned(), "true".to_owned());
+    rig.node.send_replace(Some(excluded));
+    rig.step().await;
+    assert!(!rig.has_file());
+}
+
+#[tokio::test]
+async fn without_a_document_ever_seen_nothing_is_touched() {
+    let rig = Rig::in_place().await;
+    fs::remove_file(rig.temp.path().join("state/last.json")).unwrap();
+    let mut rig = rig.restarted();
+    rig.node.send_replace(Some(containerd()));
+    rig.step().await;
+    assert!(rig.has_file() && rig.reason().is_none());
+    rig.document.send_modify(|document| {
+        document.on(&kube::runtime::watcher::Event::Init);
+        document.on(&kube::runtime::watcher::Event::InitDone);
+    });
+    rig.step().await;
+    assert!(rig.has_file());
+    assert_eq!(rig.reason().unwrap(), "DocumentMissing");
+}
+
+#[tokio::test]
+async fn a_runtime_that_reads_no_hosts_toml_gets_none() {
+    let mut rig = Rig::in_place().await;
+    let crio = NodeFacts { runtime: RuntimeVersion::parse("cri-o://1.36.0"), ..NodeFacts::default() };
+    rig.node.send_replace(Some(crio));
+    rig.step().await;
+    assert!(!rig.has_file());
+    assert_eq!(rig.reason().unwrap(), "RuntimeUnsupported");
+}
+
+#[tokio::test]
+async fn a_configuration_without_config_path_is_reported_until_a_pull_proves_it_wrong() {
+    let rig = Rig::new(Last::default());
+    fs::write(rig.temp.path().join("config.toml"), "version = 2\n").unwrap();
+    let old = NodeFacts { runtime: RuntimeVersion::parse("containerd://1.7.34"), ..NodeFacts::default() };
+    rig.node.send_replace(Some(old));
+    rig.document.send_replace(Document::remembered(Some(one_mirror())));
+    rig.reach(Reach::Up);
+    let mut rig = rig;
+    rig.step().await;
+    assert!(rig.has_file(), "harmless, and ready for when it is configured");
+    assert_eq!(rig.reason().unwrap(), "RuntimeNotConfigured");
+    rig.controller.inputs.honored.set();
+    rig.step().await;
+    assert_eq!(rig.reason().unwrap(), "Configured");
+    let mut rig = rig.restarted();
+    rig.reach(Reach::Up);
+    rig.step().await;
+    assert_eq!(rig.reason().unwrap(), "Configured", "a restart forgot the proof");
+}

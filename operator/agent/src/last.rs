@@ -1,0 +1,102 @@
+//! What the agent last knew, kept on the node: a node that boots while the API server is away still uses the cache.
+
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use tidepool_config::NodesDocument;
+
+use crate::{
+    forward::Members,
+    node::{NodeFacts, RuntimeVersion},
+};
+
+/// The last known state, `last.json` in the state directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Last {
+    /// The document.
+    pub document: Option<NodesDocument>,
+    /// Where members were.
+    pub members: Members,
+    /// The node.
+    pub node: Option<NodeFacts>,
+    /// The runtime that was seen to use the mirror.
+    pub honored_by: Option<RuntimeVersion>,
+}
+
+/// The state cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep the last known state in {}", path.display())]
+pub struct SaveError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+const FILE: &str = "last.json";
+
+impl Last {
+    /// Reads what was kept in `state`; nothing, where nothing is or it cannot be read.
+    #[must_use]
+    pub fn load(state: &Path) -> Self {
+        let path = state.join(FILE);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::default(),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot read the last known state");
+                return Self::default();
+            }
+        };
+        let last: Result<Self, _> = serde_json::from_slice(&text);
+        let mut last = last.unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), %error, "the last known state is of another release or damaged");
+            Self::default()
+        });
+        last.document = last.document.filter(|document| document.check_version().is_ok());
+        last
+    }
+
+    /// Keeps it in `state`: aside, durable, renamed.
+    ///
+    /// # Errors
+    /// [`SaveError`] when the directory cannot be written.
+    pub fn save(&self, state: &Path) -> Result<(), SaveError> {
+        let (path, aside) = (state.join(FILE), state.join(".last.json"));
+        let write = || {
+            std::fs::create_dir_all(state)?;
+            let mut file = File::create(&aside)?;
+            file.write_all(&serde_json::to_vec(self)?)?;
+            file.sync_all()?;
+            std::fs::rename(&aside, &path)?;
+            File::open(state)?.sync_all()
+        };
+        write().map_err(|source| SaveError { path: path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_is_read_back_and_damage_is_nothing_known() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(Last::load(state.path()), Last::default());
+        let last = Last {
+            document: Some(NodesDocument::new(Vec::new())),
+            members: [("m".to_owned(), [("m-0".to_owned(), "10.0.0.1:5000".parse().unwrap())].into())].into(),
+            node: Some(NodeFacts::default()),
+            honored_by: RuntimeVersion::parse("containerd://2.4.2"),
+        };
+        last.save(state.path()).unwrap();
+        assert_eq!(Last::load(state.path()), last);
+        std::fs::write(state.path().join(FILE), "{\"document\":{\"version\":9}}").unwrap();
+        assert_eq!(Last::load(state.path()), Last::default());
+        std::fs::write(state.path().join(FILE), "{").unwrap();
+        assert_eq!(Last::load(state.path()), Last::default());
+    }
+}

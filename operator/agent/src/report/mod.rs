@@ -1,0 +1,139 @@
+//! Reporting in this node's MirrorNode: on change alone, and never in step with the other nodes (design N8).
+
+mod status;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use tidepool_api::{MirrorNode, MirrorNodeStatus};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use status::Report;
+
+const MANAGER: &str = "tidepool-agent";
+/// Changes come in bursts, and to all nodes at once: each waits a little, at random.
+const JITTER: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// Why a report did not arrive.
+#[derive(Debug, thiserror::Error)]
+enum ReportError {
+    #[error("MirrorNode {0} does not exist yet")]
+    Missing(String),
+    #[error("cannot {act} MirrorNode {name}")]
+    Api { act: &'static str, name: String, source: Box<kube::Error> },
+    #[error("the API server did not answer")]
+    Timeout(#[from] tokio::time::error::Elapsed),
+}
+
+/// Writes reports to the MirrorNode of one node.
+pub struct Reporter {
+    nodes: Api<MirrorNode>,
+    name: String,
+    /// The object as it was last read or written.
+    known: Option<MirrorNode>,
+}
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reporter").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Reporter {
+    /// A reporter for the node of that name.
+    #[must_use]
+    pub fn new(client: Client, name: &str) -> Self {
+        Self { nodes: Api::all(client), name: name.to_owned(), known: None }
+    }
+
+    /// Publishes each new report until `stop`. The first goes out at once.
+    pub async fn run(mut self, mut reports: watch::Receiver<Option<Report>>, stop: CancellationToken) {
+        let mut jitter = Duration::ZERO;
+        loop {
+            tokio::select! {
+                changed = reports.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(jitter.mul_f64(rand::random())) => {}
+                () = stop.cancelled() => return,
+            }
+            jitter = JITTER;
+            tokio::select! {
+                () = self.publish_until_done(&mut reports) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Publishes the newest report, again and again with growing pauses, until it is there.
+    async fn publish_until_done(&mut self, reports: &mut watch::Receiver<Option<Report>>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let Some(report) = reports.borrow_and_update().clone() else { return };
+            let Err(error) = self.publish(&report).await else { return };
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            // The operator makes the object a moment after the node appears: no reason to worry anybody.
+            if matches!(error, ReportError::Missing(_)) {
+                tracing::debug!(%error, "cannot report yet");
+            } else {
+                tracing::warn!(%error, cause, "cannot report, trying again");
+            }
+            // What we believe of the object may be wrong.
+            self.known = None;
+            tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Writes one report, unless the object says just that already.
+    async fn publish(&mut self, report: &Report) -> Result<(), ReportError> {
+        let known = match self.known.take() {
+            Some(known) => known,
+            None => self.read().await?,
+        };
+        let status = report.status(&known, Timestamp::now());
+        if known.status.as_ref() == Some(&status) {
+            self.known = Some(known);
+            return Ok(());
+        }
+        self.known = Some(self.write(&status).await?);
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<MirrorNode, ReportError> {
+        let read = tokio::time::timeout(REQUEST, self.nodes.get(&self.name)).await?;
+        read.map_err(|error| self.failed("read", error))
+    }
+
+    async fn write(&self, status: &MirrorNodeStatus) -> Result<MirrorNode, ReportError> {
+        let patch = serde_json::json!({
+            "apiVersion": "tidepool.dev/v1alpha1",
+            "kind": "MirrorNode",
+            "metadata": {"name": self.name},
+            "status": status,
+        });
+        let params = PatchParams::apply(MANAGER).force();
+        let patch = Patch::Apply(patch);
+        let written = tokio::time::timeout(REQUEST, self.nodes.patch_status(&self.name, &params, &patch)).await?;
+        written.map_err(|error| self.failed("write status of", error))
+    }
+
+    fn failed(&self, act: &'static str, error: kube::Error) -> ReportError {
+        match error {
+            kube::Error::Api(status) if status.code == 404 => ReportError::Missing(self.name.clone()),
+            source => ReportError::Api { act, name: self.name.clone(), source: Box::new(source) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

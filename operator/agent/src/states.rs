@@ -1,0 +1,233 @@
+//! What the agent says of each mirror on its node, and of the node as a whole. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidepool_api::{MirrorState, NodeMirror};
+use tidepool_oci::RegistryName;
+
+use crate::{
+    runtime_config::Support,
+    wanted::{Part, Role},
+};
+
+/// Whether a mirror's members answer this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// One does.
+    Up,
+    /// None does.
+    Down {
+        /// How many should.
+        members: usize,
+        /// Whether it has been so for long enough to say so.
+        long: bool,
+    },
+}
+
+/// Why a registry has no file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileProblem {
+    /// Whether only the node's owner can change it.
+    pub unsupported: bool,
+    /// In CamelCase.
+    pub reason: &'static str,
+    /// With the remedy.
+    pub message: String,
+}
+
+/// What the agent has seen on its node.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Whether the runtime reads our files; none until the kubelet names the runtime.
+    pub support: Option<Support>,
+    /// Whether a pull proved that it does.
+    pub honored: bool,
+    /// Why the listener does not listen.
+    pub listener: Option<String>,
+    /// Members, by mirror; a mirror that is missing has not been asked yet.
+    pub reach: BTreeMap<String, Reach>,
+    /// Files, by registry; a registry that is missing has none yet.
+    pub files: BTreeMap<RegistryName, Result<(), FileProblem>>,
+    /// Registries whose file somebody edited.
+    pub edited: BTreeSet<RegistryName>,
+}
+
+/// A state with its reason and message.
+type Verdict = (MirrorState, &'static str, String);
+
+/// What one mirror's part amounts to on this node.
+#[must_use]
+pub fn state_of(part: &Part, seen: &Seen) -> NodeMirror {
+    let (state, reason, message) = match &part.role {
+        Role::Serves { registries, lost } => serving(part, registries, lost, seen),
+        Role::Shadowed(lost) => (MirrorState::Shadowed, "Shadowed", shadowed(lost)),
+        Role::ReportOnly(registries) => (
+            MirrorState::Withdrawn,
+            "ReportOnly",
+            format!("would serve {}; set nodes.mode to Configure", list(registries)),
+        ),
+        Role::Withdrawn => (MirrorState::Withdrawn, "WithdrawRequested", "nodes.mode is Withdraw".to_owned()),
+        Role::Excluded => (
+            MirrorState::Withdrawn,
+            "NodeExcluded",
+            "the node has label tidepool.dev/exclude=true; remove it to use the mirror".to_owned(),
+        ),
+    };
+    let message = message.chars().take(1024).collect();
+    NodeMirror { name: part.mirror.clone(), uid: part.uid.clone(), state, reason: reason.to_owned(), message }
+}
+
+fn serving(part: &Part, registries: &[RegistryName], lost: &[(RegistryName, String)], seen: &Seen) -> Verdict {
+    let unsupported = |reason, message: &str| (MirrorState::Unsupported, reason, message.to_owned());
+    match &seen.support {
+        Some(Support::OtherRuntime(message)) => return unsupported("RuntimeUnsupported", message),
+        Some(Support::NotConfigured(message)) if !seen.honored => return unsupported("RuntimeNotConfigured", message),
+        None => {
+            return (MirrorState::Pending, "RuntimeUnknown", "the kubelet has not reported the runtime yet".to_owned());
+        }
+        Some(Support::Expected | Support::Doubtful(_) | Support::NotConfigured(_)) => {}
+    }
+    let problems = registries.iter().filter_map(|registry| seen.files.get(registry)?.as_ref().err());
+    if let Some(problem) = problems.max_by_key(|problem| problem.unsupported) {
+        let state = if problem.unsupported { MirrorState::Unsupported } else { MirrorState::Pending };
+        return (state, problem.reason, problem.message.clone());
+    }
+    if let Some(error) = &seen.listener {
+        return (MirrorState::Pending, "ListenerFailed", error.clone());
+    }
+    let all_in_place = registries.iter().all(|registry| seen.files.contains_key(registry));
+    match (seen.reach.get(&part.mirror), all_in_place) {
+        (Some(Reach::Up | Reach::Down { long: false, .. }) | None, true) => active(lost, seen, registries),
+        (Some(Reach::Down { members, long: true }), true) => down(MirrorState::Bypassing, &part.mirror, *members),
+        (Some(Reach::Down { members, .. }), false) => down(MirrorState::Pending, &part.mirror, *members),
+        (Some(Reach::Up) | None, false) => {
+            (MirrorState::Pending, "Writing", "files are about to be written".to_owned())
+        }
+    }
+}
+
+fn active(lost: &[(RegistryName, String)], seen: &Seen, registries: &[RegistryName]) -> Verdict {
+    let edited: Vec<_> = registries.iter().filter(|registry| seen.edited.contains(registry)).cloned().collect();
+    if !edited.is_empty() {
+        let message = format!(
+            "hosts.toml of {} was edited on the node: the edit is kept, with the agent's host before it; to keep the agent away use label tidepool.dev/exclude=true",
+            list(&edited)
+        );
+        return (MirrorState::Active, "EditKept", message);
+    }
+    if lost.is_empty() {
+        return (MirrorState::Active, "Serving", String::new());
+    }
+    (MirrorState::Active, "PartlyShadowed", shadowed(lost))
+}
+
+fn down(state: MirrorState, mirror: &str, members: usize) -> Verdict {
+    let (reason, what) = match members {
+        0 => ("NoMember", "the mirror has no ready member".to_owned()),
+        members => ("MemberUnreachable", format!("none of {members} ready members answers this node on port 5000")),
+    };
+    let look = format!("look at its pods (label tidepool.dev/mirror={mirror}) and at network policies");
+    (state, reason, format!("{what}, so pulls go upstream; {look}"))
+}
+
+fn shadowed(lost: &[(RegistryName, String)]) -> String {
+    let each: Vec<_> = lost.iter().map(|(registry, by)| format!("{registry} by {by}")).collect();
+    format!("served on this node {}, which is older; change one of their selectors or upstreams", each.join(", "))
+}
+
+fn list(registries: &[RegistryName]) -> String {
+    registries.iter().map(RegistryName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen() -> Seen {
+        Seen {
+            support: Some(Support::Expected),
+            honored: false,
+            listener: None,
+            reach: [("m".to_owned(), Reach::Up)].into(),
+            files: [(RegistryName::docker_hub(), Ok(()))].into(),
+            edited: BTreeSet::new(),
+        }
+    }
+
+    fn verdict(change: impl FnOnce(&mut Seen)) -> (MirrorState, String, String) {
+        let role = Role::Serves { registries: vec![RegistryName::docker_hub()], lost: Vec::new() };
+        let part = Part { mirror: "m".to_owned(), uid: "u".to_owned(), role };
+        let mut seen = seen();
+        change(&mut seen);
+        let mirror = state_of(&part, &seen);
+        (mirror.state, mirror.reason, mirror.message)
+    }
+
+    #[test]
+    fn a_mirror_with_files_and_a_member_is_active_and_has_nothing_to_say() {
+        assert_eq!(verdict(|_| ()), (MirrorState::Active, "Serving".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn every_state_that_wants_something_done_says_what() {
+        let down = |members, long| {
+            move |seen: &mut Seen| seen.reach = [("m".to_owned(), Reach::Down { members, long })].into()
+        };
+        let no_file = |seen: &mut Seen| seen.files.clear();
+        let problem = |unsupported| {
+            move |seen: &mut Seen| {
+                let problem = FileProblem { unsupported, reason: "DiskFull", message: "free space on it".to_owned() };
+                seen.files.insert(RegistryName::docker_hub(), Err(problem));
+            }
+        };
+        for (got, state, reason, says) in [
+            (verdict(down(0, true)), MirrorState::Bypassing, "NoMember", "tidepool.dev/mirror=m"),
+            (verdict(down(2, true)), MirrorState::Bypassing, "MemberUnreachable", "5000"),
+            (verdict(down(2, false)), MirrorState::Active, "Serving", ""),
+            (
+                verdict(|seen| {
+                    no_file(seen);
+                    down(0, false)(seen)
+                }),
+                MirrorState::Pending,
+                "NoMember",
+                "pods",
+            ),
+            (verdict(no_file), MirrorState::Pending, "Writing", "files"),
+            (verdict(problem(true)), MirrorState::Unsupported, "DiskFull", "free space"),
+            (verdict(problem(false)), MirrorState::Pending, "DiskFull", "free space"),
+            (verdict(|seen| seen.listener = Some("port taken".into())), MirrorState::Pending, "ListenerFailed", "port"),
+            (verdict(|seen| seen.support = None), MirrorState::Pending, "RuntimeUnknown", "kubelet"),
+            (
+                verdict(|seen| seen.support = Some(Support::OtherRuntime("no".into()))),
+                MirrorState::Unsupported,
+                "RuntimeUnsupported",
+                "no",
+            ),
+            (
+                verdict(|seen| seen.support = Some(Support::NotConfigured("add".into()))),
+                MirrorState::Unsupported,
+                "RuntimeNotConfigured",
+                "add",
+            ),
+            (
+                verdict(|seen| seen.edited = [RegistryName::docker_hub()].into()),
+                MirrorState::Active,
+                "EditKept",
+                "exclude",
+            ),
+        ] {
+            assert_eq!((got.0, got.1.as_str()), (state, reason));
+            assert!(got.2.contains(says), "{reason}: {}", got.2);
+        }
+    }
+
+    #[test]
+    fn a_pull_that_was_seen_beats_what_the_configuration_seems_to_say() {
+        let got = verdict(|seen| {
+            seen.support = Some(Support::NotConfigured("add".to_owned()));
+            seen.honored = true;
+        });
+        assert_eq!(got.0, MirrorState::Active);
+    }
+}
