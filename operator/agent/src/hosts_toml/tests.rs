@@ -61,7 +61,7 @@ fn stripping_an_edited_file_leaves_what_its_editor_added() {
 fn any_file() -> impl Strategy<Value = String> {
     let comment = "(# [a-z ]{0,8}\n)?";
     let root = format!("{comment}(server = \"https://[a-z]{{1,5}}\"( # x)?\n)?(ca = \\[\n\"/a\"\n\\]\n)?\n?");
-    let host = format!("{comment}\\[host.\"https://[a-z]{{6,9}}\"\\]\n(capabilities = \\[\"pull\"\\]\n)?\n?");
+    let host = format!("{comment}\\[host\\.\"https://[a-z]{{6,9}}\"\\]\n(capabilities = \\[\"pull\"\\]\n)?\n?");
     let regex = |text: &str| prop::string::string_regex(text).unwrap();
     (regex(&root), prop::collection::vec(regex(&host), 0..4)).prop_map(|(root, hosts)| root + &hosts.concat())
 }

@@ -1,0 +1,97 @@
+//! Tests of bodies that break on their way, and of stopping while they flow.
+
+use super::*;
+
+/// A member that serves `blob` by ranges, and breaks after `cut` bytes of its first `breaks` replies.
+async fn breaking(blob: &'static str, cut: usize, breaks: usize, stall: bool) -> Fake {
+    let count = AtomicUsize::new(0);
+    Fake::start(move |head| {
+        if head.starts_with("GET /v2/ ") {
+            return Act::Write(OK.to_owned());
+        }
+        let range = head.to_lowercase();
+        let range = range.lines().find_map(|line| line.strip_prefix("range: bytes=").map(str::to_owned));
+        let bounds = range.as_deref().and_then(|range| range.split_once('-'));
+        let first: usize = bounds.map_or(0, |(first, _)| first.parse().unwrap());
+        let last: usize = bounds.and_then(|(_, last)| last.parse().ok()).unwrap_or(blob.len() - 1);
+        let body = &blob[first..=last];
+        let status = if range.is_some() { "206 Partial Content" } else { "200 OK" };
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\ncontent-range: bytes {first}-{last}/{}\r\n\r\n",
+            body.len(),
+            blob.len()
+        );
+        if count.fetch_add(1, Ordering::SeqCst) < breaks {
+            let text = format!("{head}{}", &body[..cut]);
+            return if stall { Act::Stall(text) } else { Act::Write(text) };
+        }
+        Act::Write(format!("{head}{body}"))
+    })
+    .await
+}
+
+const BLOB: &str = "0123456789abcdefghijklmnopqrstuvwxyz";
+
+#[tokio::test]
+async fn a_body_that_breaks_goes_on_with_another_member_where_it_stopped() {
+    let (broken, whole) = (breaking(BLOB, 10, 9, false).await, breaking(BLOB, 0, 0, false).await);
+    let rig = Rig::start(&home_first(broken.address, whole.address, &digest()));
+    let reply = rig.get(&blob_path()).await;
+    assert_eq!((reply.status(), reply.body.as_str(), reply.reset), (200, BLOB, false));
+    assert!(whole.seen()[0].to_lowercase().contains("range: bytes=10-35"), "{:?}", whole.seen());
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_goes_on_and_so_does_a_range() {
+    let (broken, whole) = (breaking(BLOB, 3, 9, true).await, breaking(BLOB, 0, 0, false).await);
+    let rig = Rig::start(&home_first(broken.address, whole.address, &digest()));
+    let reply = rig.ask("GET", &blob_path(), "range: bytes=10-19\r\n").await;
+    assert_eq!((reply.status(), reply.body.as_str()), (206, "abcdefghij"));
+    assert!(whole.seen()[0].to_lowercase().contains("range: bytes=13-19"), "{:?}", whole.seen());
+}
+
+#[tokio::test]
+async fn an_only_member_that_breaks_once_is_asked_again() {
+    let member = breaking(BLOB, 20, 1, false).await;
+    let rig = Rig::start(&[member.address]);
+    assert_eq!(rig.get(&blob_path()).await.body, BLOB);
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_go_on_ends_short_of_its_length_and_without_a_reset() {
+    let member = breaking(BLOB, 5, 99, false).await;
+    let rig = Rig::start(&[member.address]);
+    let reply = rig.get(&blob_path()).await;
+    assert!(reply.head.contains("content-length: 36"), "{}", reply.head);
+    assert_eq!((reply.body.as_str(), reply.reset), ("0123456789abcde".get(..reply.body.len()).unwrap(), false));
+    assert!(reply.body.len() < BLOB.len());
+}
+
+#[tokio::test]
+async fn a_member_that_answers_a_resume_with_other_bytes_is_not_believed() {
+    let broken = breaking(BLOB, 10, 1, false).await;
+    let other = Fake::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{BLOB}", BLOB.len())).await;
+    let rig = Rig::start(&home_first(broken.address, other.address, &digest()));
+    assert_eq!(rig.get(&blob_path()).await.body, BLOB);
+    assert_eq!((broken.seen().len(), other.seen().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn on_stop_the_port_is_free_at_once_and_streams_under_way_end_well() {
+    let member = breaking(BLOB, 3, 1, true).await;
+    let rig = Rig::start(&[member.address]);
+    let address = rig.address;
+    let under_way = async {
+        let reply = rig.get(&blob_path()).await;
+        assert_eq!(reply.body, BLOB);
+    };
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        rig.stop.cancel();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(TcpStream::connect(address).await.is_err(), "still listening");
+        server::bind(address).unwrap();
+    };
+    tokio::join!(under_way, stop);
+    tokio::time::timeout(Duration::from_secs(1), rig.served).await.unwrap().unwrap();
+}

@@ -1,0 +1,229 @@
+//! The whole program, as the DaemonSet runs it, against a stand-in for the API server and one for a member.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic anywhere")]
+
+mod cluster;
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use axum::Router;
+use cluster::{Cluster, Objects};
+use serde_json::json;
+
+const THEIRS: &str = "server = \"https://ghcr.io\" # by hand\n[host.\"https://mirror.example\"]\n";
+
+fn document() -> Option<String> {
+    let mirror = json!({"name": "m", "uid": "u", "created": "2026-01-01T00:00:00Z", "mode": "Configure", "registries": ["docker.io", "ghcr.io"]});
+    Some(json!({"version": 1, "mirrors": [mirror]}).to_string())
+}
+
+/// One node with somebody's ghcr.io, in a cluster with one mirror and one member.
+struct Node {
+    temp: tempfile::TempDir,
+    cluster: Cluster,
+    port: u16,
+    agent: Option<Child>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(agent) = &mut self.agent {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+    }
+}
+
+impl Node {
+    async fn start() -> Self {
+        let member = member().await;
+        let objects = Objects { document: document(), members: vec![member], daemon_set: true, labels: json!({}) };
+        let cluster = Cluster::start(objects).await;
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut node = Self { temp: tempfile::tempdir().unwrap(), cluster, port, agent: None };
+        fs::create_dir_all(node.path("registry/ghcr.io")).unwrap();
+        fs::write(node.path("registry/ghcr.io/hosts.toml"), THEIRS).unwrap();
+        node.start_agent();
+        node
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.temp.path().join(path)
+    }
+
+    fn program(&self, command: &str) -> Command {
+        let config = format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, clusters: [{{name: c, cluster: {{server: \"http://{}\"}}}}], contexts: [{{name: c, context: {{cluster: c, user: u}}}}], users: [{{name: u, user: {{}}}}]}}",
+            self.cluster.address
+        );
+        fs::write(self.path("kubeconfig"), config).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_tidepool-agent"));
+        program.env_clear().env("KUBECONFIG", self.path("kubeconfig")).env("NODE_NAME", "n").arg(command);
+        if command != "probe" {
+            program.arg("--registry-dir").arg(self.path("registry")).arg("--state-dir").arg(self.path("state"));
+        }
+        program
+    }
+
+    fn start_agent(&mut self) {
+        let mut program = self.program("run");
+        program.arg("--port").arg(self.port.to_string()).arg("--drain").arg("2");
+        program
+            .arg("--admin-socket")
+            .arg(self.path("admin.sock"))
+            .arg("--runtime-config-dir")
+            .arg(self.path("runtime"));
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        self.agent = Some(program.stderr(Stdio::from(log)).spawn().unwrap());
+    }
+
+    /// Sends SIGTERM and waits for the end, within the time that Kubernetes gives a pod.
+    async fn stop_agent(&mut self) -> ExitStatus {
+        let mut agent = self.agent.take().unwrap();
+        let pid = rustix::process::Pid::from_child(&agent);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let began = Instant::now();
+        loop {
+            if let Some(status) = agent.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < Duration::from_secs(25), "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn theirs(&self) -> String {
+        fs::read_to_string(self.path("registry/ghcr.io/hosts.toml")).unwrap_or_default()
+    }
+
+    fn has_files(&self) -> bool {
+        self.path("registry/docker.io/hosts.toml").exists()
+            && self.theirs().contains(&format!("127.0.0.1:{}", self.port))
+    }
+
+    fn is_as_before(&self) -> bool {
+        !self.path("registry/docker.io").exists() && self.theirs() == THEIRS
+    }
+
+    /// Waits until `done`, or fails with the agent's log.
+    async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let began = Instant::now();
+        while !done(self) {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "not {what}:\n{}\n{}",
+                self.log(),
+                self.cluster.status()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A pull as containerd does it.
+    async fn pull(&self) -> String {
+        let port = self.port;
+        let ask = move || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"GET /v2/library/a/manifests/1?ns=docker.io HTTP/1.1\r\nhost: a\r\nuser-agent: containerd/2.4.2\r\nconnection: close\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap().unwrap_or_default()
+    }
+}
+
+/// A member that answers every path with its path.
+async fn member() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().fallback(|uri: axum::http::Uri| async move { format!("member {uri}") });
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+fn is(cluster: &Cluster, kind: &str, status: &str, reason: &str) -> bool {
+    cluster.condition(kind) == (status.to_owned(), reason.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_uses_the_mirror_says_so_and_is_as_before_when_the_mirror_is_deleted() {
+    let node = Node::start().await;
+    node.until("configured", |node| node.has_files() && is(&node.cluster, "Ready", "True", "Configured")).await;
+    assert_eq!(node.cluster.status()["mirrors"][0]["state"], "Active");
+    assert_eq!(node.cluster.status()["runtime"], json!({"name": "containerd", "version": "2.4.2"}));
+    assert!(is(&node.cluster, "Honored", "Unknown", "NoPullSeen"));
+    let reply = node.pull().await;
+    assert!(reply.ends_with("member /v2/library/a/manifests/1?ns=docker.io"), "{reply}");
+    node.until("honored", |node| is(&node.cluster, "Honored", "True", "PullSeen")).await;
+    let probe =
+        node.program("probe").arg("--ready").arg("--admin-socket").arg(node.path("admin.sock")).status().unwrap();
+    assert!(probe.success());
+    let writes = node.cluster.writes();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(node.cluster.writes(), writes, "an idle agent writes nothing");
+    node.cluster.change(|objects| objects.document = Some(json!({"version": 1, "mirrors": []}).to_string()));
+    node.until("withdrawn", Node::is_as_before).await;
+    node.until("said", |node| is(&node.cluster, "Ready", "True", "NoMirror")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_files_and_an_agent_without_the_api_server_serves_from_what_it_knew() {
+    let mut node = Node::start().await;
+    node.until("configured", |node| node.has_files() && is(&node.cluster, "Ready", "True", "Configured")).await;
+    assert!(node.stop_agent().await.success(), "{}", node.log());
+    assert!(node.has_files());
+    assert_eq!(node.pull().await, "", "the port is closed");
+    node.cluster.stop().await;
+    node.start_agent();
+    let began = Instant::now();
+    while !node.pull().await.contains("member /v2/") {
+        assert!(began.elapsed() < Duration::from_secs(10), "{}", node.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(node.has_files());
+    assert!(node.stop_agent().await.success());
+    assert!(node.has_files(), "nobody said that the DaemonSet is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_daemon_set_is_gone_leaves_the_node_as_it_was() {
+    let mut node = Node::start().await;
+    node.until("configured", Node::has_files).await;
+    node.cluster.change(|objects| objects.daemon_set = false);
+    assert!(node.stop_agent().await.success(), "{}", node.log());
+    assert!(node.is_as_before(), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clean_up_command_takes_back_what_a_killed_agent_left() {
+    let mut node = Node::start().await;
+    node.until("configured", Node::has_files).await;
+    let mut agent = node.agent.take().unwrap();
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(node.has_files());
+    assert!(node.program("withdraw").status().unwrap().success());
+    assert!(node.is_as_before());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_on_the_node_takes_its_files_back() {
+    let node = Node::start().await;
+    node.until("configured", Node::has_files).await;
+    node.cluster.change(|objects| objects.labels = json!({"tidepool.dev/exclude": "true"}));
+    node.until("withdrawn", Node::is_as_before).await;
+    node.until("said", |node| node.cluster.status()["mirrors"][0]["reason"] == "NodeExcluded").await;
+}
