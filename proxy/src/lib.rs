@@ -1,1 +1,26 @@
-//! The Tidepool proxy: a pull-through registry cache
+//! The Tidepool proxy: a pull-through registry cache.
+//!
+//! Read in this order: [`routes`] is every route in one screen; [`pull`] is what a request does; [`store`] is what is
+//! kept and what it survives; [`upstream`] is how registries are asked; [`error`] is what each failure looks like to a
+//! client. [`Server`] holds them together, [`Args`] is the command line.
+//!
+//! Rules named P1 to P14 are those of the design document, section 5.
+#![cfg_attr(not(test), expect(rustdoc::private_intra_doc_links, reason = "the map above is for readers of the source"))]
+
+mod answers;
+mod args;
+mod error;
+mod hash;
+mod layers;
+mod metrics;
+mod pull;
+mod routes;
+mod server;
+mod store;
+mod tasks;
+mod upstream;
+
+pub use args::{Args, RunError};
+pub use server::{Server, StartError};
+pub use store::OpenError;
+pub use upstream::ClientError;

@@ -1,0 +1,155 @@
+//! Answers: headers that are exact (P3), and what the log and the counters learn of each.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures::Stream;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use prometheus_client::metrics::counter::Counter;
+use tidepool_oci::{ContentRange, Digest, RegistryName, RepositoryName};
+use url::form_urlencoded;
+
+use crate::{
+    error::ApiError,
+    metrics::{Class, RequestResult},
+    pull::{DIGEST_HEADER, List, Part, PullError},
+    store::Manifest,
+};
+
+/// Name of the header that clients tell a registry by.
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+/// Name of the header that says whether the content was here; scripts and dashboards read it.
+const CACHE: HeaderName = HeaderName::from_static("proxy-docker-cache");
+
+/// What a request was about and how it ended; rides on the response to the log and the counters.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) class: Class,
+    pub(crate) registry: Option<RegistryName>,
+    pub(crate) repository: Option<RepositoryName>,
+    pub(crate) result: RequestResult,
+    /// Why there is no content, with causes; for the log.
+    pub(crate) error: Option<ApiError>,
+}
+
+impl Outcome {
+    /// Of a request that means no repository of ours.
+    pub(crate) fn refused() -> Self {
+        Self { class: Class::Other, registry: None, repository: None, result: RequestResult::Refused, error: None }
+    }
+
+    pub(crate) fn of(class: Class, registry: &RegistryName, repository: &RepositoryName) -> Self {
+        let (registry, repository) = (Some(registry.clone()), Some(repository.clone()));
+        Self { class, registry, repository, result: RequestResult::Failed, error: None }
+    }
+
+    pub(crate) fn ended(&self, result: RequestResult) -> Self {
+        Self { result, ..self.clone() }
+    }
+}
+
+/// `/v2/`: yes, this is a registry, and nobody needs to log in.
+pub(crate) fn base() -> Response {
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    let outcome = Outcome { result: RequestResult::Hit, ..Outcome::refused() };
+    finish((json, "{}").into_response(), outcome)
+}
+
+pub(crate) fn error(error: ApiError, outcome: Outcome) -> Response {
+    let outcome = Outcome { result: error.result(), error: Some(error.clone()), ..outcome };
+    finish(error.into_response(), outcome)
+}
+
+pub(crate) fn manifest(manifest: &Manifest, method: &Method, served: &Counter, outcome: Outcome) -> Response {
+    let body = if *method == Method::HEAD { Bytes::new() } else { manifest.bytes.clone() };
+    served.inc_by(body.len() as u64);
+    let size = manifest.bytes.len() as u64;
+    let mut response = content(&manifest.digest, &manifest.media_type, size, outcome.result, Body::from(body));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    finish(response, outcome)
+}
+
+pub(crate) fn blob_head(digest: &Digest, size: u64, outcome: Outcome) -> Response {
+    let mut response = content(digest, OCTETS, size, outcome.result, Body::empty());
+    response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    finish(response, outcome)
+}
+
+const OCTETS: &str = "application/octet-stream";
+
+/// A blob or a part of it. The length is always said, so a body that breaks off is seen to (P4).
+pub(crate) fn blob(
+    digest: &Digest,
+    size: u64,
+    part: Part,
+    body: impl Stream<Item = Result<Bytes, PullError>> + Send + 'static,
+    outcome: Outcome,
+) -> Response {
+    let (start, end) = part.bounds(size);
+    let mut response = content(digest, OCTETS, end - start, outcome.result, Body::from_stream(body));
+    response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if let Part::Range { window, .. } = part {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        insert(&mut response, header::CONTENT_RANGE, &ContentRange { window, size }.to_string());
+    }
+    finish(response, outcome)
+}
+
+/// A list as the upstream sent it; the link to the next page leads back here, by the path the client used.
+pub(crate) fn list(list: List, path: &str, ns: Option<&str>, outcome: Outcome) -> Response {
+    let mut response = Response::new(Body::from(list.body));
+    response.headers_mut().extend(list.headers);
+    if let Some(mut query) = list.next_query {
+        if let Some(ns) = ns {
+            query = form_urlencoded::Serializer::for_suffix(format!("{query}&"), query.len() + 1)
+                .append_pair("ns", ns)
+                .finish();
+        }
+        insert(&mut response, header::LINK, &format!("<{path}?{query}>; rel=\"next\""));
+    }
+    finish(response, outcome)
+}
+
+/// A strong validator: the content's own hash.
+pub(crate) fn etag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
+}
+
+fn content(digest: &Digest, media_type: &str, size: u64, how: RequestResult, body: Body) -> Response {
+    let mut response = Response::new(body);
+    insert(&mut response, header::CONTENT_TYPE, media_type);
+    insert(&mut response, header::CONTENT_LENGTH, &size.to_string());
+    insert(&mut response, HeaderName::from_static(DIGEST_HEADER), &digest.to_string());
+    insert(&mut response, header::ETAG, &etag(digest));
+    insert(&mut response, CACHE, cache_word(how));
+    // Whatever stands between: these bytes are hashed by whoever gets them.
+    insert(&mut response, header::CACHE_CONTROL, "no-transform");
+    response
+}
+
+fn cache_word(how: RequestResult) -> &'static str {
+    match how {
+        RequestResult::Hit | RequestResult::Stale => "HIT",
+        RequestResult::Fill
+        | RequestResult::Joined
+        | RequestResult::Passed
+        | RequestResult::Absent
+        | RequestResult::Refused
+        | RequestResult::Failed => "MISS",
+    }
+}
+
+fn insert(response: &mut Response, name: HeaderName, value: &str) {
+    // All values here are digests, numbers and checked media types; one that is no header would be left out.
+    if let Ok(value) = HeaderValue::try_from(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn finish(mut response: Response, outcome: Outcome) -> Response {
+    response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    response.extensions_mut().insert(outcome);
+    response
+}

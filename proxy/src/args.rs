@@ -1,0 +1,125 @@
+//! The command line.
+
+use std::{fs, io, net::SocketAddr, path::PathBuf};
+
+use clap::Parser;
+use tidepool_config::{ProxyFile, ProxyFileError, Storage};
+use tidepool_runtime::{LogArgs, SignalError, admin::AdminError, stop_signal};
+
+use crate::server::{Server, StartError};
+
+/// A pull-through registry cache.
+///
+/// Without a file it serves docker.io, ghcr.io, quay.io, registry.k8s.io, gcr.io, mcr.microsoft.com and public.ecr.aws
+/// on 127.0.0.1:5000, from a store in the user's cache directory.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "tidepool-proxy", version)]
+pub struct Args {
+    /// Configuration file, YAML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address of the registry API, instead of the file's
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Address of metrics and health, instead of the file's
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+    /// Folder of the store, instead of the file's
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Why the program ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration file cannot be read.
+    #[error("{path}: cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The configuration file is wrong; the text names the key and what was expected.
+    #[error("{path}: {source}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ProxyFileError,
+    },
+    /// What the configuration asks for cannot be had.
+    #[error("{origin}")]
+    Start {
+        /// The file, or the command line.
+        origin: String,
+        /// Why.
+        source: StartError,
+    },
+    /// Signals cannot be listened for.
+    #[error(transparent)]
+    Signal(#[from] SignalError),
+    /// The admin server broke.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+}
+
+impl RunError {
+    /// 2 when the configuration has to change, 1 otherwise.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Read { .. } | Self::Config { .. } | Self::Start { .. } => 2,
+            Self::Signal(_) | Self::Admin(_) => 1,
+        }
+    }
+}
+
+impl Args {
+    /// Runs the proxy until SIGINT or SIGTERM.
+    ///
+    /// # Errors
+    /// A [`RunError`]; its text with that of its sources is one message for people.
+    pub async fn run(self) -> Result<(), RunError> {
+        self.log.start();
+        let file = self.file()?;
+        let stop = stop_signal()?;
+        let origin = self.config.as_ref().map_or("command line".to_owned(), |path| path.display().to_string());
+        let server = Server::bind(&file).await.map_err(|source| RunError::Start { origin, source })?;
+        announce(&server, &file);
+        Ok(server.run(stop).await?)
+    }
+
+    /// The configuration, with the command line's changes.
+    fn file(&self) -> Result<ProxyFile, RunError> {
+        let mut file = match &self.config {
+            None => ProxyFile::public_registries(),
+            Some(path) => {
+                let path = path.clone();
+                let text = fs::read_to_string(&path).map_err(|source| RunError::Read { path: path.clone(), source })?;
+                ProxyFile::parse(&text).map_err(|source| RunError::Config { path, source })?
+            }
+        };
+        file.listen = self.listen.or(file.listen);
+        file.admin = self.admin.or(file.admin);
+        if let Some(path) = &self.store {
+            let limit = file.storage.and_then(|storage| storage.limit);
+            file.storage = Some(Storage { path: path.clone(), limit });
+        }
+        Ok(file)
+    }
+}
+
+/// Says on standard output where the proxy listens and how it is used.
+fn announce(server: &Server, file: &ProxyFile) {
+    let Ok(address) = server.local_addr() else { return };
+    let registries: Vec<_> = file.upstreams.iter().map(|upstream| upstream.registry.as_str()).collect();
+    let example = file.upstreams.first().map_or(String::new(), |first| first.registry.path_segment());
+    println!("tidepool-proxy listening on http://{address}, mirroring {}", registries.join(", "));
+    println!("pull {address}/{example}/<repository>:<tag>, or name it as a mirror to containerd, podman or Docker");
+    if let Some(admin) = server.admin_addr() {
+        println!("metrics and health on http://{admin}");
+    }
+}

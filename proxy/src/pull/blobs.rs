@@ -1,0 +1,131 @@
+//! Blobs: from the store, or by following the one fill that is under way (P6).
+
+use std::{collections::hash_map::Entry, sync::Arc};
+
+use http::{HeaderMap, Method, header};
+use tidepool_oci::Digest;
+use tokio::time::Instant;
+
+use super::{
+    ANSWER_WITHIN, FIRST_BYTE_WITHIN, PullError, Puller, Served, Source,
+    fill::{Fill, Opened},
+};
+use crate::{
+    hash::is_content_of,
+    metrics::{Class, RequestResult},
+    store::StoredBlob,
+    tasks::lock,
+    upstream::{Ask, UpstreamError},
+};
+
+/// How often a request starts over when the fill it followed, of another repository, came to nothing.
+const MOST_STARTS: usize = 3;
+
+/// A blob that can be read now or soon.
+#[derive(Clone, Debug)]
+pub(crate) struct Blob {
+    pub(super) digest: Digest,
+    pub(super) source: Source,
+    /// How many bytes it has.
+    pub(crate) size: u64,
+    pub(super) bytes: Bytes,
+}
+
+/// Where a blob's bytes are.
+#[derive(Clone, Debug)]
+pub(super) enum Bytes {
+    /// In the store.
+    Kept(StoredBlob),
+    /// On their way into it.
+    Filling(Arc<Fill>, Opened),
+    /// With the upstream only: the disk is full.
+    Upstream,
+}
+
+impl Puller {
+    /// Finds a blob in the store, or a fill of it, starting one if there is none.
+    pub(crate) async fn blob(self: &Arc<Self>, source: &Source, digest: &Digest) -> Result<Served<Blob>, PullError> {
+        let until = Instant::now() + FIRST_BYTE_WITHIN;
+        for _ in 0..MOST_STARTS {
+            if let Some(kept) = self.store.blob(digest).await {
+                return Ok(self.found(source, digest, kept.size, Bytes::Kept(kept), RequestResult::Hit));
+            }
+            if self.absent.knows(source, &digest.to_string()) {
+                return Err(PullError::KnownAbsent);
+            }
+            let (fill, how) = self.fill(source, digest);
+            match fill.opened(until).await {
+                Ok(opened) => {
+                    let size = opened.size;
+                    return Ok(self.found(source, digest, size, Bytes::Filling(fill, opened), how));
+                }
+                Err(PullError::NoSpace) => {
+                    let size = self.size(source, digest).await?;
+                    return Ok(self.found(source, digest, size, Bytes::Upstream, RequestResult::Passed));
+                }
+                // It was asked of a repository that may lack what ours has.
+                Err(_) if !fill.source.is(source) && Instant::now() < until => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(PullError::Late)
+    }
+
+    /// A blob's size, for HEAD: only of one that can be served (P3).
+    pub(crate) async fn blob_size(
+        self: &Arc<Self>,
+        source: &Source,
+        digest: &Digest,
+    ) -> Result<Served<u64>, PullError> {
+        if let Some(kept) = self.store.blob(digest).await {
+            return Ok(Served { what: kept.size, how: RequestResult::Hit });
+        }
+        if self.absent.knows(source, &digest.to_string()) {
+            return Err(PullError::KnownAbsent);
+        }
+        let what = self.size(source, digest).await?;
+        Ok(Served { what, how: RequestResult::Passed })
+    }
+
+    /// The fill of a blob that is under way, or a new one.
+    fn fill(self: &Arc<Self>, source: &Source, digest: &Digest) -> (Arc<Fill>, RequestResult) {
+        match lock(&self.fills).entry(digest.clone()) {
+            Entry::Occupied(running) => (Arc::clone(running.get()), RequestResult::Joined),
+            Entry::Vacant(free) => {
+                let fill = Arc::clone(free.insert(Fill::new(digest.clone(), source.clone())));
+                self.tasks.spawn(Arc::clone(self).run_fill(Arc::clone(&fill)));
+                (fill, RequestResult::Fill)
+            }
+        }
+    }
+
+    /// Asks the upstream how large a blob is; fills it where only that tells.
+    async fn size(self: &Arc<Self>, source: &Source, digest: &Digest) -> Result<u64, PullError> {
+        let path = format!("blobs/{digest}");
+        let ask = Ask::new(Method::HEAD, &source.repository, &path, Class::Blob, ANSWER_WITHIN);
+        match source.upstream.send(&ask).await {
+            // Not `content_length()`, which is that of the body: none.
+            Ok(answer) => match content_length(answer.headers()) {
+                // Some servers say 0 where they do not know.
+                Some(size) if size > 0 || is_content_of(digest, &[]) => Ok(size),
+                _ => self.size_by_fill(source, digest).await,
+            },
+            Err(UpstreamError::Failing(status)) if status.is_client_error() => self.size_by_fill(source, digest).await,
+            Err(error) => Err(self.noting_absence(source, &digest.to_string(), error)),
+        }
+    }
+
+    async fn size_by_fill(self: &Arc<Self>, source: &Source, digest: &Digest) -> Result<u64, PullError> {
+        let (fill, _) = self.fill(source, digest);
+        Ok(fill.opened(Instant::now() + ANSWER_WITHIN).await?.size)
+    }
+
+    fn found(&self, source: &Source, digest: &Digest, size: u64, bytes: Bytes, how: RequestResult) -> Served<Blob> {
+        let what = Blob { digest: digest.clone(), source: source.clone(), size, bytes };
+        Served { what, how }
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

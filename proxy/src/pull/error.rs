@@ -1,0 +1,54 @@
+//! Why a pull got nothing.
+
+use std::{io, sync::Arc};
+
+use crate::upstream::UpstreamError;
+
+/// Why a pull got nothing. Cheap to clone: all who follow one transfer get it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum PullError {
+    /// The upstream did not give it.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The upstream said a moment ago that there is no such thing.
+    #[error("the upstream said a moment ago that it has no such thing")]
+    KnownAbsent,
+    /// The upstream's bytes are not what was asked for.
+    #[error("the upstream's bytes are not the digest's content")]
+    WrongDigest,
+    /// The upstream's answer breaks the protocol.
+    #[error("the upstream's answer has {0}")]
+    Garbage(&'static str),
+    /// The disk is full.
+    #[error("no space left in the store")]
+    NoSpace,
+    /// The store cannot be written.
+    #[error("cannot write to the store")]
+    Store(#[source] Arc<io::Error>),
+    /// Nothing to send came in time.
+    #[error("the first byte did not come in time")]
+    Late,
+    /// The proxy stops.
+    #[error("the proxy is stopping")]
+    Stopped,
+}
+
+impl PullError {
+    /// Whether the upstream said that there is no such thing, rather than failing to say.
+    pub(crate) fn is_absence(&self) -> bool {
+        match self {
+            Self::Upstream(error) => error.is_absence(),
+            Self::KnownAbsent => true,
+            Self::WrongDigest | Self::Garbage(_) | Self::NoSpace | Self::Store(_) | Self::Late | Self::Stopped => false,
+        }
+    }
+}
+
+impl From<io::Error> for PullError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
+            _ => Self::Store(Arc::new(error)),
+        }
+    }
+}

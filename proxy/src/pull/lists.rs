@@ -1,0 +1,67 @@
+//! Tags and referrers: passed through, never kept.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use super::{ANSWER_WITHIN, PullError, Puller, Source};
+use crate::{
+    metrics::Class,
+    upstream::{Ask, UpstreamError, read_limited},
+};
+
+/// Some 100,000 tags.
+const LARGEST_LIST: usize = 16 << 20;
+const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+/// A list as the upstream sent it.
+#[derive(Debug)]
+pub(crate) struct List {
+    pub(crate) body: Bytes,
+    /// `Content-Type` and `OCI-Filters-Applied`.
+    pub(crate) headers: HeaderMap,
+    /// The query of the next page's address.
+    pub(crate) next_query: Option<String>,
+}
+
+impl Puller {
+    /// Asks the upstream for `path` (`tags/list`, `referrers/<digest>`) with the client's own query.
+    pub(crate) async fn list(&self, source: &Source, path: &str, query: &str, class: Class) -> Result<List, PullError> {
+        let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+        let mut ask = Ask::new(Method::GET, &source.repository, &path, class, ANSWER_WITHIN);
+        ask.headers.insert(
+            header::ACCEPT,
+            HeaderValue::from_static("application/vnd.oci.image.index.v1+json, application/json, */*"),
+        );
+        let answer = source.upstream.send(&ask).await?;
+        let kept = [header::CONTENT_TYPE, FILTERS_APPLIED];
+        let headers =
+            kept.into_iter().filter_map(|name| answer.headers().get(&name).cloned().map(|value| (name, value)));
+        let headers = headers.collect();
+        let next_query = answer.headers().get(header::LINK).and_then(|value| next_query(value.to_str().ok()?));
+        let body = tokio::time::timeout_at(ask.until, read_limited(answer, LARGEST_LIST)).await;
+        let body = body.map_err(|_| UpstreamError::Silent(ANSWER_WITHIN))??;
+        Ok(List { body, headers, next_query })
+    }
+}
+
+/// The query in `</v2/a/tags/list?last=x&n=10>; rel="next"`.
+fn next_query(link: &str) -> Option<String> {
+    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let (_, query) = target.split_once('?')?;
+    parameters.replace('"', "").contains("rel=next").then(|| query.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_next_page_and_nothing_else() {
+        let query = Some("last=x&n=10".to_owned());
+        assert_eq!(next_query(r#"</v2/a/tags/list?last=x&n=10>; rel="next""#), query);
+        assert_eq!(next_query("<https://r/v2/a/tags/list?last=x&n=10>;rel=next"), query);
+        for link in ["", "x", "</a?b>; rel=prev", "</a>; rel=next"] {
+            assert_eq!(next_query(link), None, "{link}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Manifests: by digest from the store or by one GET; by tag after one HEAD that all who wait share (P8, P9).
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tidepool_oci::{Algorithm, Digest, RegistryName, RepositoryName};
+use tokio::time::Instant;
+
+use super::{ANSWER_WITHIN, Found, PullError, Puller, Served, Source};
+use crate::{
+    hash::Hasher,
+    metrics::{Class, RequestResult},
+    store::{Manifest, TagRecord},
+    upstream::{Ask, UpstreamError, read_limited},
+};
+
+/// Patience with an upstream when the answer is here already: a stale tag is served within 2 s.
+const STALE_AFTER: Duration = Duration::from_millis(1500);
+/// Patience with the check itself then: a slow upstream's answer reaches the next pull, and a lost one does not keep
+/// pulls from asking again.
+const CHECK_HELD_WITHIN: Duration = Duration::from_secs(4);
+/// The largest manifest clients take.
+const LARGEST_MANIFEST: usize = 4 << 20;
+/// How stale the record of a tag's last check may get before it is written again though nothing changed.
+const RECORD_EVERY: u64 = 60;
+/// Every kind of manifest: a registry must give the one there is, not one it thinks we can read.
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.oci.artifact.manifest.v1+json, application/vnd.docker.distribution.manifest.v1+prettyjws, \
+    application/json, */*";
+/// Name of the header with a manifest's digest.
+pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
+
+/// What one tag check is about.
+pub(super) type TagKey = (RegistryName, RepositoryName, Box<str>);
+
+impl Puller {
+    /// The manifest of that digest.
+    pub(crate) async fn manifest(self: &Arc<Self>, source: &Source, digest: &Digest) -> Found {
+        if let Some(what) = self.store.manifest(digest).await {
+            return Ok(Served { what, how: RequestResult::Hit });
+        }
+        if self.absent.knows(source, &digest.to_string()) {
+            return Err(PullError::KnownAbsent);
+        }
+        let key = (source.upstream.name().clone(), source.repository.clone(), digest.clone());
+        let (puller, owned, digest) = (Arc::clone(self), source.clone(), digest.clone());
+        let work = || async move {
+            let until = Instant::now() + ANSWER_WITHIN;
+            let what = puller.fetch(&owned, &digest.to_string(), Some(&digest), until).await?;
+            Ok(Served { what, how: RequestResult::Fill })
+        };
+        self.manifests.join(key, work).await.unwrap_or(Err(PullError::Stopped))
+    }
+
+    /// What the tag points to now; what it pointed to when the upstream cannot or will not say.
+    pub(crate) async fn tagged(self: &Arc<Self>, source: &Source, tag: &str) -> Found {
+        let Some(held) = self.held(source, tag).await else {
+            if self.absent.knows(source, tag) {
+                return Err(PullError::KnownAbsent);
+            }
+            return self.checked(source, tag, ANSWER_WITHIN).await;
+        };
+        let stale = Ok(Served { what: held, how: RequestResult::Stale });
+        if source.upstream.breaker().is_strained() {
+            return stale;
+        }
+        match tokio::time::timeout(STALE_AFTER, self.checked(source, tag, CHECK_HELD_WITHIN)).await {
+            Ok(Ok(fresh)) => Ok(fresh),
+            Ok(Err(PullError::Stopped)) => Err(PullError::Stopped),
+            Ok(Err(error)) => {
+                let cause = &error as &dyn std::error::Error;
+                tracing::warn!(registry = %source.upstream.name(), repository = %source.repository, tag, error = cause, "serving a tag unconfirmed");
+                stale
+            }
+            // The check goes on and, if it comes to an end, the next pull sees its result.
+            Err(_) => {
+                source.upstream.breaker().overdue();
+                stale
+            }
+        }
+    }
+
+    async fn held(&self, source: &Source, tag: &str) -> Option<Arc<Manifest>> {
+        let record = self.store.tag(source.upstream.name(), &source.repository, tag).await?;
+        self.store.manifest(&record.digest).await
+    }
+
+    /// Asks the upstream what the tag points to, together with all who ask at the same time.
+    async fn checked(self: &Arc<Self>, source: &Source, tag: &str, within: Duration) -> Found {
+        let key: TagKey = (source.upstream.name().clone(), source.repository.clone(), tag.into());
+        let (puller, owned, tag) = (Arc::clone(self), source.clone(), Box::<str>::from(tag));
+        let check = || async move { puller.check(&owned, &tag, Instant::now() + within).await };
+        self.tags.join(key, check).await.unwrap_or(Err(PullError::Stopped))
+    }
+
+    async fn check(self: &Arc<Self>, source: &Source, tag: &str, until: Instant) -> Found {
+        let named = self.head(source, tag, until).await?;
+        let held = match &named {
+            Some(digest) => self.store.manifest(digest).await,
+            None => None,
+        };
+        let served = match (held, named) {
+            (Some(what), _) => Served { what, how: RequestResult::Hit },
+            (None, Some(digest)) => {
+                let what = self.fetch(source, &digest.to_string(), Some(&digest), until).await?;
+                Served { what, how: RequestResult::Fill }
+            }
+            (None, None) => {
+                let what = self.fetch(source, tag, None, until).await?;
+                Served { what, how: RequestResult::Fill }
+            }
+        };
+        self.record(source, tag, &served.what.digest).await;
+        Ok(served)
+    }
+
+    /// The digest a tag points to, by HEAD, which Docker Hub does not count; `None` where only a GET can tell.
+    async fn head(&self, source: &Source, tag: &str, until: Instant) -> Result<Option<Digest>, PullError> {
+        let path = format!("manifests/{tag}");
+        let ask = ask(Method::HEAD, source, &path, until);
+        match source.upstream.send(&ask).await {
+            Ok(answer) => Ok(digest_header(answer.headers())),
+            Err(UpstreamError::Failing(StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST)) => Ok(None),
+            Err(error) => Err(self.noting_absence(source, tag, error)),
+        }
+    }
+
+    /// Gets, checks and keeps a manifest.
+    async fn fetch(
+        self: &Arc<Self>,
+        source: &Source,
+        reference: &str,
+        wanted: Option<&Digest>,
+        until: Instant,
+    ) -> Result<Arc<Manifest>, PullError> {
+        let path = format!("manifests/{reference}");
+        let sent = source.upstream.send(&ask(Method::GET, source, &path, until)).await;
+        let answer = sent.map_err(|error| self.noting_absence(source, reference, error))?;
+        let (named, media_type) = (digest_header(answer.headers()), media_type(answer.headers()));
+        let body = tokio::time::timeout_at(until, read_limited(answer, LARGEST_MANIFEST)).await;
+        let bytes = body.map_err(|_| UpstreamError::Silent(ANSWER_WITHIN))??;
+        source.upstream.count_bytes(bytes.len());
+        let algorithm = wanted.or(named.as_ref()).map_or(Algorithm::Sha256, Digest::algorithm);
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(&bytes);
+        let digest = hasher.finish().map_err(|_| PullError::WrongDigest)?;
+        if wanted.or(named.as_ref()).is_some_and(|expected| *expected != digest) {
+            return Err(PullError::WrongDigest);
+        }
+        let media_type = media_type.ok_or(PullError::Garbage("no content type"))?;
+        let manifest = Arc::new(Manifest { digest, media_type, bytes });
+        if let Err(error) = self.store.put_manifest(&manifest).await {
+            self.not_kept(&error, "manifest");
+        }
+        Ok(manifest)
+    }
+
+    async fn record(&self, source: &Source, tag: &str, digest: &Digest) {
+        let (registry, repository) = (source.upstream.name(), &source.repository);
+        let checked = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let held = self.store.tag(registry, repository, tag).await;
+        let known = held.is_some_and(|held| held.digest == *digest && checked < held.checked + RECORD_EVERY);
+        if !known {
+            let record = TagRecord { digest: digest.clone(), checked };
+            if let Err(error) = self.store.put_tag(registry, repository, tag, record).await {
+                self.not_kept(&error, "tag");
+            }
+        }
+    }
+
+    /// Serving goes on without keeping; a full disk makes room.
+    pub(super) fn not_kept(&self, error: &std::io::Error, what: &'static str) {
+        tracing::warn!(%error, what, "cannot keep what the upstream sent");
+        if error.kind() == std::io::ErrorKind::StorageFull {
+            self.store.disk_is_full();
+        }
+    }
+
+    pub(super) fn noting_absence(&self, source: &Source, reference: &str, error: UpstreamError) -> PullError {
+        if error.is_absence() {
+            self.absent.note(source, reference);
+        }
+        error.into()
+    }
+}
+
+fn ask<'a>(method: Method, source: &'a Source, path: &'a str, until: Instant) -> Ask<'a> {
+    let mut ask = Ask::new(method, &source.repository, path, Class::Manifest, ANSWER_WITHIN);
+    ask.headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
+    ask.until = until;
+    ask
+}
+
+fn digest_header(headers: &HeaderMap) -> Option<Digest> {
+    headers.get(DIGEST_HEADER)?.to_str().ok()?.parse().ok()
+}
+
+/// The content type without parameters. One that the store's header line could not hold is none.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let plain = value.split(';').next().unwrap_or_default().trim();
+    let sound = plain.contains('/') && plain.len() <= 255 && plain.bytes().all(|b| b.is_ascii_graphic());
+    sound.then(|| plain.to_owned())
+}

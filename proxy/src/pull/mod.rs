@@ -1,0 +1,100 @@
+//! Pulls: what a client asked for, from the store or by one shared transfer from the upstream.
+//!
+//! - [`manifests`]: by digest from the store or by one GET; by tag after one shared HEAD, stale when that fails.
+//! - [`blobs`]: from the store, or by following a fill.
+//! - [`fill`]: one transfer of one blob into the store; [`transfer`] runs it, [`sink`] writes and hashes it.
+//! - [`body`]: bytes out, from a kept blob or from a fill in flight; [`direct`] past the store when the disk is full.
+//! - [`lists`]: tags and referrers, passed through.
+
+mod absent;
+mod blobs;
+mod body;
+mod direct;
+mod error;
+mod fill;
+mod lists;
+mod manifests;
+mod segments;
+mod sink;
+mod transfer;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tidepool_oci::{Digest, RegistryName, RepositoryName};
+use tokio::sync::Semaphore;
+
+pub(crate) use body::{BlobBody, Part};
+pub(crate) use error::PullError;
+pub(crate) use lists::List;
+pub(crate) use manifests::DIGEST_HEADER;
+
+use crate::{
+    metrics::{Metrics, RequestResult},
+    store::{Manifest, Store},
+    tasks::{Flights, Tasks},
+    upstream::Upstream,
+};
+use absent::Absent;
+use fill::Fill;
+use manifests::TagKey;
+
+/// Headers of HEAD and manifests are answered within this (P1).
+const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// The first byte of a blob comes within this (P1).
+const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(15);
+/// How many blobs are filled at once: each holds a connection, a file and a thread that writes.
+const MOST_FILLS: usize = 128;
+
+/// Something served, and how it was had.
+#[derive(Clone, Debug)]
+pub(crate) struct Served<T> {
+    pub(crate) what: T,
+    pub(crate) how: RequestResult,
+}
+
+type Found = Result<Served<Arc<Manifest>>, PullError>;
+
+/// Serves pulls for all upstreams of one proxy.
+#[derive(Debug)]
+pub(crate) struct Puller {
+    store: Arc<Store>,
+    tasks: Tasks,
+    metrics: Metrics,
+    absent: Absent,
+    manifests: Flights<(RegistryName, RepositoryName, Digest), Found>,
+    tags: Flights<TagKey, Found>,
+    fills: Mutex<HashMap<Digest, Arc<Fill>>>,
+    fill_slots: Arc<Semaphore>,
+}
+
+/// A repository of a mirrored registry, as a pull names it.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) repository: RepositoryName,
+}
+
+impl Source {
+    fn is(&self, other: &Self) -> bool {
+        self.upstream.name() == other.upstream.name() && self.repository == other.repository
+    }
+}
+
+impl Puller {
+    pub(crate) fn new(store: Arc<Store>, metrics: Metrics, tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            metrics,
+            absent: Absent::default(),
+            manifests: Flights::new(tasks.clone()),
+            tags: Flights::new(tasks.clone()),
+            fills: Mutex::default(),
+            fill_slots: Arc::new(Semaphore::new(MOST_FILLS)),
+            tasks,
+        })
+    }
+}

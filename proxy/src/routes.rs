@@ -1,0 +1,183 @@
+//! All routes, and what each does with a request: route, pull, answer.
+//!
+//! | path, after any prefix that names a registry | GET | HEAD |
+//! |---|---|---|
+//! | `/v2/` | [`answers::base`] | same |
+//! | `…/manifests/<tag or digest>` | [`App::manifest`] | same |
+//! | `…/blobs/<digest>` | [`App::blob`] | [`App::blob_head`] |
+//! | `…/tags/list`, `…/referrers/<digest>` | [`App::list`] | same |
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderMap, Method, header};
+use tidepool_oci::{ByteRanges, Digest, Object, Reference, RegistryName, Route, Target, route};
+use url::form_urlencoded;
+
+use crate::{
+    answers::{self, Outcome},
+    error::ApiError,
+    metrics::{Class, Metrics, RequestResult},
+    pull::{BlobBody, Part, PullError, Puller, Source},
+    upstream::Upstream,
+};
+
+/// What every request handler needs.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) upstreams: HashMap<RegistryName, Arc<Upstream>>,
+    pub(crate) puller: Arc<Puller>,
+    pub(crate) metrics: Metrics,
+}
+
+/// The registry API. Its paths are told apart by `tidepool_oci::route`, since repository names hold slashes.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new().fallback(serve).with_state(app)
+}
+
+/// A request for something in a repository.
+struct Call {
+    method: Method,
+    headers: HeaderMap,
+    path: String,
+    query: Query,
+}
+
+async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        return answers::error(ApiError::Method, Outcome::refused());
+    }
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let call = Call { method: parts.method, headers: parts.headers, path: parts.uri.path().to_owned(), query };
+    let routed = route(&call.path, call.query.ns.as_deref(), |registry| app.upstreams.contains_key(registry));
+    match routed {
+        Ok(Route::Base) => answers::base(),
+        Ok(Route::Object(object)) => app.object(&object, &call).await,
+        Err(error) => answers::error(error.into(), Outcome::refused()),
+    }
+}
+
+impl App {
+    async fn object(&self, object: &Object, call: &Call) -> Response {
+        let class = class(&object.target);
+        let outcome = Outcome::of(class, &object.registry, &object.repository);
+        let answered = match self.source(object) {
+            Ok(source) => self.answer(&source, &object.target, call, &outcome).await,
+            Err(error) => Err(error),
+        };
+        answered.unwrap_or_else(|error| answers::error(error, outcome))
+    }
+
+    async fn answer(
+        &self,
+        source: &Source,
+        target: &Target,
+        call: &Call,
+        outcome: &Outcome,
+    ) -> Result<Response, ApiError> {
+        match target {
+            Target::Manifest(reference) => self.manifest(source, reference, call, outcome).await,
+            Target::Blob(digest) if call.method == Method::HEAD => self.blob_head(source, digest, outcome).await,
+            Target::Blob(digest) => self.blob(source, digest, call, outcome).await,
+            Target::Tags => self.list(source, "tags/list", call, outcome).await,
+            Target::Referrers(digest) => self.list(source, &format!("referrers/{digest}"), call, outcome).await,
+        }
+    }
+
+    async fn manifest(
+        &self,
+        source: &Source,
+        reference: &Reference,
+        call: &Call,
+        outcome: &Outcome,
+    ) -> Result<Response, ApiError> {
+        let served = match reference {
+            Reference::Tag(tag) => self.puller.tagged(source, tag).await,
+            Reference::Digest(digest) => self.puller.manifest(source, digest).await,
+        };
+        let served = served.map_err(failed(outcome))?;
+        let counter = self.metrics.served(source.upstream.name());
+        Ok(answers::manifest(&served.what, &call.method, &counter, outcome.ended(served.how)))
+    }
+
+    async fn blob_head(&self, source: &Source, digest: &Digest, outcome: &Outcome) -> Result<Response, ApiError> {
+        let served = self.puller.blob_size(source, digest).await.map_err(failed(outcome))?;
+        Ok(answers::blob_head(digest, served.what, outcome.ended(served.how)))
+    }
+
+    async fn blob(
+        &self,
+        source: &Source,
+        digest: &Digest,
+        call: &Call,
+        outcome: &Outcome,
+    ) -> Result<Response, ApiError> {
+        let served = self.puller.blob(source, digest).await.map_err(failed(outcome))?;
+        let size = served.what.size;
+        let part = Part::of(ranges(&call.headers, digest).as_ref(), size)?;
+        let body = BlobBody::open(served.what, part).await.map_err(failed(outcome))?;
+        let body = body.stream(self.metrics.served(source.upstream.name()));
+        Ok(answers::blob(digest, size, part, body, outcome.ended(served.how)))
+    }
+
+    async fn list(&self, source: &Source, path: &str, call: &Call, outcome: &Outcome) -> Result<Response, ApiError> {
+        let list = self.puller.list(source, path, &call.query.others, outcome.class).await.map_err(failed(outcome))?;
+        Ok(answers::list(list, &call.path, call.query.ns.as_deref(), outcome.ended(RequestResult::Passed)))
+    }
+
+    fn source(&self, object: &Object) -> Result<Source, ApiError> {
+        let unlisted =
+            || ApiError::Unlisted { registry: object.registry.to_string(), repository: object.repository.to_string() };
+        let upstream = self.upstreams.get(&object.registry).filter(|upstream| upstream.lists(&object.repository));
+        let upstream = Arc::clone(upstream.ok_or_else(unlisted)?);
+        Ok(Source { upstream, repository: object.repository.clone() })
+    }
+}
+
+fn class(target: &Target) -> Class {
+    match target {
+        Target::Manifest(_) => Class::Manifest,
+        Target::Blob(_) => Class::Blob,
+        Target::Tags => Class::Tags,
+        Target::Referrers(_) => Class::Referrers,
+    }
+}
+
+fn failed(outcome: &Outcome) -> impl Fn(PullError) -> ApiError {
+    let class = outcome.class;
+    move |error| ApiError::Pull { class, error }
+}
+
+/// The ranges asked for; none where `If-Range` names other content.
+fn ranges(headers: &HeaderMap, digest: &Digest) -> Option<ByteRanges> {
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let same =
+        headers.get(header::IF_RANGE).is_none() || text(header::IF_RANGE) == Some(answers::etag(digest).as_str());
+    text(header::RANGE).filter(|_| same).and_then(ByteRanges::parse)
+}
+
+/// A request's query: the registry, and what is the upstream's business.
+#[derive(Debug, Default)]
+struct Query {
+    ns: Option<String>,
+    others: String,
+}
+
+impl Query {
+    fn parse(query: &str) -> Self {
+        let (mut ns, mut others) = (None, form_urlencoded::Serializer::new(String::new()));
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            if key == "ns" {
+                ns = Some(value.into_owned());
+            } else {
+                others.append_pair(&key, &value);
+            }
+        }
+        Self { ns, others: others.finish() }
+    }
+}

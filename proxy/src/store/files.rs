@@ -1,0 +1,126 @@
+//! Files written aside and renamed into place.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Names of scratch files; those of other processes, dead ones, begin otherwise.
+#[derive(Clone, Debug)]
+pub(super) struct ScratchNames {
+    folder: PathBuf,
+    process: Arc<str>,
+    next: Arc<AtomicU64>,
+}
+
+impl ScratchNames {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        // The time as well: after a reboot or in a container the process id is often the same.
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        Self { folder, process: format!("{}.{started:x}-", std::process::id()).into(), next: Arc::default() }
+    }
+
+    /// Creates a file under a new name.
+    pub(super) fn create(&self) -> io::Result<Scratch> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{}{number}", self.process));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        Ok(Scratch { path: Some(path), file: Arc::new(file) })
+    }
+}
+
+/// A file being written, removed when dropped unless it was published.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    path: Option<PathBuf>,
+    file: Arc<File>,
+}
+
+impl Scratch {
+    /// The file, open for reading and writing; it stays usable after publishing and after removal.
+    pub(crate) fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Renames the file to its place, replacing what is there, and makes the folders on the way.
+    pub(super) fn publish(mut self, place: &Path) -> io::Result<()> {
+        let Some(path) = self.path.take() else { return Ok(()) };
+        let renamed = fs::rename(&path, place).or_else(|error| match place.parent() {
+            Some(folder) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(folder)?;
+                fs::rename(&path, place)
+            }
+            _ => Err(error),
+        });
+        if renamed.is_err() {
+            self.path = Some(path); // so that dropping removes it
+        }
+        renamed
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // It may be gone already; otherwise the next start removes it.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Removes what processes before this one left unfinished.
+pub(super) async fn remove_leftovers(names: ScratchNames) {
+    let swept = super::blocking(move || {
+        let mut removed = 0_u64;
+        for entry in fs::read_dir(&names.folder)? {
+            let entry = entry?;
+            if !entry.file_name().to_string_lossy().starts_with(&*names.process) {
+                fs::remove_file(entry.path())?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    });
+    match swept.await {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(files, "removed unfinished files of an earlier process"),
+        Err(error) => tracing::warn!(%error, "cannot remove unfinished files of an earlier process"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[tokio::test]
+    async fn leftovers_of_other_processes_go_and_our_own_files_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("99.0-0"), "half a blob").unwrap();
+        let names = ScratchNames::new(dir.path().into());
+        let ours = names.create().unwrap();
+        remove_leftovers(names).await;
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        drop(ours);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn publishing_makes_folders_and_replaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let (names, place) = (ScratchNames::new(dir.path().into()), dir.path().join("a/b/c"));
+        for text in ["one", "two"] {
+            let scratch = names.create().unwrap();
+            scratch.file().as_ref().write_all(text.as_bytes()).unwrap();
+            scratch.publish(&place).unwrap();
+            assert_eq!(fs::read_to_string(&place).unwrap(), text);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,149 @@
+//! Where things lie in a store, and how its folder is taken into use.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tidepool_oci::{Digest, RegistryName, RepositoryName};
+
+use super::OpenError;
+
+/// The layout this program reads and writes.
+pub(super) const VERSION: &str = "1";
+/// What a store's folder may hold: ours, and what file systems put into their roots.
+const KNOWN: [&str; 7] = ["VERSION", "LOCK", "blobs", "manifests", "tags", "tmp", "lost+found"];
+/// How long a predecessor may take to let go of the store: it may still be finishing transfers.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+
+/// Paths within one store.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    root: Arc<Path>,
+}
+
+impl Layout {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
+        by_digest(&self.blobs(), digest)
+    }
+
+    pub(super) fn manifest(&self, digest: &Digest) -> PathBuf {
+        by_digest(&self.manifests(), digest)
+    }
+
+    /// `_tags` can be no repository's name, so tags and nested repositories never meet.
+    pub(super) fn tag(&self, registry: &RegistryName, repository: &RepositoryName, tag: &str) -> PathBuf {
+        let repository = self.root.join("tags").join(registry.path_segment()).join(repository.as_str());
+        repository.join("_tags").join(tag)
+    }
+
+    pub(super) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    pub(super) fn manifests(&self) -> PathBuf {
+        self.root.join("manifests")
+    }
+
+    pub(super) fn scratch(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// Takes the folder into use; the file returned holds its lock.
+    pub(super) async fn open(&self) -> Result<File, OpenError> {
+        self.prepare()?;
+        let lock = self.lock().await?;
+        self.check_version()?;
+        Ok(lock)
+    }
+
+    fn prepare(&self) -> Result<(), OpenError> {
+        let in_folder = |source| OpenError::Folder { path: self.root.to_path_buf(), source };
+        fs::create_dir_all(&self.root).map_err(in_folder)?;
+        for entry in fs::read_dir(&self.root).map_err(in_folder)? {
+            let name = entry.map_err(in_folder)?.file_name();
+            if !KNOWN.iter().any(|known| name == *known) {
+                let entry = name.to_string_lossy().into_owned();
+                return Err(OpenError::Foreign { path: self.root.to_path_buf(), entry });
+            }
+        }
+        let folders = [self.blobs(), self.manifests(), self.root.join("tags"), self.scratch()];
+        folders.iter().try_for_each(fs::create_dir_all).map_err(in_folder)
+    }
+
+    async fn lock(&self) -> Result<File, OpenError> {
+        let in_folder = |source| OpenError::Folder { path: self.root.to_path_buf(), source };
+        let file = File::create(self.root.join("LOCK")).map_err(in_folder)?;
+        let until = tokio::time::Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(LOCK_RETRY).await;
+                }
+                Err(TryLockError::WouldBlock) => return Err(OpenError::Taken { path: self.root.to_path_buf() }),
+                // Some network file systems have no locks; there the deployment sees to it that one process runs.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => return Ok(file),
+                Err(TryLockError::Error(source)) => return Err(in_folder(source)),
+            }
+        }
+    }
+
+    fn check_version(&self) -> Result<(), OpenError> {
+        let (path, aside) = (self.root.join("VERSION"), self.scratch().join("VERSION"));
+        let in_folder = |source| OpenError::Folder { path: self.root.to_path_buf(), source };
+        match fs::read_to_string(&path) {
+            Ok(found) if found.trim() == VERSION => Ok(()),
+            Ok(found) => Err(OpenError::Version {
+                path: self.root.to_path_buf(),
+                found: found.trim().chars().take(20).collect(),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::write(&aside, format!("{VERSION}\n")).map_err(in_folder)?;
+                fs::rename(&aside, &path).map_err(in_folder)
+            }
+            Err(source) => Err(in_folder(source)),
+        }
+    }
+}
+
+fn by_digest(folder: &Path, digest: &Digest) -> PathBuf {
+    folder.join(digest.algorithm().name()).join(&digest.hex()[..2]).join(digest.hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_of_other_things_and_a_newer_layout_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.tex"), "").unwrap();
+        let refused = Layout::new(dir.path().into()).open().await.unwrap_err();
+        assert!(matches!(&refused, OpenError::Foreign { entry, .. } if entry == "thesis.tex"), "{refused}");
+
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("VERSION"), "2\n").unwrap();
+        let refused = Layout::new(dir.path().into()).open().await.unwrap_err();
+        assert!(matches!(&refused, OpenError::Version { found, .. } if found == "2"), "{refused}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_process_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Layout::new(dir.path().into()).open().await.unwrap();
+        let second = Layout::new(dir.path().into()).open().await;
+        assert!(matches!(second, Err(OpenError::Taken { .. })));
+        drop(first);
+        Layout::new(dir.path().into()).open().await.unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("VERSION")).unwrap(), "1\n");
+    }
+}

@@ -1,0 +1,127 @@
+//! Manifests: verbatim bytes with their media type, hashed each time they are read.
+
+use std::{
+    fs,
+    io::{self, Read as _, Write as _},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use tidepool_oci::{Algorithm, Digest};
+
+use super::{
+    Store,
+    blobs::{open, touch},
+    blocking,
+};
+use crate::hash::{Hasher, is_content_of};
+
+/// A manifest or index as the upstream sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    /// Hash of `bytes`.
+    pub(crate) digest: Digest,
+    /// The upstream's `Content-Type`, without parameters.
+    pub(crate) media_type: String,
+    /// The body, verbatim.
+    pub(crate) bytes: Bytes,
+}
+
+impl Store {
+    /// The manifest, if it is here and whole. What is damaged is removed.
+    pub(crate) async fn manifest(self: &Arc<Self>, digest: &Digest) -> Option<Arc<Manifest>> {
+        let (store, wanted) = (Arc::clone(self), digest.clone());
+        match blocking(move || store.read_manifest(&wanted)).await {
+            Ok(found) => found.map(Arc::new),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "cannot read a stored manifest");
+                None
+            }
+        }
+    }
+
+    fn read_manifest(&self, digest: &Digest) -> io::Result<Option<Manifest>> {
+        let path = self.layout.manifest(digest);
+        let Some(mut file) = open(&path)? else { return Ok(None) };
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        if let Some(manifest) = decode(digest, text) {
+            touch(&file, &file.metadata()?)?;
+            return Ok(Some(manifest));
+        }
+        tracing::warn!(%digest, "a stored manifest is damaged: removed, to be fetched again");
+        fs::remove_file(path)?;
+        Ok(None)
+    }
+
+    /// Keeps a manifest whose digest the caller has checked.
+    pub(crate) async fn put_manifest(self: &Arc<Self>, manifest: &Arc<Manifest>) -> io::Result<()> {
+        let (store, manifest) = (Arc::clone(self), Arc::clone(manifest));
+        blocking(move || {
+            let scratch = store.scratches.create()?;
+            let mut file = scratch.file().as_ref();
+            file.write_all(header(&manifest.media_type).as_bytes())?;
+            file.write_all(&manifest.bytes)?;
+            let size = file.metadata()?.len();
+            scratch.publish(&store.layout.manifest(&manifest.digest))?;
+            store.room.added(size);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// `<media type> <check>\n`: the digest covers the bytes only, so the media type has a check of its own.
+fn header(media_type: &str) -> String {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    hasher.update(media_type.as_bytes());
+    let check = hasher.finish().map(|digest| digest.hex()[..16].to_owned()).unwrap_or_default();
+    format!("{media_type} {check}\n")
+}
+
+fn decode(digest: &Digest, file: Vec<u8>) -> Option<Manifest> {
+    let end = file.iter().position(|byte| *byte == b'\n')? + 1;
+    let head = std::str::from_utf8(&file[..end]).ok()?;
+    let media_type = head.rsplit_once(' ')?.0.to_owned();
+    if header(&media_type) != head {
+        return None;
+    }
+    let bytes = Bytes::from(file).slice(end..);
+    is_content_of(digest, &bytes).then(|| Manifest { digest: digest.clone(), media_type, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::Tasks;
+    use prometheus_client::metrics::gauge::Gauge;
+
+    fn manifest() -> Arc<Manifest> {
+        let digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".parse().unwrap();
+        Arc::new(Manifest { digest, media_type: "application/vnd.x+json".into(), bytes: Bytes::from_static(b"abc") })
+    }
+
+    #[tokio::test]
+    async fn bytes_and_media_type_come_back_verbatim() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
+        assert_eq!(store.manifest(&manifest().digest).await, None);
+        store.put_manifest(&manifest()).await.unwrap();
+        assert_eq!(store.manifest(&manifest().digest).await, Some(manifest()));
+    }
+
+    #[tokio::test]
+    async fn no_flipped_bit_anywhere_in_the_file_is_ever_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
+        store.put_manifest(&manifest()).await.unwrap();
+        let path = store.layout.manifest(&manifest().digest);
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            fs::write(&path, flipped).unwrap();
+            assert_eq!(store.manifest(&manifest().digest).await, None, "byte {at}");
+        }
+    }
+}

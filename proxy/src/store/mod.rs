@@ -1,0 +1,131 @@
+//! What a proxy keeps, in plain files.
+//!
+//! ```text
+//! <store>/VERSION                              layout, "1"
+//! <store>/LOCK                                 held by the one process that uses the store
+//! <store>/blobs/sha256/ab/abcd…                a blob's bytes, nothing else
+//! <store>/manifests/sha256/ab/abcd…            one line with the media type, then the manifest's bytes, verbatim
+//! <store>/tags/<registry>/<repository>/_tags/<tag>   JSON: digest and when it was last asked of the upstream
+//! <store>/tmp/<process>-<n>                    files being written
+//! ```
+//!
+//! **Durability.** Every file is written in `tmp` and renamed into place when it is whole and its digest was checked, so
+//! a process killed at any instant leaves whole files and leftovers in `tmp`, which the next process removes while it
+//! already serves. Nothing is synced: cached content can be had again. What a power loss or a bad disk tears is found
+//! when it is read: a manifest is hashed each time, a blob before this process first serves it and whenever its inode,
+//! size or times changed since. What does not match is removed and counts as missing, so it is filled again.
+//!
+//! **Room.** A blob's or manifest's modification time is its last pull, to ten minutes. Beyond the limit the least
+//! recently pulled go, down to nine tenths of it; a disk that fills up before that loses a tenth of the content. Files
+//! are unlinked, never truncated: whoever reads one goes on. No index is kept in memory or on disk, so there is none to
+//! repair, and starting takes the same time whatever is kept.
+
+mod blobs;
+mod files;
+mod layout;
+mod manifests;
+mod room;
+mod tags;
+
+use std::{
+    fs::File,
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use prometheus_client::metrics::gauge::Gauge;
+
+pub(crate) use blobs::StoredBlob;
+pub(crate) use files::Scratch;
+pub(crate) use manifests::Manifest;
+pub(crate) use tags::TagRecord;
+
+use crate::tasks::{Flights, Tasks};
+use layout::Layout;
+use tidepool_oci::Digest;
+
+/// A proxy's store; see the module's text for what lies where and what it survives.
+#[derive(Debug)]
+pub(crate) struct Store {
+    layout: Layout,
+    scratches: files::ScratchNames,
+    verified: blobs::Verified,
+    verifying: Flights<Digest, bool>,
+    room: Arc<room::Room>,
+    /// Unlocked when the last user of the store is gone.
+    _lock: File,
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be made, read or written.
+    #[error("cannot use store {path}")]
+    Folder {
+        /// The store's folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds other things.
+    #[error("{path} is no store: it holds {entry}; name an empty or missing folder")]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Something in it that is not ours.
+        entry: String,
+    },
+    /// A newer program wrote it.
+    #[error("store {path} has layout {found:?}, this program knows {known:?}", known = layout::VERSION)]
+    Version {
+        /// The store's folder.
+        path: PathBuf,
+        /// What its `VERSION` says.
+        found: String,
+    },
+    /// Another process uses it.
+    #[error("store {path} is in use by another process")]
+    Taken {
+        /// The store's folder.
+        path: PathBuf,
+    },
+}
+
+impl Store {
+    /// Opens the store in `path`, making it where it is missing. Never scans it.
+    ///
+    /// `limit` is in bytes of blobs and manifests; `bytes` shows how many there are.
+    pub(crate) async fn open(
+        path: PathBuf,
+        limit: Option<u64>,
+        bytes: Gauge<u64, AtomicU64>,
+        tasks: &Tasks,
+    ) -> Result<Arc<Self>, OpenError> {
+        let layout = Layout::new(path);
+        let lock = layout.open().await?;
+        let scratches = files::ScratchNames::new(layout.scratch());
+        let room = Arc::new(room::Room::new(layout.clone(), limit, bytes));
+        tasks.spawn(files::remove_leftovers(scratches.clone()));
+        tasks.spawn(Arc::clone(&room).keep());
+        let verifying = Flights::new(tasks.clone());
+        let verified = blobs::Verified::default();
+        Ok(Arc::new(Self { layout, scratches, verified, verifying, room, _lock: lock }))
+    }
+
+    /// A new file beside the store's content, to be published into it.
+    pub(crate) async fn scratch(&self) -> io::Result<Scratch> {
+        let names = self.scratches.clone();
+        blocking(move || names.create()).await
+    }
+
+    /// Says that the disk is full: old content goes even where the limit is not reached.
+    pub(crate) fn disk_is_full(&self) {
+        self.room.disk_is_full();
+    }
+}
+
+/// Runs file work where it may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,185 @@
+//! Room: how much is kept, and what goes when it is too much.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+
+use super::layout::Layout;
+
+/// How often the content is counted anew even when nothing was added: other hands may have removed some.
+const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
+
+/// Counts what is kept and evicts the least recently pulled.
+#[derive(Debug)]
+pub(super) struct Room {
+    layout: Layout,
+    limit: Option<u64>,
+    bytes: Gauge<u64, AtomicU64>,
+    disk_is_full: AtomicBool,
+    wake: Notify,
+}
+
+impl Room {
+    pub(super) fn new(layout: Layout, limit: Option<u64>, bytes: Gauge<u64, AtomicU64>) -> Self {
+        Self { layout, limit, bytes, disk_is_full: AtomicBool::new(false), wake: Notify::new() }
+    }
+
+    /// Counts new content, and wakes the keeper when it is too much.
+    pub(super) fn added(&self, bytes: u64) {
+        let now = self.bytes.inc_by(bytes) + bytes;
+        if self.limit.is_some_and(|limit| now > limit) {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn disk_is_full(&self) {
+        self.disk_is_full.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Counts, evicts, waits; for ever.
+    pub(super) async fn keep(self: Arc<Self>) {
+        loop {
+            let room = Arc::clone(&self);
+            if let Err(error) = super::blocking(move || room.tidy()).await {
+                tracing::warn!(%error, "cannot count or evict stored content");
+            }
+            let _ = tokio::time::timeout(RECOUNT_EVERY, self.wake.notified()).await;
+        }
+    }
+
+    /// Counts what there is, and brings it down to what there may be.
+    fn tidy(&self) -> io::Result<()> {
+        let mut by_age = BTreeMap::<i64, u64>::new();
+        self.walk(&mut |_, pulled, size| {
+            *by_age.entry(pulled).or_default() += size;
+            Ok(true)
+        })?;
+        let total: u64 = by_age.values().sum();
+        let surplus = self.surplus(total);
+        let removed = if surplus > 0 { self.evict(&by_age, surplus)? } else { 0 };
+        self.bytes.set(total.saturating_sub(removed));
+        Ok(())
+    }
+
+    /// How many bytes must go: down to 90 % of the limit, so that not every fill evicts.
+    fn surplus(&self, total: u64) -> u64 {
+        let over = self.limit.filter(|limit| total > *limit).map_or(0, |limit| total - (limit - limit / 10));
+        let full = if self.disk_is_full.swap(false, Ordering::Relaxed) { total / 10 } else { 0 };
+        over.max(full)
+    }
+
+    /// Removes the oldest, all of one second at a time, until `surplus` bytes are gone.
+    fn evict(&self, by_age: &BTreeMap<i64, u64>, surplus: u64) -> io::Result<u64> {
+        let mut sum = 0;
+        let last = by_age.iter().find(|(_, size)| {
+            sum += **size;
+            sum >= surplus
+        });
+        let Some((&cutoff, _)) = last else { return Ok(0) };
+        let (mut removed, mut files) = (0, 0_u64);
+        self.walk(&mut |path, pulled, size| {
+            if pulled <= cutoff {
+                fs::remove_file(path)?;
+                removed += size;
+                files += 1;
+            }
+            Ok(removed < surplus)
+        })?;
+        tracing::info!(files, bytes = removed, "evicted the least recently pulled");
+        Ok(removed)
+    }
+
+    /// Visits every blob and manifest with its last pull and size, until the visitor says enough.
+    fn walk(&self, visit: &mut dyn FnMut(&Path, i64, u64) -> io::Result<bool>) -> io::Result<()> {
+        for folder in [self.layout.blobs(), self.layout.manifests()] {
+            for algorithm in entries(&folder)? {
+                for prefix in entries(&algorithm)? {
+                    for path in entries(&prefix)? {
+                        match fs::metadata(&path) {
+                            Ok(meta) if !visit(&path, meta.mtime(), meta.len())? => return Ok(()),
+                            Ok(_) => {}
+                            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The paths in a folder; two levels hold at most 256 names, the third what chance spreads over them.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    /// Ten blobs of 100 bytes, pulled a minute apart, the one named `0` first.
+    fn ten_blobs(limit: Option<u64>) -> (tempfile::TempDir, Room) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("blobs/sha256/00");
+        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(dir.path().join("manifests")).unwrap();
+        for age in 0..10 {
+            let path = folder.join(age.to_string());
+            fs::write(&path, [0; 100]).unwrap();
+            let pulled = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * age);
+            fs::File::options().write(true).open(path).unwrap().set_modified(pulled).unwrap();
+        }
+        let room = Room::new(Layout::new(dir.path().into()), limit, Gauge::default());
+        (dir, room)
+    }
+
+    fn left(dir: &tempfile::TempDir) -> Vec<String> {
+        let mut names: Vec<_> = entries(&dir.path().join("blobs/sha256/00"))
+            .unwrap()
+            .into_iter()
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn beyond_the_limit_the_least_recently_pulled_go_down_to_nine_tenths() {
+        let (dir, room) = ten_blobs(Some(500));
+        room.tidy().unwrap();
+        assert_eq!((left(&dir).join(""), room.bytes.get()), ("6789".into(), 400));
+        room.tidy().unwrap();
+        assert_eq!(left(&dir).len(), 4);
+    }
+
+    #[test]
+    fn within_the_limit_or_without_one_everything_stays() {
+        for limit in [Some(1000), None] {
+            let (dir, room) = ten_blobs(limit);
+            room.tidy().unwrap();
+            assert_eq!((left(&dir).len(), room.bytes.get()), (10, 1000));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_costs_a_tenth() {
+        let (dir, room) = ten_blobs(None);
+        room.disk_is_full();
+        room.tidy().unwrap();
+        assert_eq!((left(&dir).join(""), room.bytes.get()), ("123456789".into(), 900));
+    }
+}

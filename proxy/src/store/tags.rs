@@ -1,0 +1,77 @@
+//! Tags: what each pointed to when the upstream was last asked.
+
+use std::{fs, io, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use tidepool_oci::{Digest, RegistryName, RepositoryName};
+
+use super::{Store, blocking};
+
+/// What a tag pointed to, and when that was last heard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TagRecord {
+    /// The manifest's digest.
+    pub(crate) digest: Digest,
+    /// Seconds since 1970 when the upstream last said so.
+    pub(crate) checked: u64,
+}
+
+impl Store {
+    /// What the tag pointed to; a file that cannot be read counts as none.
+    pub(crate) async fn tag(
+        self: &Arc<Self>,
+        registry: &RegistryName,
+        repository: &RepositoryName,
+        tag: &str,
+    ) -> Option<TagRecord> {
+        let path = self.layout.tag(registry, repository, tag);
+        let text = match blocking(move || fs::read(path)).await {
+            Ok(text) => text,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(%registry, %repository, tag, %error, "cannot read a stored tag");
+                }
+                return None;
+            }
+        };
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Remembers what a tag points to.
+    pub(crate) async fn put_tag(
+        self: &Arc<Self>,
+        registry: &RegistryName,
+        repository: &RepositoryName,
+        tag: &str,
+        record: TagRecord,
+    ) -> io::Result<()> {
+        let (store, path) = (Arc::clone(self), self.layout.tag(registry, repository, tag));
+        blocking(move || {
+            let scratch = store.scratches.create()?;
+            serde_json::to_writer(scratch.file().as_ref(), &record)?;
+            scratch.publish(&path)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::Tasks;
+    use prometheus_client::metrics::gauge::Gauge;
+
+    #[tokio::test]
+    async fn tags_are_kept_apart_by_registry_and_repository() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
+        let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let record = TagRecord { digest, checked: 1 };
+        let registry = "reg.example.com:5000".parse().unwrap();
+        let (outer, inner) = ("a".parse().unwrap(), "a/b".parse().unwrap());
+        store.put_tag(&registry, &outer, "b", record.clone()).await.unwrap();
+        assert_eq!(store.tag(&registry, &outer, "b").await, Some(record));
+        assert_eq!(store.tag(&registry, &inner, "b").await, None);
+        assert_eq!(store.tag(&RegistryName::docker_hub(), &outer, "b").await, None);
+    }
+}

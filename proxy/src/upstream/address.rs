@@ -1,0 +1,161 @@
+//! Where an upstream may send us: never from the outside to the inside.
+//!
+//! A registry chooses where its blobs and tokens come from. A public one must not be able to make the proxy ask hosts
+//! of the network it stands in, so private addresses are refused, unless the registry is at one itself.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+/// Decides about addresses for one upstream, and resolves names for it.
+#[derive(Clone, Debug)]
+pub(super) struct Boundary {
+    host: Arc<str>,
+    inside: Arc<AtomicBool>,
+}
+
+impl Boundary {
+    /// The boundary of the upstream at `base`.
+    pub(super) fn new(base: &Url) -> Self {
+        let inside = literal(base).is_some_and(is_private);
+        Self { host: base.host_str().unwrap_or_default().into(), inside: Arc::new(AtomicBool::new(inside)) }
+    }
+
+    /// Whether `url` may be asked, as far as it tells: names are judged when they are resolved.
+    pub(super) fn allows(&self, url: &Url) -> bool {
+        let known = matches!(url.scheme(), "http" | "https");
+        known && (self.inside.load(Ordering::Relaxed) || !literal(url).is_some_and(is_private))
+    }
+
+    /// The addresses among `found` that may be asked for `name`.
+    fn filter(&self, name: &str, found: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+        if name.eq_ignore_ascii_case(&self.host) {
+            self.inside.store(found.iter().any(|address| is_private(address.ip())), Ordering::Relaxed);
+            return Ok(found);
+        }
+        if self.inside.load(Ordering::Relaxed) {
+            return Ok(found);
+        }
+        let outside: Vec<_> = found.into_iter().filter(|address| !is_private(address.ip())).collect();
+        if outside.is_empty() { Err(io::Error::other("the name leads to a private address")) } else { Ok(outside) }
+    }
+}
+
+impl Resolve for Boundary {
+    fn resolve(&self, name: Name) -> Resolving {
+        let boundary = self.clone();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let allowed = boundary.filter(name.as_str(), found)?;
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Domain(_) => None,
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+    }
+}
+
+/// Whether an address is one of a private network, a link, or this host.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => is_private_v4(address),
+        IpAddr::V6(address) => is_private_v6(address),
+    }
+}
+
+fn is_private_v4(address: Ipv4Addr) -> bool {
+    let [a, b, ..] = address.octets();
+    let shared = a == 100 && (64..128).contains(&b); // carrier-grade NAT, and some clouds' metadata
+    let reserved = a == 0 || a >= 240 || (a == 192 && b == 0 && address.octets()[2] == 0);
+    address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_multicast()
+        || shared
+        || reserved
+}
+
+fn is_private_v6(address: Ipv6Addr) -> bool {
+    let local = address.is_unique_local() || address.is_unicast_link_local() || address.is_multicast();
+    // NAT64 and 6to4 carry an IPv4 address inside.
+    let carried = match address.segments() {
+        [0x64, 0xff9b, .., high, low] | [0x2002, high, low, ..] => {
+            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+            is_private_v4(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => false,
+    };
+    address.is_loopback() || address.is_unspecified() || local || carried
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn knows_private_addresses_in_every_notation() {
+        for text in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.100.100.200",
+            "0.0.0.0",
+            "224.0.0.1",
+            "::1",
+            "::",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::",
+        ] {
+            assert!(is_private(text.parse().unwrap()), "{text}");
+        }
+        for text in ["1.1.1.1", "172.32.0.1", "192.0.1.1", "2606:4700::1111", "64:ff9b::101:101"] {
+            assert!(!is_private(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_outside_registry_leads_nobody_inside() {
+        let boundary = Boundary::new(&url("https://registry.example"));
+        for inside in
+            ["http://127.0.0.1/", "http://[::1]:80/", "http://2130706433/", "http://0x7f.1/", "ftp://1.1.1.1/"]
+        {
+            assert!(!boundary.allows(&url(inside)), "{inside}");
+        }
+        assert!(boundary.allows(&url("https://cdn.example/x")) && boundary.allows(&url("https://1.1.1.1/")));
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(boundary.filter("cdn.example", vec![address("10.0.0.1:0")]).is_err());
+        let both = vec![address("10.0.0.1:0"), address("1.1.1.1:0")];
+        assert_eq!(boundary.filter("cdn.example", both).unwrap(), vec![address("1.1.1.1:0")]);
+    }
+
+    #[test]
+    fn an_inside_registry_may_lead_anywhere() {
+        assert!(Boundary::new(&url("http://10.0.0.1:5000")).allows(&url("http://10.0.0.2/")));
+        let boundary = Boundary::new(&url("https://registry.internal"));
+        boundary.filter("Registry.internal", vec!["10.0.0.1:0".parse().unwrap()]).unwrap();
+        assert!(boundary.allows(&url("http://10.0.0.2/")));
+        assert!(boundary.filter("minio.internal", vec!["10.0.0.3:0".parse().unwrap()]).is_ok());
+    }
+}

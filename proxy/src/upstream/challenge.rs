@@ -1,0 +1,93 @@
+//! Bearer challenges: where a registry wants its tokens from (RFC 7235, and the distribution project's token
+//! specification).
+
+use http::{HeaderMap, header};
+use tidepool_oci::RepositoryName;
+use url::Url;
+
+/// A token to be had: where, for which service, to do what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Challenge {
+    pub(super) realm: Url,
+    pub(super) service: Option<String>,
+    pub(super) scope: String,
+}
+
+impl Challenge {
+    /// The address that gives the token.
+    pub(super) fn url(&self) -> Url {
+        let mut url = self.realm.clone();
+        {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = &self.service {
+                query.append_pair("service", service);
+            }
+            query.append_pair("scope", &self.scope);
+        }
+        url
+    }
+}
+
+/// The Bearer challenge among an answer's `WWW-Authenticate` headers, each of which may hold several.
+///
+/// Without a scope of its own (public.ecr.aws has one, gcr.io's `/v2/` has none) it is for pulling `repository`.
+pub(super) fn find(headers: &HeaderMap, repository: &RepositoryName) -> Option<Challenge> {
+    headers.get_all(header::WWW_AUTHENTICATE).iter().find_map(|value| {
+        let challenges = http_auth::parse_challenges(value.to_str().ok()?).ok()?;
+        challenges.iter().find_map(|challenge| bearer(challenge, repository))
+    })
+}
+
+fn bearer(challenge: &http_auth::ChallengeRef<'_>, repository: &RepositoryName) -> Option<Challenge> {
+    if !challenge.scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let parameter = |name: &str| {
+        let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.to_unescaped()).filter(|value| !value.is_empty())
+    };
+    let realm = Url::parse(&parameter("realm")?).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let scope = parameter("scope").unwrap_or_else(|| format!("repository:{repository}:pull"));
+    Some(Challenge { realm, service: parameter("service"), scope })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(values: &[&str]) -> Option<(String, Option<String>, String)> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::WWW_AUTHENTICATE, value.parse().unwrap());
+        }
+        find(&headers, &"a/b".parse().unwrap()).map(|c| (c.realm.to_string(), c.service, c.scope))
+    }
+
+    #[test]
+    fn reads_what_registries_really_send() {
+        let hub =
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull""#;
+        let expected = |realm: &str, service: Option<&str>, scope: &str| {
+            Some((realm.to_owned(), service.map(str::to_owned), scope.to_owned()))
+        };
+        let docker = expected("https://auth.docker.io/token", Some("registry.docker.io"), "repository:a/b:pull");
+        assert_eq!(found(&[hub]), docker);
+        assert_eq!(found(&[r#"Basic realm="x""#, hub]), docker);
+        assert_eq!(found(&[&format!(r#"Basic realm="x", {hub}"#)]), docker);
+        assert_eq!(found(&[r#"bearer REALM="https://r/",Scope="aws""#]), expected("https://r/", None, "aws"));
+        assert_eq!(
+            found(&[r#"Bearer realm="https://r/t",scope="repository:a/b:pull,push""#]),
+            expected("https://r/t", None, "repository:a/b:pull,push")
+        );
+        assert_eq!(found(&[r#"Bearer realm="https://r/t""#]), expected("https://r/t", None, "repository:a/b:pull"));
+    }
+
+    #[test]
+    fn what_gives_no_token_is_no_challenge() {
+        for value in
+            ["", "Bearer", r#"Basic realm="x""#, r#"Bearer realm="file:///etc/passwd""#, r#"Bearer realm="/t""#]
+        {
+            assert_eq!(found(&[value]), None, "{value}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Tokens: one per (realm, service, scope), asked for once, renewed early.
+
+use std::{collections::HashMap, fmt, sync::Arc, sync::Mutex, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde::Deserialize;
+use tidepool_oci::RepositoryName;
+use tokio::time::Instant;
+
+use super::{UpstreamError, challenge::Challenge, classify, http::Http, read_limited};
+use crate::tasks::{Flights, Tasks, lock};
+
+/// What a realm that names no lifetime means (distribution's token specification).
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+/// A realm's word for longer than this is not taken; keeps sums of times in bounds.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How long a realm may take; part of the time that the request it is for may take.
+const TOKEN_WITHIN: Duration = Duration::from_secs(7);
+/// A token with hundreds of scopes has a few KiB.
+const LARGEST_ANSWER: usize = 256 << 10;
+/// Repositories whose challenge is remembered; beyond it all are forgotten, which costs one 401 each.
+const MOST_REPOSITORIES: usize = 10_000;
+
+/// A Bearer token. Its text shows in no log: `Debug` leaves it out.
+#[derive(Clone)]
+pub(super) struct Token {
+    header: HeaderValue,
+    renew_at: Instant,
+    ends_at: Instant,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("ends_at", &self.ends_at).finish_non_exhaustive()
+    }
+}
+
+impl Token {
+    /// The value of `Authorization`, marked as sensitive.
+    pub(super) fn header(&self) -> HeaderValue {
+        self.header.clone()
+    }
+}
+
+type Fetched = Result<Token, UpstreamError>;
+
+/// The tokens for one upstream.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    http: Http,
+    known: Arc<Mutex<Known>>,
+    flights: Flights<Challenge, Fetched>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    challenges: HashMap<RepositoryName, Challenge>,
+    tokens: HashMap<Challenge, Token>,
+}
+
+impl Tokens {
+    pub(super) fn new(http: Http, tasks: Tasks) -> Self {
+        Self { http, known: Arc::default(), flights: Flights::new(tasks) }
+    }
+
+    /// The token to begin a request with, if there is one. Past 80 % of its life a new one is asked for meanwhile.
+    pub(super) fn held(&self, repository: &RepositoryName) -> Option<Token> {
+        let now = Instant::now();
+        let (challenge, token) = {
+            let known = lock(&self.known);
+            let challenge = known.challenges.get(repository)?;
+            (challenge.clone(), known.tokens.get(challenge).filter(|token| now < token.ends_at)?.clone())
+        };
+        if token.renew_at <= now {
+            drop(self.flights.start(challenge.clone(), || self.fetch(challenge)));
+        }
+        Some(token)
+    }
+
+    /// A token that answers `challenge` and is not `refused`, the one that has just been turned down.
+    pub(super) async fn renew(
+        &self,
+        repository: &RepositoryName,
+        challenge: Challenge,
+        refused: Option<&Token>,
+    ) -> Fetched {
+        let held = {
+            let mut known = lock(&self.known);
+            if known.challenges.len() >= MOST_REPOSITORIES {
+                *known = Known::default();
+            }
+            known.challenges.insert(repository.clone(), challenge.clone());
+            known.tokens.get(&challenge).filter(|token| Instant::now() < token.ends_at).cloned()
+        };
+        match held.filter(|token| refused.is_none_or(|refused| refused.header != token.header)) {
+            Some(token) => Ok(token),
+            None => {
+                let fetched = self.flights.join(challenge.clone(), || self.fetch(challenge)).await;
+                fetched.unwrap_or(Err(UpstreamError::Stopped))
+            }
+        }
+    }
+
+    fn fetch(&self, challenge: Challenge) -> impl Future<Output = Fetched> + Send + 'static {
+        let (http, known) = (self.http.clone(), Arc::clone(&self.known));
+        async move {
+            let begun = Instant::now();
+            let asked = tokio::time::timeout(TOKEN_WITHIN, ask(&http, &challenge)).await;
+            let token = asked.unwrap_or_else(|_| Err(UpstreamError::Silent(begun.elapsed())))?;
+            lock(&known).tokens.insert(challenge, token.clone());
+            Ok(token)
+        }
+    }
+}
+
+async fn ask(http: &Http, challenge: &Challenge) -> Fetched {
+    let asked = http.send(&Method::GET, challenge.url(), &HeaderMap::new(), None, &|_| {}).await;
+    let answer = asked.map_err(UpstreamError::of_referred_host).and_then(classify).map_err(|error| match error {
+        // No realm knows what an image is: there, 404 is trouble and no absence.
+        UpstreamError::Gone(_) => UpstreamError::Failing(StatusCode::NOT_FOUND),
+        other => other,
+    })?;
+    let body = read_limited(answer, LARGEST_ANSWER).await?;
+    let grant: Grant = serde_json::from_slice(&body).map_err(|_| UpstreamError::Garbage("no token in it"))?;
+    grant.token(Instant::now()).ok_or(UpstreamError::Garbage("no token in it"))
+}
+
+/// A realm's answer.
+#[derive(Deserialize)]
+struct Grant {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+impl Grant {
+    fn token(self, now: Instant) -> Option<Token> {
+        let text = self.token.or(self.access_token).filter(|text| !text.is_empty())?;
+        let mut header = HeaderValue::try_from(format!("Bearer {text}")).ok()?;
+        header.set_sensitive(true);
+        let life = self.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs).min(LONGEST_LIFETIME);
+        Some(Token { header, renew_at: now + life * 4 / 5, ends_at: now + life })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(json: &str) -> Option<(String, u64, u64)> {
+        let now = Instant::now();
+        let token = serde_json::from_str::<Grant>(json).unwrap().token(now)?;
+        let seconds = |at: Instant| (at - now).as_secs();
+        Some((token.header.to_str().unwrap().to_owned(), seconds(token.renew_at), seconds(token.ends_at)))
+    }
+
+    #[test]
+    fn takes_a_token_under_either_name_and_sixty_seconds_where_no_lifetime_is_named() {
+        assert_eq!(granted(r#"{"token":"a"}"#), Some(("Bearer a".into(), 48, 60)));
+        assert_eq!(granted(r#"{"access_token":"b","expires_in":300}"#), Some(("Bearer b".into(), 240, 300)));
+        assert_eq!(granted(r#"{"token":"a","expires_in":18446744073709551615}"#).unwrap().2, 86400);
+    }
+
+    #[test]
+    fn an_answer_without_a_usable_token_is_none() {
+        for json in ["{}", r#"{"token":""}"#, r#"{"token":"a\nb"}"#] {
+            assert_eq!(granted(json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_token_does_not_show_in_logs() {
+        let token = serde_json::from_str::<Grant>(r#"{"token":"secret"}"#).unwrap().token(Instant::now()).unwrap();
+        assert!(!format!("{token:?} {:?}", token.header()).contains("secret"));
+    }
+}

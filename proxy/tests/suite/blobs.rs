@@ -1,0 +1,171 @@
+//! Blobs: one transfer whatever the number of readers, kept when right, served when the upstream is gone.
+
+use std::{sync::Arc, time::Duration};
+
+use tidepool_config::ByteSize;
+
+use crate::{
+    fake::{Fake, Fault, noise},
+    proxy::{Proxy, files},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_two_readers_of_a_cold_blob_cost_one_transfer_and_all_get_the_right_bytes() {
+    let fake = Fake::start().await;
+    let bytes = noise(5_000_003, 1);
+    let digest = fake.blob(bytes.clone());
+    fake.fault("GET /v2/a/b/blobs/", Fault::Slow(20), 1);
+    let proxy = Arc::new(Proxy::of(&fake).await);
+    let path = format!("/v2/a/b/blobs/{digest}");
+    let readers: Vec<_> = (0..32)
+        .map(|_| {
+            let (proxy, path) = (Arc::clone(&proxy), path.clone());
+            tokio::spawn(async move { proxy.get(&path).await })
+        })
+        .collect();
+    for reader in readers {
+        let got = reader.await.unwrap();
+        assert_eq!(got.header("content-length"), "5000003");
+        assert_eq!(got.header("docker-content-digest"), digest.to_string());
+        assert!(got.bytes() == bytes, "wrong bytes");
+    }
+    assert_eq!(fake.asked("blobs").len(), 1);
+    assert_eq!(proxy.get(&path).await.header("proxy-docker-cache"), "HIT");
+    assert_eq!(proxy.metric("tidepool_upstream_bytes_total").await, 5_000_003);
+    assert_eq!(proxy.metric("tidepool_served_bytes_total").await, 33 * 5_000_003);
+    assert_eq!(proxy.metric("tidepool_fills_in_flight").await, 0);
+    assert_eq!(proxy.metric("tidepool_store_bytes").await, 5_000_003);
+}
+
+#[tokio::test]
+async fn the_first_byte_does_not_wait_for_the_last() {
+    let fake = Fake::start().await;
+    let digest = fake.blob(noise(4 << 20, 2));
+    fake.fault("GET", Fault::Stall(1 << 20), 1);
+    let proxy = Proxy::of(&fake).await;
+    let url = format!("http://{}/v2/a/b/blobs/{digest}", proxy.address);
+    let mut answer = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
+    let mut received = 0;
+    while received < 1 << 20 {
+        received += tokio::time::timeout(Duration::from_secs(5), answer.chunk()).await.unwrap().unwrap().unwrap().len();
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_does_not_stop_the_fill() {
+    let fake = Fake::start().await;
+    let bytes = noise(3 << 20, 3);
+    let digest = fake.blob(bytes.clone());
+    fake.fault("GET", Fault::Slow(30), 1);
+    let proxy = Proxy::of(&fake).await;
+    let path = format!("/v2/a/b/blobs/{digest}");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    drop(client.get(format!("http://{}{path}", proxy.address)).send().await.unwrap());
+    drop(client);
+    let got = proxy.get(&path).await;
+    assert!(got.bytes() == bytes);
+    assert_eq!(fake.asked("blobs").len(), 1);
+}
+
+#[tokio::test]
+async fn a_blob_is_kept_once_whatever_repository_it_is_pulled_from() {
+    let fake = Fake::start().await;
+    let digest = fake.blob("shared");
+    let proxy = Proxy::of(&fake).await;
+    assert_eq!(proxy.get(&format!("/v2/a/b/blobs/{digest}")).await.bytes(), b"shared");
+    assert_eq!(proxy.get(&format!("/v2/c/d/blobs/{digest}")).await.bytes(), b"shared");
+    assert_eq!((fake.asked("GET").len(), proxy.kept("blobs")), (1, 1));
+}
+
+#[tokio::test]
+async fn head_is_exact_and_fills_nothing() {
+    let fake = Fake::start().await;
+    let digest = fake.blob("twelve bytes");
+    let proxy = Proxy::of(&fake).await;
+    let path = format!("/v2/a/b/blobs/{digest}");
+    for _ in 0..2 {
+        let got = proxy.head(&path).await;
+        assert_eq!((got.status.as_u16(), got.header("content-length")), (200, "12"));
+        assert_eq!(got.header("docker-content-digest"), digest.to_string());
+        assert_eq!(got.header("content-type"), "application/octet-stream");
+        proxy.get(&path).await;
+    }
+    assert_eq!(fake.asked("HEAD").len(), 1);
+    let missing = format!("sha256:{}", "0".repeat(64));
+    assert_eq!(proxy.head(&format!("/v2/a/b/blobs/{missing}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_tell_lengths_still_works() {
+    let fake = Fake::start().await;
+    let bytes = noise(300_000, 4);
+    let digest = fake.blob(bytes.clone());
+    fake.fault("blobs", Fault::NoLength, 10);
+    let proxy = Proxy::of(&fake).await;
+    let path = format!("/v2/a/b/blobs/{digest}");
+    assert_eq!(proxy.head(&path).await.header("content-length"), "300000");
+    let got = proxy.get(&path).await;
+    assert_eq!(got.header("content-length"), "300000");
+    assert!(got.bytes() == bytes);
+}
+
+#[tokio::test]
+async fn an_empty_blob_is_a_blob() {
+    let fake = Fake::start().await;
+    let digest = fake.blob("");
+    let proxy = Proxy::of(&fake).await;
+    for _ in 0..2 {
+        let got = proxy.get(&format!("/v2/a/b/blobs/{digest}")).await;
+        assert_eq!((got.status.as_u16(), got.header("content-length")), (200, "0"));
+    }
+}
+
+#[tokio::test]
+async fn after_a_restart_with_the_upstream_down_what_was_kept_is_served() {
+    let mut fake = Fake::start().await;
+    let bytes = noise(1 << 20, 5);
+    let digest = fake.blob(bytes.clone());
+    let manifest = fake.tag("a/b", "1", r#"{"schemaVersion":2}"#);
+    let proxy = Proxy::of(&fake).await;
+    proxy.get(&format!("/v2/a/b/blobs/{digest}")).await;
+    proxy.get("/v2/a/b/manifests/1").await;
+    fake.down().await;
+    let proxy = proxy.restarted().await;
+    assert_eq!(proxy.ready().await, 200);
+    let got = proxy.get(&format!("/v2/a/b/blobs/{digest}")).await;
+    assert!(got.bytes() == bytes);
+    for reference in ["1".to_owned(), manifest.to_string()] {
+        assert_eq!(proxy.get(&format!("/v2/a/b/manifests/{reference}")).await.status, 200, "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_filled_again_within_the_request() {
+    let fake = Fake::start().await;
+    let bytes = noise(1 << 20, 6);
+    let digest = fake.blob(bytes.clone());
+    let proxy = Proxy::of(&fake).await;
+    let path = format!("/v2/a/b/blobs/{digest}");
+    proxy.get(&path).await;
+    let file = files(&proxy.store().join("blobs")).remove(0);
+    for damage in [&b"short"[..], &vec![0; 1 << 20]] {
+        std::fs::write(&file, damage).unwrap();
+        assert!(proxy.get(&path).await.bytes() == bytes);
+    }
+    assert_eq!(fake.asked("GET").len(), 3);
+}
+
+#[tokio::test]
+async fn beyond_the_limit_old_blobs_go() {
+    let fake = Fake::start().await;
+    let proxy = Proxy::with(&fake, |file| file.storage.as_mut().unwrap().limit = Some(ByteSize(1 << 20))).await;
+    for seed in 0..6 {
+        let digest = fake.blob(noise(300 << 10, 100 + seed));
+        assert_eq!(proxy.get(&format!("/v2/a/b/blobs/{digest}")).await.bytes().len(), 300 << 10);
+    }
+    let until = tokio::time::Instant::now() + Duration::from_secs(5);
+    while proxy.kept("blobs") > 3 {
+        assert!(tokio::time::Instant::now() < until, "{} blobs kept", proxy.kept("blobs"));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

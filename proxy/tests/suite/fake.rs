@@ -1,0 +1,310 @@
+//! A fake registry: content, a log of what it was asked, and faults on demand.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use sha2::{Digest as _, Sha256};
+use tidepool_oci::{Algorithm, ByteRanges, Digest};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+pub(crate) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// How an answer goes wrong.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// Another status, without a body.
+    Status(u16),
+    /// A redirect.
+    Redirect(String),
+    /// The connection breaks after so many bytes of the body.
+    Cut(usize),
+    /// The body goes no further than so many bytes, and the connection stays.
+    Stall(usize),
+    /// No answer at all.
+    Silent,
+    /// Other bytes of the same length.
+    WrongBytes,
+    /// Fewer bytes, and a length that says so.
+    Short(usize),
+    /// Chunked, without a length.
+    NoLength,
+    /// The whole, whatever range was asked for.
+    IgnoreRange,
+    /// So many milliseconds before each of ten pieces.
+    Slow(u64),
+    /// Without this header.
+    Without(&'static str),
+}
+
+struct Rule {
+    text: String,
+    fault: Fault,
+    times: usize,
+}
+
+#[derive(Default)]
+struct Content {
+    blobs: Mutex<HashMap<String, Bytes>>,
+    tags: Mutex<HashMap<String, String>>,
+    rules: Mutex<Vec<Rule>>,
+    log: Mutex<Vec<String>>,
+    tokens: AtomicBool,
+    granted: AtomicUsize,
+    address: Mutex<Option<SocketAddr>>,
+}
+
+/// A registry on loopback. Dropping it stops it; its content lives on in clones of nothing.
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
+    content: Arc<Content>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Fake {
+    pub(crate) async fn start() -> Self {
+        let content = Arc::new(Content::default());
+        let mut fake = Self { address: ([127, 0, 0, 1], 0).into(), content, task: None };
+        fake.up().await;
+        fake
+    }
+
+    /// Takes the registry up again, at the same address.
+    pub(crate) async fn up(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.address = listener.local_addr().unwrap();
+        *self.content.address.lock().unwrap() = Some(self.address);
+        let content = Arc::clone(&self.content);
+        self.task = Some(tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let app = Router::new().fallback(answer).with_state(Arc::clone(&content));
+                let service = hyper_util::service::TowerToHyperService::new(app);
+                connections.spawn(async move {
+                    let io = hyper_util::rt::TokioIo::new(stream);
+                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+                });
+            }
+        }));
+    }
+
+    /// Takes the registry down: connections break, new ones are refused.
+    pub(crate) async fn down(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Wants a token for everything from now on.
+    pub(crate) fn want_tokens(&self) {
+        self.content.tokens.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses the tokens given so far.
+    pub(crate) fn revoke_tokens(&self) {
+        self.content.granted.fetch_add(1000, Ordering::Relaxed);
+    }
+
+    pub(crate) fn blob(&self, bytes: impl Into<Bytes>) -> Digest {
+        let bytes = bytes.into();
+        let digest = digest_of(&bytes);
+        self.content.blobs.lock().unwrap().insert(digest.to_string(), bytes);
+        digest
+    }
+
+    /// A tag of `repository`, pointing to a manifest with that text.
+    pub(crate) fn tag(&self, repository: &str, tag: &str, manifest: &str) -> Digest {
+        let digest = self.blob(manifest.to_owned());
+        let key = format!("/v2/{repository}/manifests/{tag}");
+        self.content.tags.lock().unwrap().insert(key, digest.to_string());
+        digest
+    }
+
+    pub(crate) fn untag(&self, repository: &str, tag: &str) {
+        self.content.tags.lock().unwrap().remove(&format!("/v2/{repository}/manifests/{tag}"));
+    }
+
+    /// The next `times` requests whose line contains `text` go wrong.
+    pub(crate) fn fault(&self, text: impl Into<String>, fault: Fault, times: usize) {
+        self.content.rules.lock().unwrap().push(Rule { text: text.into(), fault, times });
+    }
+
+    pub(crate) fn mend(&self) {
+        self.content.rules.lock().unwrap().clear();
+    }
+
+    /// The requests so far whose line contains `text`: `GET /v2/a/manifests/1`.
+    pub(crate) fn asked(&self, text: &str) -> Vec<String> {
+        let log = self.content.log.lock().unwrap();
+        log.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
+    pub(crate) fn forget(&self) {
+        self.content.log.lock().unwrap().clear();
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
+    Digest::from_raw(Algorithm::Sha256, &Sha256::digest(bytes)).unwrap()
+}
+
+/// Bytes that do not repeat, so that a piece in the wrong place shows.
+pub(crate) fn noise(len: usize, seed: u64) -> Bytes {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let words = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32).to_le_bytes()
+    });
+    words.flatten().take(len).collect::<Vec<_>>().into()
+}
+
+async fn answer(State(content): State<Arc<Content>>, request: Request) -> Response {
+    let range = request.headers().get("range").map(|value| value.to_str().unwrap().to_owned());
+    let line = format!("{} {} {}", request.method(), request.uri(), range.clone().unwrap_or_default());
+    content.log.lock().unwrap().push(line.trim().to_owned());
+    let fault = content.take_fault(&line);
+    match &fault {
+        Some(Fault::Silent) => return std::future::pending().await,
+        Some(Fault::Status(code)) => return status(*code),
+        Some(Fault::Redirect(to)) => {
+            return Response::builder().status(307).header("location", to).body(Body::empty()).unwrap();
+        }
+        _ => {}
+    }
+    let path = request.uri().path().to_owned();
+    if path == "/token" {
+        return content.grant();
+    }
+    let auth = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    if content.tokens.load(Ordering::Relaxed) && auth != Some(content.wanted_token()) {
+        return content.challenge(&path);
+    }
+    if path.ends_with("/tags/list") {
+        let link = format!("<{path}?last=a&n=1>; rel=\"next\"");
+        let list = Response::builder().header("content-type", "application/json").header("link", link);
+        return list.body(Body::from(r#"{"name":"x","tags":["a"]}"#)).unwrap();
+    }
+    let Some((digest, bytes)) = content.find(&path) else { return status(404) };
+    let kind = if path.contains("/manifests/") { IMAGE } else { "application/octet-stream" };
+    deliver(request.method() == "HEAD", &digest, bytes, kind, range.as_deref(), fault)
+}
+
+impl Content {
+    fn take_fault(&self, line: &str) -> Option<Fault> {
+        let mut rules = self.rules.lock().unwrap();
+        let rule = rules.iter_mut().find(|rule| rule.times > 0 && line.contains(&rule.text))?;
+        rule.times -= 1;
+        Some(rule.fault.clone())
+    }
+
+    fn wanted_token(&self) -> String {
+        format!("Bearer token-{}", self.granted.load(Ordering::Relaxed) / 1000)
+    }
+
+    fn grant(&self) -> Response {
+        let token = self.wanted_token().replace("Bearer ", "");
+        Response::new(Body::from(format!(r#"{{"token":"{token}","expires_in":300}}"#)))
+    }
+
+    fn challenge(&self, path: &str) -> Response {
+        let address = self.address.lock().unwrap().unwrap();
+        let repository = path.trim_start_matches("/v2/").split("/manifests/").next().unwrap();
+        let repository = repository.split("/blobs/").next().unwrap();
+        let value =
+            format!(r#"Bearer realm="http://{address}/token",service="fake",scope="repository:{repository}:pull""#);
+        Response::builder().status(401).header("www-authenticate", value).body(Body::empty()).unwrap()
+    }
+
+    fn find(&self, path: &str) -> Option<(String, Bytes)> {
+        let tagged = self.tags.lock().unwrap().get(path).cloned();
+        let digest = tagged.unwrap_or_else(|| path.rsplit('/').next().unwrap().to_owned());
+        let bytes = self.blobs.lock().unwrap().get(&digest).cloned()?;
+        Some((digest, bytes))
+    }
+}
+
+fn status(code: u16) -> Response {
+    Response::builder().status(code).body(Body::empty()).unwrap()
+}
+
+fn deliver(head: bool, digest: &str, bytes: Bytes, kind: &str, range: Option<&str>, fault: Option<Fault>) -> Response {
+    let size = bytes.len();
+    let mut bytes = match &fault {
+        Some(Fault::WrongBytes) => Bytes::from(bytes.iter().map(|byte| !byte).collect::<Vec<_>>()),
+        Some(Fault::Short(len)) => bytes.slice(..*len),
+        _ => bytes,
+    };
+    let mut response = Response::builder().header("content-type", kind);
+    if !matches!(fault, Some(Fault::Without("docker-content-digest"))) {
+        response = response.header("docker-content-digest", digest);
+    }
+    let window = range.filter(|_| !matches!(fault, Some(Fault::IgnoreRange))).and_then(ByteRanges::parse);
+    if let Some(window) = window.map(|ranges| ranges.windows(size as u64).unwrap()[0]) {
+        bytes = bytes.slice(usize::try_from(window.start).unwrap()..usize::try_from(window.end).unwrap());
+        let value = format!("bytes {}-{}/{size}", window.start, window.end - 1);
+        response = response.status(206).header("content-range", value);
+    }
+    if !matches!(fault, Some(Fault::NoLength)) {
+        response = response.header("content-length", bytes.len());
+    }
+    let body = if head { Body::empty() } else { broken(bytes, fault.as_ref()) };
+    response.body(body).unwrap()
+}
+
+fn broken(bytes: Bytes, fault: Option<&Fault>) -> Body {
+    let first = |len: usize| bytes.slice(..bytes.len().min(len));
+    match fault {
+        Some(Fault::Cut(len)) => {
+            // A pause, for an error that follows at once would take bytes with it that are still on their way out.
+            let cut = async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(std::io::Error::other("cut"))
+            };
+            let pieces = futures::stream::iter([Ok(first(*len))]).chain(futures::stream::once(cut));
+            Body::from_stream(pieces)
+        }
+        Some(Fault::Stall(len)) => {
+            let start = futures::stream::iter([Ok::<_, std::io::Error>(first(*len))]);
+            Body::from_stream(start.chain(futures::stream::pending()))
+        }
+        Some(Fault::NoLength) => Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(bytes)])),
+        Some(Fault::Slow(pause)) => {
+            let pause = *pause;
+            let piece = bytes.len().div_ceil(10).max(1);
+            let pieces: Vec<_> = bytes.chunks(piece).map(Bytes::copy_from_slice).collect();
+            Body::from_stream(futures::stream::iter(pieces).then(move |piece| async move {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                Ok::<_, std::io::Error>(piece)
+            }))
+        }
+        _ => Body::from(bytes),
+    }
+}

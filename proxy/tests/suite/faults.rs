@@ -1,0 +1,152 @@
+//! Upstreams that cut, stall, lie and redirect.
+
+use std::time::Duration;
+
+use crate::{
+    fake::{Fake, Fault, noise},
+    proxy::Proxy,
+};
+
+const SIZE: usize = 3_000_000;
+
+#[tokio::test]
+async fn a_cut_transfer_goes_on_where_it_broke() {
+    let fake = Fake::start().await;
+    let bytes = noise(SIZE, 1);
+    let digest = fake.blob(bytes.clone());
+    fake.fault("GET", Fault::Cut(1_000_000), 2);
+    let proxy = Proxy::of(&fake).await;
+    let got = proxy.get(&format!("/v2/a/b/blobs/{digest}")).await;
+    assert!(got.bytes() == bytes);
+    let asked = fake.asked("GET");
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked[1].ends_with("bytes=1000000-") && asked[2].ends_with("bytes=2000000-"), "{asked:?}");
+    assert_eq!(proxy.metric("tidepool_upstream_bytes_total").await, SIZE as u64);
+    assert_eq!(proxy.kept("blobs"), 1);
+}
+
+#[tokio::test]
+async fn a_cut_transfer_ends_well_even_where_ranges_are_unknown() {
+    let fake = Fake::start().await;
+    let bytes = noise(SIZE, 2);
+    let digest = fake.blob(bytes.clone());
+    fake.fault("GET", Fault::Cut(1_000_000), 1);
+    fake.fault("GET", Fault::IgnoreRange, 1);
+    let proxy = Proxy::of(&fake).await;
+    assert!(proxy.get(&format!("/v2/a/b/blobs/{digest}")).await.bytes() == bytes);
+}
+
+#[tokio::test]
+async fn a_transfer_that_breaks_for_good_breaks_the_body_and_keeps_nothing() {
+    let fake = Fake::start().await;
+    let bytes = noise(SIZE, 3);
+    let digest = fake.blob(bytes.clone());
+    fake.fault("GET", Fault::Cut(1_000_000), 1);
+    fake.fault("bytes=1000000-", Fault::Status(500), 100);
+    let proxy = Proxy::of(&fake).await;
+    let path = format!("/v2/a/b/blobs/{digest}");
+    let got = proxy.get(&path).await;
+    assert_eq!((got.status.as_u16(), got.header("content-length")), (200, "3000000"));
+    assert!(got.body.is_err(), "a body of {} bytes that ends as if it were whole", got.bytes().len());
+    assert_eq!((proxy.kept("blobs"), proxy.kept("tmp")), (0, 0));
+    fake.mend();
+    assert!(proxy.get(&path).await.bytes() == bytes, "the next pull is right");
+}
+
+#[tokio::test]
+async fn wrong_bytes_never_make_a_whole_body_and_are_not_kept() {
+    for range in ["", "bytes=0-", "bytes=2900000-", "bytes=-70000"] {
+        let fake = Fake::start().await;
+        let bytes = noise(SIZE, 4);
+        let digest = fake.blob(bytes.clone());
+        fake.fault("GET", Fault::WrongBytes, 1);
+        let proxy = Proxy::of(&fake).await;
+        let path = format!("/v2/a/b/blobs/{digest}");
+        let headers = [("range", range)];
+        let headers = if range.is_empty() { &headers[..0] } else { &headers };
+        let got = proxy.ask(http::Method::GET, &path, headers).await;
+        assert!(got.body.is_err() || got.status == 503, "{range}: {}", got.status);
+        assert_eq!((proxy.kept("blobs"), proxy.kept("tmp")), (0, 0));
+        assert!(proxy.get(&path).await.bytes() == bytes, "the next pull is right");
+    }
+}
+
+#[tokio::test]
+async fn a_small_wrong_or_short_blob_is_a_clean_503() {
+    let fake = Fake::start().await;
+    let digest = fake.blob("the right bytes");
+    let proxy = Proxy::of(&fake).await;
+    let path = format!("/v2/a/b/blobs/{digest}");
+    for fault in [Fault::WrongBytes, Fault::Short(5), Fault::Short(0)] {
+        fake.fault("GET", fault.clone(), 1);
+        let got = proxy.get(&path).await;
+        assert_eq!((got.status.as_u16(), got.code().as_str()), (503, "UNAVAILABLE"), "{fault:?}");
+    }
+    assert_eq!(proxy.get(&path).await.bytes(), b"the right bytes");
+}
+
+#[tokio::test]
+async fn a_large_blob_that_comes_short_breaks_off() {
+    let fake = Fake::start().await;
+    let digest = fake.blob(noise(SIZE, 5));
+    fake.fault("GET", Fault::Short(SIZE - 1), 1);
+    let proxy = Proxy::of(&fake).await;
+    let got = proxy.get(&format!("/v2/a/b/blobs/{digest}")).await;
+    assert!(got.body.is_err() && proxy.kept("blobs") == 0);
+}
+
+#[tokio::test]
+async fn a_blob_that_the_upstream_lacks_is_404_and_one_it_fails_to_give_503() {
+    for (status, expected, code) in [(404, 404, "BLOB_UNKNOWN"), (403, 404, "BLOB_UNKNOWN"), (429, 503, "UNAVAILABLE")]
+    {
+        let fake = Fake::start().await;
+        let digest = fake.blob("x");
+        fake.fault("blobs", Fault::Status(status), 100);
+        let proxy = Proxy::of(&fake).await;
+        let got = proxy.get(&format!("/v2/a/b/blobs/{digest}")).await;
+        assert_eq!((got.status.as_u16(), got.code().as_str()), (expected, code), "{status}");
+        assert_eq!(proxy.head(&format!("/v2/a/b/blobs/{digest}")).await.status, expected);
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_followed_inside_and_circles_end() {
+    let (fake, cdn) = (Fake::start().await, Fake::start().await);
+    fake.want_tokens();
+    let digest = cdn.blob("from the side");
+    let target = format!("{}/v2/x/blobs/{digest}", cdn.url());
+    // The first request is the one that is answered with a challenge.
+    fake.fault("blobs", Fault::Redirect(target), 1);
+    let proxy = Proxy::of(&fake).await;
+    let path = format!("/v2/a/b/blobs/{digest}");
+    assert_eq!(proxy.get(&path).await.bytes(), b"from the side");
+    let round = fake.blob("never reached");
+    fake.fault(round.to_string(), Fault::Redirect(format!("/v2/a/b/blobs/{round}")), 100);
+    let got = proxy.get(&format!("/v2/a/b/blobs/{round}")).await;
+    assert_eq!(got.status, 503);
+    assert_eq!(fake.asked(&round.to_string()).len(), 11);
+}
+
+#[tokio::test]
+async fn a_host_that_the_upstream_redirects_to_does_not_count_against_it() {
+    let fake = Fake::start().await;
+    fake.tag("a/b", "1", "one");
+    let digest = fake.blob("x");
+    fake.fault("blobs", Fault::Redirect("http://127.0.0.1:1/".into()), 100);
+    let proxy = Proxy::of(&fake).await;
+    assert_eq!(proxy.get(&format!("/v2/a/b/blobs/{digest}")).await.status, 503);
+    assert_eq!(proxy.get("/v2/a/b/manifests/1").await.status, 200, "the breaker is closed");
+}
+
+#[tokio::test]
+async fn a_reader_waits_no_longer_than_its_deadline_for_the_first_byte() {
+    let fake = Fake::start().await;
+    let digest = fake.blob(noise(SIZE, 6));
+    fake.fault("GET", Fault::Stall(1000), 1);
+    let proxy = Proxy::of(&fake).await;
+    let path = format!("/v2/a/b/blobs/{digest}");
+    let begun = tokio::time::Instant::now();
+    let got = proxy.ask(http::Method::GET, &path, &[("range", "bytes=2000000-2000009")]).await;
+    assert_eq!(got.status, 503);
+    assert!(begun.elapsed() < Duration::from_secs(17), "{:?}", begun.elapsed());
+}

@@ -1,0 +1,17 @@
+//! The proxy as its clients see it, between a fake registry that can fail in every way and a plain HTTP client.
+//!
+//! Real registries and real clients are in the workspace's `tests/`; here is what those cannot be made to do on demand.
+
+mod bad_input;
+mod blobs;
+// `cfg(test)` tells clippy that these are test code.
+#[cfg(test)]
+mod fake;
+mod faults;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod proxy;
+mod ranges;
+mod tags;
+mod tokens;

@@ -1,0 +1,138 @@
+//! The proxy under test, in this process, and a client for it.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use tempfile::TempDir;
+use tidepool_config::{ProxyFile, Storage, Upstream};
+use tidepool_proxy::Server;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::fake::Fake;
+
+/// A proxy with one upstream, called `docker.io`.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    admin: SocketAddr,
+    dir: std::sync::Arc<TempDir>,
+    file: ProxyFile,
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+    client: reqwest::Client,
+}
+
+/// What a client got.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// `Err`: the body broke off.
+    pub(crate) body: Result<Bytes, String>,
+}
+
+impl Got {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.body.as_ref().unwrap()
+    }
+
+    /// The code in an OCI error body.
+    pub(crate) fn code(&self) -> String {
+        let json: serde_json::Value = serde_json::from_slice(self.bytes()).unwrap();
+        json["errors"][0]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Proxy {
+    pub(crate) async fn of(fake: &Fake) -> Self {
+        Self::with(fake, |_| {}).await
+    }
+
+    pub(crate) async fn with(fake: &Fake, change: impl FnOnce(&mut ProxyFile)) -> Self {
+        tidepool_runtime::install_crypto();
+        let dir = std::sync::Arc::new(tempfile::tempdir().unwrap());
+        let mut hub = Upstream::plain("docker.io".parse().unwrap());
+        hub.url = Some(fake.url().parse().unwrap());
+        let free = Some(([127, 0, 0, 1], 0).into());
+        let storage = Some(Storage { path: dir.path().join("store"), limit: None });
+        let mut file = ProxyFile { listen: free, admin: free, storage, upstreams: vec![hub] };
+        change(&mut file);
+        Self::serve(file, dir).await
+    }
+
+    async fn serve(file: ProxyFile, dir: std::sync::Arc<TempDir>) -> Self {
+        let server = Server::bind(&file).await.unwrap();
+        let (address, admin) = (server.local_addr().unwrap(), server.admin_addr().unwrap());
+        let stop = CancellationToken::new();
+        let running = server.run(stop.clone());
+        let task = Some(tokio::spawn(async move { running.await.unwrap() }));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { address, admin, dir, file, stop, task, client }
+    }
+
+    /// Stops the proxy and starts another on the same store.
+    pub(crate) async fn restarted(mut self) -> Self {
+        self.stop.cancel();
+        self.task.take().unwrap().await.unwrap();
+        Self::serve(self.file.clone(), std::sync::Arc::clone(&self.dir)).await
+    }
+
+    pub(crate) fn store(&self) -> std::path::PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// How many files lie below a folder of the store.
+    pub(crate) fn kept(&self, folder: &str) -> usize {
+        files(&self.store().join(folder)).len()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Got {
+        self.ask(Method::GET, path, &[]).await
+    }
+
+    pub(crate) async fn head(&self, path: &str) -> Got {
+        self.ask(Method::HEAD, path, &[]).await
+    }
+
+    pub(crate) async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Got {
+        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = tokio::time::timeout(Duration::from_secs(60), request.send()).await.unwrap().unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = tokio::time::timeout(Duration::from_secs(60), response.bytes()).await.unwrap();
+        Got { status, headers, body: body.map_err(|error| error.to_string()) }
+    }
+
+    /// A metric's value, by the start of its line.
+    pub(crate) async fn metric(&self, start: &str) -> u64 {
+        let url = format!("http://{}/metrics", self.admin);
+        let text = self.client.get(url).send().await.unwrap().text().await.unwrap();
+        let line = text.lines().find(|line| line.starts_with(start));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    pub(crate) async fn ready(&self) -> StatusCode {
+        self.client.get(format!("http://{}/readyz", self.admin)).send().await.unwrap().status()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub(crate) fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries
+        .map(|entry| entry.unwrap().path())
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .collect()
+}

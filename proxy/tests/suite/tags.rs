@@ -1,0 +1,205 @@
+//! Tags: asked each time by one shared HEAD, served when the upstream fails, never an outage taken for absence.
+
+use std::{sync::Arc, time::Duration};
+
+use tidepool_config::Upstream;
+use tokio::time::Instant;
+
+use crate::{
+    fake::{Fake, Fault, IMAGE, digest_of},
+    proxy::Proxy,
+};
+
+const TAG: &str = "/v2/a/b/manifests/1";
+
+#[tokio::test]
+async fn a_warm_pull_asks_the_upstream_one_head() {
+    let fake = Fake::start().await;
+    let digest = fake.tag("a/b", "1", "one");
+    let proxy = Proxy::of(&fake).await;
+    let cold = proxy.head(TAG).await;
+    assert_eq!((cold.status.as_u16(), cold.header("content-length")), (200, "3"));
+    assert_eq!(cold.header("proxy-docker-cache"), "MISS");
+    assert_eq!(fake.asked("GET").len(), 1, "a cold HEAD fetches the manifest first");
+    fake.forget();
+    let warm = proxy.get(TAG).await;
+    assert_eq!((warm.bytes(), warm.header("content-type")), (&b"one"[..], IMAGE));
+    assert_eq!(warm.header("docker-content-digest"), digest.to_string());
+    assert_eq!(warm.header("proxy-docker-cache"), "HIT");
+    assert_eq!(proxy.get(&format!("/v2/a/b/manifests/{digest}")).await.bytes(), b"one");
+    assert_eq!(fake.asked("/v2/"), ["HEAD /v2/a/b/manifests/1"]);
+}
+
+#[tokio::test]
+async fn a_moved_tag_is_seen_at_once() {
+    let fake = Fake::start().await;
+    fake.tag("a/b", "1", "one");
+    let proxy = Proxy::of(&fake).await;
+    proxy.get(TAG).await;
+    fake.tag("a/b", "1", "two");
+    assert_eq!(proxy.get(TAG).await.bytes(), b"two");
+    fake.tag("a/b", "1", "one");
+    fake.forget();
+    assert_eq!(proxy.get(TAG).await.bytes(), b"one");
+    assert_eq!(fake.asked("GET").len(), 0, "back at a manifest that is held");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_herd_shares_one_head_and_one_get() {
+    let fake = Fake::start().await;
+    fake.tag("a/b", "1", "one");
+    fake.fault("GET", Fault::Slow(20), 1);
+    let proxy = Arc::new(Proxy::of(&fake).await);
+    let herd: Vec<_> = (0..32)
+        .map(|_| {
+            let proxy = proxy.clone();
+            tokio::spawn(async move { proxy.get(TAG).await })
+        })
+        .collect();
+    for one in herd {
+        assert_eq!(one.await.unwrap().bytes(), b"one");
+    }
+    assert_eq!(fake.asked("GET").len(), 1);
+}
+
+#[tokio::test]
+async fn a_warm_tag_outlives_every_failure_of_the_upstream() {
+    for fault in [401, 403, 404, 429, 500, 502, 503, 302].map(Fault::Status).into_iter().chain([Fault::Silent]) {
+        let fake = Fake::start().await;
+        fake.tag("a/b", "1", "one");
+        let proxy = Proxy::of(&fake).await;
+        proxy.get(TAG).await;
+        fake.fault("/v2/", fault.clone(), 1000);
+        let begun = Instant::now();
+        let got = proxy.get(TAG).await;
+        assert_eq!((got.status.as_u16(), got.bytes()), (200, &b"one"[..]), "{fault:?}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{fault:?} {:?}", begun.elapsed());
+        let again = Instant::now();
+        assert_eq!(proxy.get(TAG).await.status, 200);
+        assert!(again.elapsed() < Duration::from_millis(100), "{fault:?} {:?}", again.elapsed());
+        fake.mend();
+        fake.tag("a/b", "1", "two");
+        let mended = Instant::now();
+        while proxy.get(TAG).await.bytes() != b"two" {
+            assert!(mended.elapsed() < Duration::from_secs(7), "the upstream's return is noticed, {fault:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_serves_what_is_held_and_says_503_for_the_rest() {
+    let mut fake = Fake::start().await;
+    fake.tag("a/b", "1", "one");
+    fake.tag("a/b", "2", "two");
+    let proxy = Proxy::of(&fake).await;
+    proxy.get(TAG).await;
+    fake.down().await;
+    assert_eq!(proxy.get(TAG).await.bytes(), b"one");
+    for path in ["/v2/a/b/manifests/2", &format!("/v2/a/b/blobs/{}", digest_of(b"x"))] {
+        let got = proxy.get(path).await;
+        assert_eq!((got.status.as_u16(), got.code().as_str()), (503, "UNAVAILABLE"), "{path}");
+        assert_eq!(proxy.head(path).await.status, 503);
+    }
+    fake.up().await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    assert_eq!(proxy.get("/v2/a/b/manifests/2").await.bytes(), b"two");
+}
+
+#[tokio::test]
+async fn a_cold_tag_is_404_when_the_upstream_has_none_and_503_when_it_fails_to_say() {
+    for (status, expected, code) in [
+        (404, 404, "MANIFEST_UNKNOWN"),
+        (401, 404, "MANIFEST_UNKNOWN"),
+        (403, 404, "MANIFEST_UNKNOWN"),
+        (429, 503, "UNAVAILABLE"),
+        (500, 503, "UNAVAILABLE"),
+        (302, 503, "UNAVAILABLE"),
+        (204, 503, "UNAVAILABLE"),
+    ] {
+        let fake = Fake::start().await;
+        fake.tag("a/b", "1", "one");
+        fake.fault("/v2/", Fault::Status(status), 1000);
+        let proxy = Proxy::of(&fake).await;
+        let got = proxy.get(TAG).await;
+        assert_eq!((got.status.as_u16(), got.code().as_str()), (expected, code), "{status}");
+        assert_eq!(got.header("www-authenticate"), "");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_upstream_is_503_for_a_cold_tag_within_the_deadline() {
+    let fake = Fake::start().await;
+    fake.fault("/v2/", Fault::Silent, 1000);
+    let proxy = Proxy::of(&fake).await;
+    let begun = Instant::now();
+    assert_eq!(proxy.head(TAG).await.status, 503);
+    assert!(begun.elapsed() < Duration::from_secs(9));
+    let again = Instant::now();
+    assert_eq!(proxy.head(TAG).await.status, 503);
+    assert!(again.elapsed() < Duration::from_millis(100), "the breaker answers");
+}
+
+#[tokio::test]
+async fn absence_is_remembered_for_a_moment_only() {
+    let fake = Fake::start().await;
+    let proxy = Proxy::of(&fake).await;
+    for _ in 0..5 {
+        assert_eq!(proxy.head(TAG).await.status, 404);
+    }
+    assert_eq!(fake.asked("/v2/").len(), 1);
+    fake.tag("a/b", "1", "pushed since");
+    tokio::time::sleep(Duration::from_millis(3100)).await;
+    assert_eq!(proxy.head(TAG).await.status, 200);
+    fake.untag("a/b", "1");
+    assert_eq!(proxy.head(TAG).await.status, 200, "gone upstream, held here");
+}
+
+#[tokio::test]
+async fn a_head_without_a_digest_is_answered_by_a_get() {
+    let fake = Fake::start().await;
+    let digest = fake.tag("a/b", "1", "one");
+    fake.fault("HEAD", Fault::Without("docker-content-digest"), 1);
+    fake.fault("HEAD", Fault::Status(405), 1);
+    let proxy = Proxy::of(&fake).await;
+    for _ in 0..2 {
+        assert_eq!(proxy.get(TAG).await.header("docker-content-digest"), digest.to_string());
+    }
+}
+
+#[tokio::test]
+async fn wrong_and_oversized_manifests_are_503_and_not_kept() {
+    let fake = Fake::start().await;
+    fake.tag("a/b", "1", "one");
+    fake.fault("GET", Fault::WrongBytes, 1);
+    let proxy = Proxy::of(&fake).await;
+    assert_eq!(proxy.get(TAG).await.status, 503);
+    fake.tag("a/b", "large", &"x".repeat((4 << 20) + 1));
+    assert_eq!(proxy.get("/v2/a/b/manifests/large").await.status, 503);
+    assert_eq!((proxy.kept("manifests"), proxy.kept("tags")), (0, 0));
+    assert_eq!(proxy.get(TAG).await.bytes(), b"one");
+}
+
+#[tokio::test]
+async fn lists_pass_through_and_their_links_lead_back_to_the_proxy() {
+    let fake = Fake::start().await;
+    let other = fake.url();
+    let proxy = Proxy::with(&fake, |file| {
+        let mut reg = Upstream::plain("reg.test:5000".parse().unwrap());
+        reg.url = Some(other.parse().unwrap());
+        file.upstreams.push(reg);
+    })
+    .await;
+    for (path, link) in [
+        ("/v2/a/b/tags/list?n=1", "</v2/a/b/tags/list?last=a&n=1>; rel=\"next\""),
+        ("/v2/reg.test_5000_/a/tags/list", "</v2/reg.test_5000_/a/tags/list?last=a&n=1>; rel=\"next\""),
+        ("/v2/a/tags/list?ns=reg.test%3A5000", "</v2/a/tags/list?last=a&n=1&ns=reg.test%3A5000>; rel=\"next\""),
+    ] {
+        let got = proxy.get(path).await;
+        assert_eq!((got.status.as_u16(), got.header("link")), (200, link));
+        assert_eq!(got.bytes(), br#"{"name":"x","tags":["a"]}"#);
+    }
+    assert_eq!(fake.asked("/v2/")[0], "GET /v2/a/b/tags/list?n=1");
+    let digest = digest_of(b"subject");
+    assert_eq!(proxy.get(&format!("/v2/a/b/referrers/{digest}")).await.status, 404);
+}

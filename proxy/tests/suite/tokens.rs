@@ -1,0 +1,60 @@
+//! Tokens: one for all who wait, used until it is refused.
+
+use std::sync::Arc;
+
+use crate::{
+    fake::{Fake, Fault},
+    proxy::Proxy,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_herd_costs_one_token() {
+    let fake = Fake::start().await;
+    fake.want_tokens();
+    fake.fault("/token", Fault::Slow(1), 1);
+    let digests: Vec<_> = (0..16).map(|n| fake.blob(format!("blob {n}"))).collect();
+    fake.tag("a/b", "1", "one");
+    let proxy = Arc::new(Proxy::of(&fake).await);
+    let herd: Vec<_> = digests
+        .into_iter()
+        .map(|digest| {
+            let proxy = Arc::clone(&proxy);
+            tokio::spawn(async move { proxy.get(&format!("/v2/a/b/blobs/{digest}")).await.status })
+        })
+        .collect();
+    for one in herd {
+        assert_eq!(one.await.unwrap(), 200);
+    }
+    assert_eq!(proxy.get("/v2/a/b/manifests/1").await.bytes(), b"one");
+    assert_eq!(fake.asked("/token").len(), 1);
+    let asked = fake.asked("/token");
+    assert!(asked[0].contains("scope=repository%3Aa%2Fb%3Apull") && asked[0].contains("service=fake"), "{asked:?}");
+    fake.forget();
+    proxy.get("/v2/a/b/manifests/1").await;
+    assert_eq!(fake.asked("").len(), 1, "a token that is held is sent at once");
+}
+
+#[tokio::test]
+async fn a_refused_token_is_replaced() {
+    let fake = Fake::start().await;
+    fake.want_tokens();
+    fake.tag("a/b", "1", "one");
+    let proxy = Proxy::of(&fake).await;
+    proxy.get("/v2/a/b/manifests/1").await;
+    fake.revoke_tokens();
+    fake.tag("a/b", "1", "two");
+    assert_eq!(proxy.get("/v2/a/b/manifests/1").await.bytes(), b"two");
+    assert_eq!(fake.asked("/token").len(), 2);
+}
+
+#[tokio::test]
+async fn a_realm_that_refuses_is_an_absence_and_one_that_fails_an_outage() {
+    for (status, expected) in [(401, 404), (403, 404), (404, 503), (429, 503), (500, 503)] {
+        let fake = Fake::start().await;
+        fake.want_tokens();
+        fake.tag("a/b", "1", "one");
+        fake.fault("/token", Fault::Status(status), 100);
+        let proxy = Proxy::of(&fake).await;
+        assert_eq!(proxy.get("/v2/a/b/manifests/1").await.status, expected, "{status}");
+    }
+}
