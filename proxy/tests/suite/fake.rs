@@ -214,7 +214,7 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
     }
     let Some((digest, bytes)) = content.find(&path) else { return status(404) };
     let kind = if path.contains("/manifests/") { IMAGE } else { "application/octet-stream" };
-    deliver(request.method() == "HEAD", &digest, bytes, kind, range.as_deref(), fault)
+    deliver(request.method() == "HEAD", &digest, bytes, kind, range.as_deref(), fault.as_ref())
 }
 
 impl Content {
@@ -255,9 +255,9 @@ fn status(code: u16) -> Response {
     Response::builder().status(code).body(Body::empty()).unwrap()
 }
 
-fn deliver(head: bool, digest: &str, bytes: Bytes, kind: &str, range: Option<&str>, fault: Option<Fault>) -> Response {
+fn deliver(head: bool, digest: &str, bytes: Bytes, kind: &str, range: Option<&str>, fault: Option<&Fault>) -> Response {
     let size = bytes.len();
-    let mut bytes = match &fault {
+    let mut bytes = match fault {
         Some(Fault::WrongBytes) => Bytes::from(bytes.iter().map(|byte| !byte).collect::<Vec<_>>()),
         Some(Fault::Short(len)) => bytes.slice(..*len),
         _ => bytes,
@@ -275,7 +275,7 @@ fn deliver(head: bool, digest: &str, bytes: Bytes, kind: &str, range: Option<&st
     if !matches!(fault, Some(Fault::NoLength)) {
         response = response.header("content-length", bytes.len());
     }
-    let body = if head { Body::empty() } else { broken(bytes, fault.as_ref()) };
+    let body = if head { Body::empty() } else { broken(bytes, fault) };
     response.body(body).unwrap()
 }
 
