@@ -118,15 +118,20 @@ impl Files {
         existing.unwrap_or(&spelled[0]).clone()
     }
 
-    /// Removes what a crash left half-way in or out.
+    /// Removes what a crash left half-way in or out. What cannot be removed is harmless, since no host begins with a dot.
     fn clear_remains(&self) -> Result<(), FileError> {
         for name in self.disk.list(&self.root)? {
             let directory = self.root.join(&name);
-            if name.starts_with(NEW) || name.starts_with(GONE) {
-                self.disk.remove_file(&directory.join(FILE))?;
-                self.disk.remove_directory(&directory)?;
+            let cleared = if name.starts_with(NEW) || name.starts_with(GONE) {
+                let cleared = self.disk.remove_file(&directory.join(FILE));
+                cleared.and_then(|()| self.disk.remove_directory(&directory))
             } else if directory.join(ASIDE).exists() {
-                self.disk.remove_file(&directory.join(ASIDE))?;
+                self.disk.remove_file(&directory.join(ASIDE))
+            } else {
+                Ok(())
+            };
+            if let Err(error) = cleared {
+                tracing::warn!(message = error.message(), "what a crash left behind stays");
             }
         }
         Ok(())

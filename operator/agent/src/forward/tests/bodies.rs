@@ -69,11 +69,18 @@ async fn a_body_that_cannot_go_on_ends_short_of_its_length_and_without_a_reset()
 
 #[tokio::test]
 async fn a_member_that_answers_a_resume_with_other_bytes_is_not_believed() {
-    let broken = breaking(BLOB, 10, 1, false).await;
-    let other = Fake::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{BLOB}", BLOB.len())).await;
-    let rig = Rig::start(&home_first(broken.address, other.address, &digest()));
-    assert_eq!(rig.get(&blob_path()).await.body, BLOB);
-    assert_eq!((broken.seen().len(), other.seen().len()), (2, 1));
+    let whole = format!("200 OK\r\ncontent-length: 36\r\n\r\n{BLOB}");
+    let shifted =
+        format!("206 Partial Content\r\ncontent-length: 26\r\ncontent-range: bytes 9-34/36\r\n\r\n{}", &BLOB[9..35]);
+    let longer =
+        format!("206 Partial Content\r\ncontent-length: 26\r\ncontent-range: bytes 10-35/37\r\n\r\n{}", &BLOB[9..35]);
+    for wrong in [whole, shifted, longer] {
+        let broken = breaking(BLOB, 10, 1, false).await;
+        let other = Fake::answering(format!("HTTP/1.1 {wrong}")).await;
+        let rig = Rig::start(&home_first(broken.address, other.address, &digest()));
+        assert_eq!(rig.get(&blob_path()).await.body, BLOB, "{wrong}");
+        assert_eq!((broken.seen().len(), other.seen().len()), (2, 1));
+    }
 }
 
 #[tokio::test]
