@@ -56,9 +56,12 @@ pub(crate) async fn ensure<K: Namespaced>(client: &Client, wanted: &K, live: Opt
     applied.map_err(|source| ApplyError::Apply { kind, name, source: Box::new(source) })
 }
 
-/// Whether an object that is there already was made by the operator for the same mirror.
+/// Whether an object that is there already was made by the operator for the same mirror: it has the labels, or, should
+/// somebody have taken them away, the owner.
 fn is_ours(live: &impl Resource, wanted: &impl Resource) -> bool {
-    [MANAGED_BY_LABEL, MIRROR_LABEL].iter().all(|key| label(live, key) == label(wanted, key))
+    let owner = wanted.meta().owner_references.iter().flatten().next();
+    let owned = owner.is_some_and(|owner| live.meta().owner_references.iter().flatten().any(|it| it.uid == owner.uid));
+    owned || [MANAGED_BY_LABEL, MIRROR_LABEL].iter().all(|key| label(live, key) == label(wanted, key))
 }
 
 /// The object with the hash of itself.

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     report::report,
-    resources::{AnyMirror, Watched},
+    resources::{AnyMirror, Watched, label, name},
     triggers::{Change, Triggers},
 };
 
@@ -72,7 +72,12 @@ pub(crate) fn watch_all(
         nodes: watches.start(Api::all(client()), all(), Triggers::node),
         classes: watches.start(Api::all(client()), all(), Triggers::any),
         config_maps: watches.start(Api::namespaced(client(), here), all(), Triggers::config_map),
-        secrets: watches.start(Api::namespaced(client(), here), all(), Triggers::secret),
+        // Releases that Helm keeps here are a megabyte each, and nobody's reference.
+        secrets: watches.start(
+            Api::namespaced(client(), here),
+            all().fields("type!=helm.sh/release.v1"),
+            Triggers::secret,
+        ),
         service_accounts: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
         services: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
         claims: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
@@ -170,7 +175,10 @@ impl Caches {
     }
 }
 
-/// Objects of a mirror in a store, by its label.
+/// Objects of a mirror in a store, by its label, in the order of their names: a store has none, and what is published
+/// must not change with a restart.
 pub(crate) fn of_mirror<K: Watched>(store: &Store<K>, mirror: &str) -> Vec<Arc<K>> {
-    store.state_filter(|object| crate::resources::label(object, MIRROR_LABEL) == Some(mirror))
+    let mut objects = store.state_filter(|object| label(object, MIRROR_LABEL) == Some(mirror));
+    objects.sort_by(|a, b| name(&**a).cmp(name(&**b)));
+    objects
 }

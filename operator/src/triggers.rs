@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret};
-use kube::{core::PartialObjectMeta, runtime::reflector::Store};
+use kube::{Resource as _, api::ObjectMeta, core::PartialObjectMeta, runtime::reflector::Store};
 use tidepool_api::{CaKind, MirrorNode, RegistryMirror};
 use tidepool_config::names::MIRROR_LABEL;
 use tokio::sync::Notify;
@@ -29,6 +29,11 @@ pub(crate) enum Change<'a, K> {
     Deleted(&'a K),
     /// All objects were listed anew; what happened meanwhile is not known.
     Relisted,
+}
+
+/// Whether two states of an object are of one spec: the API server counts specs in `generation`.
+fn same(before: &ObjectMeta, now: &ObjectMeta) -> bool {
+    before.uid == now.uid && before.generation == now.generation && before.deletion_timestamp == now.deletion_timestamp
 }
 
 /// Rings for the controllers.
@@ -58,6 +63,11 @@ impl Triggers {
     }
 
     pub(crate) fn mirror(&self, change: &Change<'_, AnyMirror>) {
+        if let Change::Applied { before: Some(before), now } = change
+            && same(before.meta(), now.meta())
+        {
+            return; // Its status, which we write ourselves.
+        }
         self.nodes.notify_one();
         match change {
             Change::Applied { now, .. } => self.queue.push([name(*now).to_owned()]),
@@ -69,9 +79,12 @@ impl Triggers {
 
     pub(crate) fn child<K: Watched>(&self, change: &Change<'_, K>) {
         match change {
-            Change::Applied { now: object, .. } | Change::Deleted(object) => {
-                self.queue.push(label(*object, MIRROR_LABEL).map(str::to_owned));
+            Change::Applied { before, now } => {
+                // Also of the mirror whose label somebody took away.
+                let labels = [before.as_deref(), Some(*now)].into_iter().flatten();
+                self.queue.push(labels.filter_map(|object| label(object, MIRROR_LABEL)).map(str::to_owned));
             }
+            Change::Deleted(object) => self.queue.push(label(*object, MIRROR_LABEL).map(str::to_owned)),
             Change::Relisted => self.queue.push(self.all()),
         }
     }

@@ -90,9 +90,10 @@ fn conditions(seen: &Seen<'_>) -> Vec<Finding> {
     let accepted = accepted(seen.verdict);
     let storage = storage::finding(seen);
     let cache = cache::finding(&seen.members);
-    let ready = ready(&accepted, &storage, &cache);
     let stalled = stalled(&accepted, &storage);
     let reconciling = reconciling(seen, stalled.is_some(), &cache);
+    let failure = reconciling.as_ref().filter(|_| seen.failure.is_some());
+    let ready = ready(&accepted, failure, &storage, &cache);
     let nodes = nodes::finding(seen.nodes.as_ref());
     [Some(ready), Some(accepted), Some(cache), Some(storage), Some(nodes), reconciling, stalled]
         .into_iter()
@@ -113,12 +114,13 @@ fn accepted(verdict: Verdict<'_>) -> Finding {
 
 /// Ready is Accepted and CacheAvailable. Upstreams have no part in it, since in an outage the cache serves; nor have
 /// nodes, since one dead node must not hold up a rollout. The reason is the first cause.
-fn ready(accepted: &Finding, storage: &Finding, cache: &Finding) -> Finding {
+fn ready(accepted: &Finding, failure: Option<&Finding>, storage: &Finding, cache: &Finding) -> Finding {
+    // What the API server refuses, or a claim that nothing will ever bind, explains a missing member better than the
+    // member does.
+    let no_storage = !storage.status && storage.reason == storage::NO_DEFAULT_CLASS;
     let cause = match (accepted.status, cache.status) {
         (false, _) => accepted,
-        // A claim that nothing will ever bind explains a missing member better than the member does.
-        (true, false) if !storage.status && storage.reason != storage::PENDING => storage,
-        (true, false) => cache,
+        (true, false) => failure.or(no_storage.then_some(storage)).unwrap_or(cache),
         (true, true) => return Finding::new(condition::READY, true, "Available", "the cache serves"),
     };
     Finding::new(condition::READY, false, cause.reason.clone(), cause.message.clone())

@@ -1,6 +1,6 @@
 //! Condition `NodesConfigured`, and the counts beside it, from what nodes report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidepool_api::{MirrorNodeStatus, MirrorState, NodeMirror, NodesStatus, condition::NODES_CONFIGURED};
 use tidepool_config::{MirrorEntry, Mode, names::EXCLUDE_LABEL};
@@ -155,12 +155,15 @@ fn configured(tally: &Tally) -> Finding {
         );
     }
     if *shadowed > 0 {
-        let others: Vec<_> = tally.shadowed_by.values().map(String::as_str).collect();
-        let message = format!(
-            "on {shadowed} of {selected} nodes older mirrors serve its registries ({}): delete one of them, or select other nodes",
-            others.join(", ")
+        let others: BTreeSet<_> = tally.shadowed_by.values().map(String::as_str).collect();
+        let others = others.into_iter().collect::<Vec<_>>().join(", ");
+        let by = if others.is_empty() { others } else { format!(" ({others})") };
+        return no(
+            "Shadowed",
+            format!(
+                "on {shadowed} of {selected} nodes older mirrors{by} serve its registries: delete one, or select other nodes"
+            ),
         );
-        return no("Shadowed", message);
     }
     if tally.pending + tally.withdrawn > 0 {
         return no("Pending", format!("{} of {selected} nodes use it so far", active + bypassing));

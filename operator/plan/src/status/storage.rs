@@ -6,7 +6,6 @@ use tidepool_config::ByteSize;
 use super::{Finding, Seen};
 
 pub(super) const NO_DEFAULT_CLASS: &str = "NoDefaultStorageClass";
-pub(super) const PENDING: &str = "Pending";
 
 /// The storage of a mirror, as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,5 +74,5 @@ fn unbound(class: Option<&str>, no_default_class: bool) -> Finding {
 }
 
 fn pending(message: &str) -> Finding {
-    Finding::new(STORAGE_READY, false, PENDING, message)
+    Finding::new(STORAGE_READY, false, "Pending", message)
 }

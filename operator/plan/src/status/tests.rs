@@ -187,6 +187,8 @@ fn events_tell_changes_and_stay_silent_otherwise() {
 fn an_error_of_the_api_server_is_told() {
     let world = World { failure: Some("cannot apply Deployment mirror-reef-0: quota".into()), ..World::good() };
     assert_eq!(world.says("Reconciling"), "True/ApplyFailed");
+    assert_eq!(world.says("Ready"), "True/Available", "what serves goes on serving");
+    assert_eq!(World { members: vec![], ..world }.says("Ready"), "False/ApplyFailed");
 }
 
 fn entry(name: &str, created: &str, registry: &str) -> tidepool_config::MirrorEntry {

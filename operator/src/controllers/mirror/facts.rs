@@ -92,7 +92,9 @@ pub(super) fn nodes(context: &Context, mirror: &RegistryMirror) -> Option<Tally>
     let reports = context.caches.mirror_nodes.state();
     let reports: HashMap<_, _> =
         reports.iter().filter_map(|report| Some((name(&**report), report.status.as_ref()?))).collect();
-    let (nodes, none) = (context.caches.nodes.state(), BTreeMap::new());
+    let (mut nodes, none) = (context.caches.nodes.state(), BTreeMap::new());
+    // Messages name the first of a kind: in the order of a store each restart would name another.
+    nodes.sort_by(|a, b| name(&**a).cmp(name(&**b)));
     let facts = nodes.iter().map(|node| NodeFact {
         name: name(&**node),
         labels: node.metadata.labels.as_ref().unwrap_or(&none),

@@ -39,7 +39,11 @@ pub(super) async fn publish(
         return Ok(());
     }
     let api = Api::<RegistryMirror>::all(context.client.clone());
-    apply_status(&api, mirror, &status).await.map_err(|source| ReconcileError::Publish(Box::new(source)))?;
+    match apply_status(&api, mirror, &status).await {
+        // It went while we worked.
+        Err(kube::Error::Api(answer)) if answer.is_not_found() => return Ok(()),
+        written => written.map_err(|source| ReconcileError::Publish(Box::new(source)))?,
+    }
     events::tell(&context.recorder, mirror, notices(mirror.status.as_ref(), &status)).await;
     Ok(())
 }
