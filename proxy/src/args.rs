@@ -116,7 +116,10 @@ impl Args {
 fn announce(server: &Server, file: &ProxyFile) {
     let Ok(address) = server.local_addr() else { return };
     let registries: Vec<_> = file.upstreams.iter().map(|upstream| upstream.registry.as_str()).collect();
-    let example = file.upstreams.first().map_or(String::new(), |first| first.registry.path_segment());
+    let example = file
+        .upstreams
+        .first()
+        .map_or(String::new(), |first| first.registry.path_segment().trim_end_matches('_').to_owned());
     println!("tidepool-proxy listening on http://{address}, mirroring {}", registries.join(", "));
     println!("pull {address}/{example}/<repository>:<tag>, or name it as a mirror to containerd, podman or Docker");
     if let Some(admin) = server.admin_addr() {

@@ -56,11 +56,13 @@ impl RegistryName {
 
     /// Reads a name back from [`RegistryName::path_segment`], or from its plain form.
     ///
+    /// `host_5000` counts as `host_5000_`: the grammar of image references lets no component end in `_`, so this is the
+    /// form that people can type.
+    ///
     /// # Errors
     /// As `from_str`.
     pub fn from_path_segment(segment: &str) -> Result<Self, RegistryNameError> {
-        let with_port = segment.strip_suffix('_').and_then(|rest| rest.rsplit_once('_'));
-        match with_port {
+        match segment.strip_suffix('_').unwrap_or(segment).rsplit_once('_') {
             Some((host, port)) => format!("{host}:{port}").parse(),
             None => segment.parse(),
         }
@@ -149,7 +151,8 @@ mod tests {
     fn a_port_survives_the_form_for_paths() {
         let name: RegistryName = "reg.example.com:5000".parse().unwrap();
         assert_eq!(name.path_segment(), "reg.example.com_5000_");
-        assert_eq!(RegistryName::from_path_segment("reg.example.com_5000_"), Ok(name));
+        assert_eq!(RegistryName::from_path_segment("reg.example.com_5000_"), Ok(name.clone()));
+        assert_eq!(RegistryName::from_path_segment("reg.example.com_5000"), Ok(name));
         assert_eq!(RegistryName::from_path_segment("ghcr.io").unwrap().path_segment(), "ghcr.io");
     }
 

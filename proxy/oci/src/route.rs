@@ -89,7 +89,7 @@ fn prefixed(name: &str) -> Option<(RegistryName, &str)> {
     let split = |text| {
         let (first, rest) = str::split_once(text, '/')?;
         let registry = RegistryName::from_path_segment(first);
-        Some((or_docker_hub(registry).ok()?, rest)).filter(|_| looks_like_host(first))
+        Some((or_docker_hub(registry).ok()?, rest))
     };
     split(name.strip_prefix("proxy/").unwrap_or(name))
 }
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const MIRRORED: [&str; 4] = ["docker.io", "ghcr.io", "reg.example.com:5000", "localhost:5000"];
+    const MIRRORED: [&str; 5] = ["docker.io", "ghcr.io", "reg.example.com:5000", "localhost:5000", "registry"];
 
     fn routed(path: &str, ns: Option<&str>, mirrored: &[&str]) -> Result<String, RouteError> {
         route(path, ns, |registry| mirrored.contains(&registry.as_str())).map(|route| match route {
@@ -153,6 +153,10 @@ mod tests {
             ("index.docker.io/alpine", None, "docker.io library/alpine"),
             ("reg.example.com_5000_/a/b", None, "reg.example.com:5000 a/b"),
             ("localhost_5000_/a", None, "localhost:5000 a"),
+            ("localhost_5000/a", None, "localhost:5000 a"),
+            ("localhost_5001/a", None, "docker.io localhost_5001/a"),
+            ("registry/a", None, "registry a"),
+            ("registry", None, "docker.io library/registry"),
             ("proxy/ghcr.io/a/b", None, "ghcr.io a/b"),
             ("proxy/reg.example.com_5000_/a", None, "reg.example.com:5000 a"),
             ("proxy/docker.io/alpine", None, "docker.io library/alpine"),

@@ -29,6 +29,8 @@ pub(crate) struct Blob {
     /// How many bytes it has.
     pub(crate) size: u64,
     pub(super) bytes: Bytes,
+    /// When its first byte must be on the way.
+    pub(super) until: Instant,
 }
 
 /// Where a blob's bytes are.
@@ -46,9 +48,13 @@ impl Puller {
     /// Finds a blob in the store, or a fill of it, starting one if there is none.
     pub(crate) async fn blob(self: &Arc<Self>, source: &Source, digest: &Digest) -> Result<Served<Blob>, PullError> {
         let until = Instant::now() + FIRST_BYTE_WITHIN;
+        let found = |size, bytes, how| {
+            let what = Blob { digest: digest.clone(), source: source.clone(), size, bytes, until };
+            Served { what, how }
+        };
         for _ in 0..MOST_STARTS {
             if let Some(kept) = self.store.blob(digest).await {
-                return Ok(self.found(source, digest, kept.size, Bytes::Kept(kept), RequestResult::Hit));
+                return Ok(found(kept.size, Bytes::Kept(kept), RequestResult::Hit));
             }
             if self.absent.knows(source, &digest.to_string()) {
                 return Err(PullError::KnownAbsent);
@@ -57,11 +63,11 @@ impl Puller {
             match fill.opened(until).await {
                 Ok(opened) => {
                     let size = opened.size;
-                    return Ok(self.found(source, digest, size, Bytes::Filling(fill, opened), how));
+                    return Ok(found(size, Bytes::Filling(fill, opened), how));
                 }
                 Err(PullError::NoSpace) => {
                     let size = self.size(source, digest).await?;
-                    return Ok(self.found(source, digest, size, Bytes::Upstream, RequestResult::Passed));
+                    return Ok(found(size, Bytes::Upstream, RequestResult::Passed));
                 }
                 // It was asked of a repository that may lack what ours has.
                 Err(_) if !fill.source.is(source) && Instant::now() < until => {}
@@ -118,11 +124,6 @@ impl Puller {
     async fn size_by_fill(self: &Arc<Self>, source: &Source, digest: &Digest) -> Result<u64, PullError> {
         let (fill, _) = self.fill(source, digest);
         Ok(fill.opened(Instant::now() + ANSWER_WITHIN).await?.size)
-    }
-
-    fn found(&self, source: &Source, digest: &Digest, size: u64, bytes: Bytes, how: RequestResult) -> Served<Blob> {
-        let what = Blob { digest: digest.clone(), source: source.clone(), size, bytes };
-        Served { what, how }
     }
 }
 

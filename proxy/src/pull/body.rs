@@ -8,11 +8,11 @@ use prometheus_client::metrics::counter::Counter;
 use tidepool_oci::{ByteRange, ByteRanges, Unsatisfiable, Window};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout, timeout_at},
+    time::{timeout, timeout_at},
 };
 
 use super::{
-    FIRST_BYTE_WITHIN, PullError,
+    PullError,
     blobs::{self, Blob},
     direct::Direct,
     fill::{Progress, State},
@@ -97,7 +97,7 @@ impl BlobBody {
     pub(crate) async fn open(blob: Blob, part: Part) -> Result<Self, PullError> {
         let (at, end) = part.bounds(blob.size);
         let held_back = part.is_held_back();
-        let until = Instant::now() + FIRST_BYTE_WITHIN;
+        let until = blob.until;
         let from = match &blob.bytes {
             blobs::Bytes::Kept(kept) => From::Kept(Arc::clone(&kept.file)),
             blobs::Bytes::Filling(fill, opened) => From::Filling(Arc::clone(&opened.file), fill.follow()),

@@ -70,22 +70,24 @@ impl Direct {
     /// The next bytes; `None` after the last, once the whole was found right.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, PullError> {
         loop {
-            if self.held_bytes > HELD_BACK || self.check.is_none() {
-                if let Some(bytes) = self.release() {
-                    return Ok(Some(bytes));
-                }
-                if self.left == 0 && self.check.is_none() {
-                    return Ok(None);
-                }
+            if let Some(bytes) = self.release() {
+                return Ok(Some(bytes));
+            }
+            if self.left == 0 && self.check.is_none() {
+                return Ok(None);
             }
             self.receive().await?;
         }
     }
 
+    /// What can be let go: while the whole is unchecked, only what leaves enough behind.
     fn release(&mut self) -> Option<Bytes> {
-        let bytes = self.held.pop_front()?;
-        self.held_bytes -= bytes.len() as u64;
-        Some(bytes)
+        let first = self.held.front()?.len() as u64;
+        if self.check.is_some() && self.held_bytes - first < HELD_BACK {
+            return None;
+        }
+        self.held_bytes -= first;
+        self.held.pop_front()
     }
 
     async fn receive(&mut self) -> Result<(), PullError> {

@@ -74,6 +74,7 @@ impl Puller {
             other => other,
         })?;
         transfer.size = answer.content_length();
+        let _room = self.store.reserve(transfer.size.unwrap_or_default()).ok_or(PullError::NoSpace)?;
         fill.update(|progress| (progress.size, progress.file) = (transfer.size, Some(Arc::clone(scratch.file()))));
         let sink = Sink::start(Arc::clone(fill), Arc::clone(scratch.file()));
         let received = transfer.receive(answer, &sink).await;

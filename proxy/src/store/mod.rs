@@ -16,7 +16,7 @@
 //! size or times changed since. What does not match is removed and counts as missing, so it is filled again.
 //!
 //! **Room.** A blob's or manifest's modification time is its last pull, to ten minutes. Beyond the limit the least
-//! recently pulled go, down to nine tenths of it; a disk that fills up before that loses a tenth of the content. Files
+//! recently pulled go, down to nine tenths of it, and before a blob comes room is made for it; a disk that fills up before that loses a tenth of the content. Files
 //! are unlinked, never truncated: whoever reads one goes on. No index is kept in memory or on disk, so there is none to
 //! repair, and starting takes the same time whatever is kept.
 
@@ -39,6 +39,7 @@ use prometheus_client::metrics::gauge::Gauge;
 pub(crate) use blobs::StoredBlob;
 pub(crate) use files::Scratch;
 pub(crate) use manifests::Manifest;
+pub(crate) use room::Reservation;
 pub(crate) use tags::TagRecord;
 
 use crate::tasks::{Flights, Tasks};
@@ -117,6 +118,11 @@ impl Store {
     pub(crate) async fn scratch(&self) -> io::Result<Scratch> {
         let names = self.scratches.clone();
         blocking(move || names.create()).await
+    }
+
+    /// Makes room for a blob of that size while it is being filled; `None` when the store may not hold it.
+    pub(crate) fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        self.room.reserve(bytes)
     }
 
     /// Says that the disk is full: old content goes even where the limit is not reached.

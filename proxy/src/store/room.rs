@@ -26,19 +26,56 @@ pub(super) struct Room {
     layout: Layout,
     limit: Option<u64>,
     bytes: Gauge<u64, AtomicU64>,
+    /// Bytes being filled.
+    reserved: AtomicU64,
     disk_is_full: AtomicBool,
     wake: Notify,
 }
 
+/// Room for a blob being filled, given back when dropped: by then the blob is counted, or there is none.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    room: Arc<Room>,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.room.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Room {
     pub(super) fn new(layout: Layout, limit: Option<u64>, bytes: Gauge<u64, AtomicU64>) -> Self {
-        Self { layout, limit, bytes, disk_is_full: AtomicBool::new(false), wake: Notify::new() }
+        Self {
+            layout,
+            limit,
+            bytes,
+            reserved: AtomicU64::new(0),
+            disk_is_full: AtomicBool::new(false),
+            wake: Notify::new(),
+        }
     }
 
-    /// Counts new content, and wakes the keeper when it is too much.
+    /// Makes room for a blob before it comes; `None` when it is larger than all there may be.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        if self.limit.is_some_and(|limit| bytes > limit) {
+            return None;
+        }
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        self.wake_if_over();
+        Some(Reservation { room: Arc::clone(self), bytes })
+    }
+
+    /// Counts new content.
     pub(super) fn added(&self, bytes: u64) {
-        let now = self.bytes.inc_by(bytes) + bytes;
-        if self.limit.is_some_and(|limit| now > limit) {
+        self.bytes.inc_by(bytes);
+        self.wake_if_over();
+    }
+
+    fn wake_if_over(&self) {
+        let all = self.bytes.get().saturating_add(self.reserved.load(Ordering::Relaxed));
+        if self.limit.is_some_and(|limit| all > limit) {
             self.wake.notify_one();
         }
     }
@@ -75,7 +112,8 @@ impl Room {
 
     /// How many bytes must go: down to 90 % of the limit, so that not every fill evicts.
     fn surplus(&self, total: u64) -> u64 {
-        let over = self.limit.filter(|limit| total > *limit).map_or(0, |limit| total - (limit - limit / 10));
+        let all = total.saturating_add(self.reserved.load(Ordering::Relaxed));
+        let over = self.limit.filter(|limit| all > *limit).map_or(0, |limit| all - (limit - limit / 10));
         let full = if self.disk_is_full.swap(false, Ordering::Relaxed) { total / 10 } else { 0 };
         over.max(full)
     }
@@ -87,7 +125,7 @@ impl Room {
             sum += **size;
             sum >= surplus
         });
-        let Some((&cutoff, _)) = last else { return Ok(0) };
+        let cutoff = last.map_or(i64::MAX, |(&pulled, _)| pulled);
         let (mut removed, mut files) = (0, 0_u64);
         self.walk(&mut |path, pulled, size| {
             if pulled <= cutoff {
@@ -164,6 +202,19 @@ mod tests {
         assert_eq!((left(&dir).join(""), room.bytes.get()), ("6789".into(), 400));
         room.tidy().unwrap();
         assert_eq!(left(&dir).len(), 4);
+    }
+
+    #[test]
+    fn a_blob_on_its_way_has_room_made_and_one_beyond_the_limit_has_none() {
+        let (dir, room) = ten_blobs(Some(1000));
+        let room = Arc::new(room);
+        assert!(room.reserve(1001).is_none());
+        let coming = room.reserve(200).unwrap();
+        room.tidy().unwrap();
+        assert_eq!(left(&dir).join(""), "3456789");
+        drop(coming);
+        room.tidy().unwrap();
+        assert_eq!(left(&dir).len(), 7);
     }
 
     #[test]

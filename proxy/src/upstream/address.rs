@@ -19,14 +19,17 @@ use url::{Host, Url};
 #[derive(Clone, Debug)]
 pub(super) struct Boundary {
     host: Arc<str>,
+    /// Hosts of the egress proxies that the environment names: the administrator's choice, wherever they are. Where one
+    /// is used, names are resolved by it, and it decides where they may lead.
+    proxies: Arc<[String]>,
     inside: Arc<AtomicBool>,
 }
 
 impl Boundary {
     /// The boundary of the upstream at `base`.
-    pub(super) fn new(base: &Url) -> Self {
-        let inside = literal(base).is_some_and(is_private);
-        Self { host: base.host_str().unwrap_or_default().into(), inside: Arc::new(AtomicBool::new(inside)) }
+    pub(super) fn new(base: &Url, proxies: Vec<String>) -> Self {
+        let inside = Arc::new(AtomicBool::new(literal(base).is_some_and(is_private)));
+        Self { host: base.host_str().unwrap_or_default().into(), proxies: proxies.into(), inside }
     }
 
     /// Whether `url` may be asked, as far as it tells: names are judged when they are resolved.
@@ -41,7 +44,7 @@ impl Boundary {
             self.inside.store(found.iter().any(|address| is_private(address.ip())), Ordering::Relaxed);
             return Ok(found);
         }
-        if self.inside.load(Ordering::Relaxed) {
+        if self.inside.load(Ordering::Relaxed) || self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name)) {
             return Ok(found);
         }
         let outside: Vec<_> = found.into_iter().filter(|address| !is_private(address.ip())).collect();
@@ -58,6 +61,19 @@ impl Resolve for Boundary {
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
+}
+
+/// The hosts of the proxies that the environment names, as the HTTP client reads it.
+pub(super) fn proxies_of_environment() -> Vec<String> {
+    let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let texts = names.into_iter().filter_map(|name| std::env::var(name).ok());
+    texts.filter_map(|text| proxy_host(&text)).collect()
+}
+
+/// The host of a proxy's address, which may come without a scheme.
+fn proxy_host(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok().filter(Url::has_host).or_else(|| Url::parse(&format!("http://{text}")).ok())?;
+    url.host_str().map(str::to_owned)
 }
 
 fn literal(url: &Url) -> Option<IpAddr> {
@@ -137,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_outside_registry_leads_nobody_inside() {
-        let boundary = Boundary::new(&url("https://registry.example"));
+        let boundary = Boundary::new(&url("https://registry.example"), vec!["proxy.corp".into()]);
         for inside in
             ["http://127.0.0.1/", "http://[::1]:80/", "http://2130706433/", "http://0x7f.1/", "ftp://1.1.1.1/"]
         {
@@ -148,12 +164,20 @@ mod tests {
         assert!(boundary.filter("cdn.example", vec![address("10.0.0.1:0")]).is_err());
         let both = vec![address("10.0.0.1:0"), address("1.1.1.1:0")];
         assert_eq!(boundary.filter("cdn.example", both).unwrap(), vec![address("1.1.1.1:0")]);
+        assert!(boundary.filter("proxy.corp", vec![address("10.0.0.1:0")]).is_ok());
+    }
+
+    #[test]
+    fn a_proxys_host_is_found_with_and_without_a_scheme() {
+        for text in ["http://u:p@proxy.corp:3128", "proxy.corp:3128", "https://proxy.corp/", "proxy.corp"] {
+            assert_eq!(proxy_host(text).as_deref(), Some("proxy.corp"), "{text}");
+        }
     }
 
     #[test]
     fn an_inside_registry_may_lead_anywhere() {
-        assert!(Boundary::new(&url("http://10.0.0.1:5000")).allows(&url("http://10.0.0.2/")));
-        let boundary = Boundary::new(&url("https://registry.internal"));
+        assert!(Boundary::new(&url("http://10.0.0.1:5000"), Vec::new()).allows(&url("http://10.0.0.2/")));
+        let boundary = Boundary::new(&url("https://registry.internal"), Vec::new());
         boundary.filter("Registry.internal", vec!["10.0.0.1:0".parse().unwrap()]).unwrap();
         assert!(boundary.allows(&url("http://10.0.0.2/")));
         assert!(boundary.filter("minio.internal", vec!["10.0.0.3:0".parse().unwrap()]).is_ok());

@@ -12,7 +12,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidepool_oci::RepositoryGlobError;
 use url::Url;
 
-use super::{UpstreamError, address::Boundary};
+use super::{
+    UpstreamError,
+    address::{Boundary, proxies_of_environment},
+};
 
 /// Redirects of one request; what the Go clients allow.
 const MOST_REDIRECTS: usize = 10;
@@ -60,7 +63,7 @@ pub enum ClientError {
 impl Http {
     /// A client that trusts the system's authorities and those in `ca_file`.
     pub(super) fn new(base: &Url, ca_file: Option<&Path>) -> Result<Self, ClientError> {
-        let boundary = Boundary::new(base);
+        let boundary = Boundary::new(base, proxies_of_environment());
         let authorities = ca_file.map_or(Ok(Vec::new()), read_authorities)?;
         let builder = || {
             reqwest::Client::builder()

@@ -150,3 +150,22 @@ async fn a_reader_waits_no_longer_than_its_deadline_for_the_first_byte() {
     assert_eq!(got.status, 503);
     assert!(begun.elapsed() < Duration::from_secs(17), "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn a_blob_larger_than_the_store_may_hold_is_served_and_not_kept() {
+    let fake = Fake::start().await;
+    let bytes = noise(SIZE, 7);
+    let digest = fake.blob(bytes.clone());
+    let limit = Some(tidepool_config::ByteSize(1 << 20));
+    let proxy = Proxy::with(&fake, |file| file.storage.as_mut().unwrap().limit = limit).await;
+    let path = format!("/v2/a/b/blobs/{digest}");
+    for (range, start, end) in [("", 0, SIZE), ("bytes=5-14", 5, 15), ("bytes=2000000-", 2_000_000, SIZE)] {
+        let headers = [("range", range)];
+        let got = proxy.ask(http::Method::GET, &path, if range.is_empty() { &[] } else { &headers }).await;
+        assert!(got.bytes() == &bytes[start..end], "{range}");
+        assert_eq!(got.header("content-length"), (end - start).to_string());
+    }
+    assert_eq!(proxy.kept("blobs"), 0);
+    fake.fault("GET", Fault::WrongBytes, 2);
+    assert!(proxy.get(&path).await.body.is_err(), "the end is held back here too");
+}

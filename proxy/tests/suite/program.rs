@@ -2,8 +2,12 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
+
+use crate::fake::{Fake, Fault, noise};
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidepool-proxy"));
@@ -51,23 +55,64 @@ fn a_wrong_file_is_one_message_with_file_key_and_what_was_expected() {
     assert!(String::from_utf8(output.stderr).unwrap().starts_with("tidepool-proxy: /none.yaml: cannot be read: "));
 }
 
-struct Running(Child);
+/// A running program, and where it listens.
+struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    said: String,
+}
+
+impl Running {
+    /// Starts a command and waits until it says where it listens.
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut said = String::new();
+        stdout.read_line(&mut said).unwrap();
+        Self { child, stdout, said }
+    }
+
+    fn url(&self) -> &str {
+        self.said.split([' ', ',']).find(|word| word.starts_with("http://")).unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
+}
+
+/// A configuration file for `fake` in `dir`.
+fn configured(fake: &Fake, dir: &Path) -> PathBuf {
+    let file = dir.join("proxy.yaml");
+    let text = format!(
+        "listen: 127.0.0.1:0\nstorage: {{path: {}}}\nupstreams: [{{registry: docker.io, url: \"{}\"}}]\n",
+        dir.join("store").display(),
+        fake.url()
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+async fn get(url: &str, path: &str) -> reqwest::Response {
+    tidepool_runtime::install_crypto();
+    reqwest::Client::builder().no_proxy().build().unwrap().get(format!("{url}{path}")).send().await.unwrap()
 }
 
 #[test]
 fn alone_it_says_where_it_listens_keeps_its_store_in_the_cache_directory_and_ends_on_sigterm() {
     let dir = tempfile::tempdir().unwrap();
-    let child = program().args(["--listen", "127.0.0.1:0"]).env("XDG_CACHE_HOME", dir.path()).spawn().unwrap();
-    let mut running = Running(child);
-    let mut stdout = BufReader::new(running.0.stdout.take().unwrap());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
+    let mut command = program();
+    command.args(["--listen", "127.0.0.1:0"]).env("XDG_CACHE_HOME", dir.path());
+    let mut running = Running::start(command);
+    let line = &running.said;
     assert!(line.starts_with("tidepool-proxy listening on http://127.0.0.1:"), "{line}");
     for registry in
         ["docker.io", "ghcr.io", "quay.io", "registry.k8s.io", "gcr.io", "mcr.microsoft.com", "public.ecr.aws"]
@@ -75,9 +120,80 @@ fn alone_it_says_where_it_listens_keeps_its_store_in_the_cache_directory_and_end
         assert!(line.contains(registry), "{line}");
     }
     assert_eq!(std::fs::read_to_string(dir.path().join("tidepool/store/VERSION")).unwrap(), "1\n");
-    let killed = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    running.signal("-TERM");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
     let mut rest = String::new();
-    stdout.read_to_string(&mut rest).unwrap();
+    running.stdout.read_to_string(&mut rest).unwrap();
+    assert!(rest.starts_with("pull 127.0.0.1:"), "{rest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sigterm_transfers_end_well_and_new_connections_are_refused() {
+    let (fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let bytes = noise(3_000_000, 1);
+    let digest = fake.blob(bytes.clone());
+    fake.fault("GET", Fault::Slow(100), 1);
+    let mut command = program();
+    command.arg("--config").arg(configured(&fake, dir.path()));
+    let mut running = Running::start(command);
+    let answer = get(running.url(), &format!("/v2/a/b/blobs/{digest}")).await;
+    running.signal("-TERM");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let address = running.url().trim_start_matches("http://");
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "still accepting");
+    assert!(answer.bytes().await.unwrap() == bytes);
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_middle_of_a_fill_it_starts_anew_and_leaves_nothing_behind() {
+    let (fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let bytes = noise(3_000_000, 2);
+    let digest = fake.blob(bytes.clone());
+    fake.fault("GET", Fault::Stall(1_000_000), 1);
+    let start = || {
+        let mut command = program();
+        command.arg("--config").arg(configured(&fake, dir.path()));
+        Running::start(command)
+    };
+    let running = start();
+    let path = format!("/v2/a/b/blobs/{digest}");
+    let mut answer = get(running.url(), &path).await;
+    answer.chunk().await.unwrap().unwrap();
+    drop(running); // kill -9
+    let left = || crate::proxy::files(&dir.path().join("store/tmp")).len();
+    assert_eq!(left(), 1);
+    let running = start();
+    assert!(get(running.url(), &path).await.bytes().await.unwrap() == bytes);
+    let until = tokio::time::Instant::now() + Duration::from_secs(5);
+    while left() > 0 {
+        assert!(tokio::time::Instant::now() < until, "leftovers stay");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_full_disk_pulls_go_on() {
+    let (fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let bytes = noise(5_000_000, 3);
+    let (digest, small) = (fake.blob(bytes.clone()), fake.blob("small"));
+    let store = dir.path().join("small");
+    std::fs::create_dir(&store).unwrap();
+    let mut command = Command::new("unshare");
+    let script = r#"mount -t tmpfs -o size=2m none "$1" && exec "$2" --config "$3" --store "$1/store""#;
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(&store);
+    command.arg(env!("CARGO_BIN_EXE_tidepool-proxy")).arg(configured(&fake, dir.path())).stdout(Stdio::piped());
+    let running = Running::start(command);
+    if running.said.is_empty() {
+        assert!(std::env::var_os("CI").is_none(), "no mount namespaces here");
+        eprintln!("skipped: a full disk needs a mount namespace, which this machine refuses");
+        return;
+    }
+    for _ in 0..2 {
+        let got = get(running.url(), &format!("/v2/a/b/blobs/{digest}")).await;
+        assert!(got.bytes().await.unwrap() == bytes);
+        let got = get(running.url(), &format!("/v2/a/b/blobs/{small}")).await;
+        assert_eq!(got.bytes().await.unwrap(), "small");
+    }
+    assert_eq!(fake.asked(&format!("GET /v2/a/b/blobs/{small}")).len(), 1, "what fits is kept");
 }
