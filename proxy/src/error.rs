@@ -29,11 +29,7 @@ pub(crate) enum ApiError {
     Range(#[from] Unsatisfiable),
     /// The pull got nothing.
     #[error("{error}")]
-    Pull {
-        class: Class,
-        #[source]
-        error: PullError,
-    },
+    Pull { class: Class, error: PullError },
     /// No answer within the server's own deadline.
     #[error("no answer in time")]
     Late,
@@ -63,6 +59,14 @@ impl ApiError {
             Self::Route(_) | Self::Unlisted { .. } | Self::Method | Self::Range(_) => RequestResult::Refused,
             Self::Pull { error, .. } if error.is_absence() => RequestResult::Absent,
             Self::Pull { .. } | Self::Late => RequestResult::Failed,
+        }
+    }
+
+    /// The error as the log shows it, with its causes.
+    pub(crate) fn cause(&self) -> &(dyn std::error::Error + 'static) {
+        match self {
+            Self::Pull { error, .. } => error,
+            Self::Route(_) | Self::Unlisted { .. } | Self::Method | Self::Range(_) | Self::Late => self,
         }
     }
 

@@ -49,7 +49,7 @@ async fn note(State(metrics): State<Metrics>, request: Request, next: Next) -> R
     let headers_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     match outcome.error.as_ref().filter(|_| status >= 500) {
         Some(error) => {
-            let error = error as &dyn std::error::Error;
+            let error = error.cause();
             tracing::warn!(%method, path, registry, repository, status, result, headers_ms, error, "request");
         }
         None => tracing::info!(%method, path, registry, repository, status, result, headers_ms, "request"),

@@ -1,9 +1,13 @@
 //! Runs one fill: asks, receives, resumes, checks, keeps.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use http::{HeaderValue, Method, StatusCode, header};
-use tidepool_oci::ContentRange;
+use tidepool_oci::{ContentRange, Digest};
 use tokio::{
     sync::SemaphorePermit,
     time::{sleep, timeout},
@@ -43,18 +47,33 @@ struct Transfer<'a> {
     size: Option<u64>,
 }
 
+/// The end of a fill, however it comes: also when the proxy stops or the transfer panics, nobody waits for it for ever.
+struct Ending<'a> {
+    fills: &'a Mutex<HashMap<Digest, Arc<Fill>>>,
+    fill: &'a Fill,
+    state: State,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        // First forgotten, then told: who hears of the end and asks again finds the store or starts anew.
+        lock(self.fills).remove(&self.fill.digest);
+        let state = std::mem::take(&mut self.state);
+        self.fill.update(|progress| progress.state = state);
+    }
+}
+
 impl Puller {
     /// Runs `fill` to its end and tells its readers.
     pub(super) async fn run_fill(self: Arc<Self>, fill: Arc<Fill>) {
         let _counted = self.metrics.fill();
+        let mut ending = Ending { fills: &self.fills, fill: &fill, state: State::Failed(PullError::Stopped) };
         let result = self.transfer(&fill).await;
-        // First forgotten, then told: who hears of the end and asks again finds the store or starts anew.
-        lock(&self.fills).remove(&fill.digest);
         if let Err(error) = &result {
             let (cause, source) = (error as &dyn std::error::Error, &fill.source);
             tracing::warn!(digest = %fill.digest, registry = %source.upstream.name(), repository = %source.repository, error = cause, "fill failed");
         }
-        fill.update(|progress| progress.state = result.map_or_else(State::Failed, |()| State::Verified));
+        ending.state = result.map_or_else(State::Failed, |()| State::Verified);
     }
 
     async fn transfer(self: &Arc<Self>, fill: &Arc<Fill>) -> Result<(), PullError> {
