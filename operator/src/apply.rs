@@ -1,5 +1,8 @@
 //! How an object is written: server-side apply under one name, and only when something differs.
 
+#[cfg(test)]
+mod tests;
+
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, Preconditions},

@@ -21,7 +21,7 @@ use crate::{
 
 /// How often a cluster without our resource definitions is asked again.
 const DEFINITIONS_EVERY: Duration = Duration::from_secs(5);
-/// How long a reconcile that runs may end when the program is told to stop.
+/// How long tasks may take to end when the program is told to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why the operator stopped, or did not start.
@@ -61,7 +61,7 @@ pub async fn start(args: RunArgs) -> Result<(), StartError> {
     };
     ready.set(false);
     stop.cancel();
-    // Tasks end at their next wait; what is in flight has this long.
+    // Tasks end at their next wait. A reconcile that is cut short is done again by the next process.
     let _ = tokio::time::timeout(STOP_WITHIN, async { while tasks.join_next().await.is_some() {} }).await;
     result
 }

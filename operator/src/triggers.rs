@@ -1,5 +1,8 @@
 //! Which change in the cluster concerns which mirror.
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret};

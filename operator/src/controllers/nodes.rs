@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tidepool_config::NodesDocument;
 use tidepool_plan::nodes_document;
 use tokio::sync::Notify;
 
@@ -41,22 +42,26 @@ pub(crate) enum NodesError {
 }
 
 /// All mirrors, told to all agents; all Nodes, each with a MirrorNode.
-async fn reconcile(context: &Context) -> Result<(), NodesError> {
+///
+/// `told` is what this process told agents last. The cache may be a moment behind it, and what an invalid mirror last
+/// said must not be lost in that moment.
+async fn reconcile(context: &Context, told: &mut Option<NodesDocument>) -> Result<(), NodesError> {
     let observed = observe::observe(context); // reads the caches
-    let document = nodes_document(&observed.standings, observed.document.as_ref()); // pure
+    let document = nodes_document(&observed.standings, told.as_ref().or(observed.document.as_ref())); // pure
     apply::document(context, &document).await?;
+    *told = Some(document);
     apply::mirror_nodes(context, observed.unreported).await
 }
 
 /// Reconciles when `bell` rings, and now and then; for ever.
 pub(crate) async fn run(context: Arc<Context>, bell: Arc<Notify>) {
-    let mut wait = Duration::ZERO;
+    let (mut wait, mut told) = (Duration::ZERO, None);
     loop {
         // Both a ring and the end of the wait mean: look.
         let _ = tokio::time::timeout(wait, bell.notified()).await;
         tokio::time::sleep(DEBOUNCE).await;
         let started = Instant::now();
-        let ended = tokio::time::timeout(RECONCILE_WITHIN, reconcile(&context)).await;
+        let ended = tokio::time::timeout(RECONCILE_WITHIN, reconcile(&context, &mut told)).await;
         let result = ended.unwrap_or(Err(NodesError::Deadline));
         let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Error };
         context.metrics.reconciled(Controller::Nodes, outcome, started.elapsed());

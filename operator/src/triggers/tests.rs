@@ -1,0 +1,97 @@
+//! Which changes ring for whom.
+
+use kube::{
+    api::ObjectMeta,
+    core::DeserializeGuard,
+    runtime::{reflector::store, watcher::Event},
+};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Triggers that know two mirrors, of which `reef` refers to ConfigMap `ca`.
+fn triggers() -> Triggers {
+    let (mirrors, mut writer) = store::<AnyMirror>();
+    writer.apply_watcher_event(&Event::Apply(mirror("reef", &json!({"tls": {"caRef": {"name": "ca"}}}))));
+    writer.apply_watcher_event(&Event::Apply(mirror("public", &json!({}))));
+    Triggers::new(mirrors)
+}
+
+fn mirror(name: &str, upstream: &Value) -> AnyMirror {
+    let mut object = json!({
+        "apiVersion": "tidepool.dev/v1alpha1", "kind": "RegistryMirror",
+        "metadata": {"name": name, "generation": 1}, "spec": {"upstreams": [upstream]},
+    });
+    object["spec"]["upstreams"][0]["registry"] = json!("a.io");
+    DeserializeGuard(Ok(serde_json::from_value(object).unwrap()))
+}
+
+/// The names in a queue, taken.
+fn names(queue: &Queue) -> Vec<String> {
+    let taken = futures::FutureExt::now_or_never(queue.take());
+    taken.map(|names| names.into_iter().collect()).unwrap_or_default()
+}
+
+fn object<K: serde::de::DeserializeOwned>(value: Value) -> K {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn a_reference_rings_for_the_mirrors_that_name_it_even_as_it_goes() {
+    let triggers = triggers();
+    let ca: ConfigMap = object(json!({"metadata": {"name": "ca"}}));
+    triggers.config_map(&Change::Applied { before: None, now: &ca });
+    assert_eq!(names(&triggers.queue), ["reef"]);
+    triggers.config_map(&Change::Deleted(&ca));
+    assert_eq!(names(&triggers.queue), ["reef"]);
+    let other: ConfigMap = object(json!({"metadata": {"name": "other"}}));
+    triggers.config_map(&Change::Applied { before: None, now: &other });
+    let secret: Secret = object(json!({"metadata": {"name": "ca"}}));
+    triggers.secret(&Change::Applied { before: None, now: &secret });
+    assert!(names(&triggers.queue).is_empty());
+}
+
+#[test]
+fn a_child_rings_for_its_mirror_also_when_its_label_is_taken_away() {
+    let triggers = triggers();
+    let labelled: Secret = object(json!({"metadata": {"name": "s", "labels": {MIRROR_LABEL: "public"}}}));
+    let bare: Secret = object(json!({"metadata": {"name": "s"}}));
+    triggers.child(&Change::Applied { before: Some(Arc::new(labelled)), now: &bare });
+    assert_eq!(names(&triggers.queue), ["public"]);
+}
+
+#[test]
+fn our_own_status_and_heartbeats_of_nodes_ring_for_nobody() {
+    let triggers = triggers();
+    let now = mirror("reef", &json!({}));
+    triggers.mirror(&Change::Applied { before: Some(Arc::new(now.clone())), now: &now });
+    let mut node: PartialObjectMeta<Node> = object(json!({"metadata": {"name": "n", "resourceVersion": "1"}}));
+    let before = Some(Arc::new(node.clone()));
+    node.metadata = ObjectMeta { resource_version: Some("2".to_owned()), ..node.metadata };
+    triggers.node(&Change::Applied { before, now: &node });
+    assert!(names(&triggers.queue).is_empty() && names(&triggers.collected).is_empty());
+    triggers.node(&Change::Applied { before: None, now: &node });
+    assert_eq!(names(&triggers.collected), ["public", "reef"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_of_nodes_are_collected_before_they_ring() {
+    let triggers = triggers();
+    let report = |name: &str| -> MirrorNode {
+        let mirror = json!({"name": "reef", "uid": "u", "state": "Active", "reason": "R"});
+        object(
+            json!({"apiVersion": "tidepool.dev/v1alpha1", "kind": "MirrorNode", "metadata": {"name": name}, "spec": {},
+            "status": {"mirrors": [mirror]}}),
+        )
+    };
+    let collecting = tokio::spawn({
+        let triggers = triggers.clone();
+        async move { triggers.collect().await }
+    });
+    triggers.mirror_node(&Change::Applied { before: None, now: &report("a") });
+    tokio::time::sleep(COLLECT / 2).await;
+    triggers.mirror_node(&Change::Applied { before: None, now: &report("b") });
+    assert!(names(&triggers.queue).is_empty());
+    assert_eq!(triggers.queue.take().await.into_iter().collect::<Vec<_>>(), ["reef"]);
+    collecting.abort();
+}
