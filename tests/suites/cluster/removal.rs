@@ -69,7 +69,7 @@ fn an_upgrade_keeps_files_and_an_uninstall_with_a_mirror_left_takes_them_back() 
     let inode = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
     let before = inode(&file);
 
-    helm(&cluster, "upgrade", &["--set", "logLevel=debug"]);
+    helm(&cluster, "upgrade", &["--set", "log.level=debug"]);
     cluster
         .kubectl(&["rollout", "status", "daemonset/tidepool-agent", "-n", "tidepool-agents", "--timeout=90s"])
         .unwrap();
