@@ -1,5 +1,7 @@
 //! Logs: to standard error, one line an event, as text for people or JSON for collectors.
 
+use std::io::IsTerminal as _;
+
 use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -53,7 +55,11 @@ impl LogArgs {
         let registry = tracing_subscriber::registry().with(EnvFilter::new(&self.level.0));
         // An error means that logging has been started already.
         let _ = match self.format {
-            LogFormat::Text => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init(),
+            LogFormat::Text => {
+                // Colours are for terminals: in a file or a pod's log they are noise.
+                let ansi = std::io::stderr().is_terminal();
+                registry.with(tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr)).try_init()
+            }
             LogFormat::Json => {
                 let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
                 registry.with(layer).try_init()
