@@ -60,9 +60,10 @@ fn mirror(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["patch", "registrymirror", "public", "--type=json", "-p", &patch.to_string()])?;
     say("kubectl wait --for=condition=Ready registrymirror/public");
     cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror/public", "--timeout=110s"])?;
-    cluster.wait_until(WITHIN, "mirror file on both nodes", || {
-        let states = "jsonpath={.items[*].status.mirrors[*].state}";
-        Ok(cluster.kubectl(&["get", "mirrornodes", "-o", states])? == "Active Active")
+    // What the table below shows is gathered from the nodes' own reports, some seconds later.
+    cluster.wait_until(WITHIN, "both nodes in the mirror's status", || {
+        let summary = "jsonpath={.status.nodes.summary}";
+        Ok(cluster.kubectl(&["get", "registrymirror", "public", "-o", summary])? == "2/2")
     })?;
     show(cluster, &["get", "registrymirrors,mirrornodes"])
 }
@@ -107,7 +108,7 @@ fn told(log: &[Request]) -> String {
     let bytes: u64 = log.iter().filter(|request| request.served()).map(|request| request.bytes).sum();
     format!(
         "{} tag checks, {} manifests and {} blobs, {:.1} MiB",
-        count(|request| request.is_manifest() && request.method == "HEAD"),
+        count(|request| request.is_manifest() && request.method == "HEAD" && request.status == 200),
         count(|request| request.is_manifest() && request.served()),
         count(|request| request.is_blob() && request.served()),
         bytes as f64 / f64::from(1 << 20)
