@@ -70,7 +70,7 @@ pub(crate) fn watch_all(
         mirrors,
         mirror_nodes: watches.start(Api::all(client()), all(), Triggers::mirror_node),
         nodes: watches.start(Api::all(client()), all(), Triggers::node),
-        classes: watches.start(Api::all(client()), all(), Triggers::any),
+        classes: watches.start(Api::all(client()), all(), Triggers::classes),
         config_maps: watches.start(Api::namespaced(client(), here), all(), Triggers::config_map),
         // Releases that Helm keeps here are a megabyte each, and nobody's reference.
         secrets: watches.start(
@@ -86,7 +86,7 @@ pub(crate) fn watch_all(
         document: watches.start(
             Api::namespaced(client(), agent_namespace),
             all().fields(&format!("metadata.name={NODES_CONFIG_MAP}")),
-            Triggers::any,
+            Triggers::document,
         ),
     };
     (caches, triggers)

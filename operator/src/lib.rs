@@ -1,10 +1,10 @@
 //! The Tidepool operator: makes of each RegistryMirror the objects that run it, and tells agents what to do.
 //!
-//! - [`Args`] and [`start`]: the program.
-//! - [`controllers`]: one module a controller, each reconcile a visible list of steps. What is decided is decided in
+//! - [`Args`] and [`start()`]: the program.
+//! - `controllers`: one module a controller, each reconcile a visible list of steps. What is decided is decided in
 //!   crate `tidepool-plan`, which is pure; here is what reads and writes the cluster.
-//! - [`caches`]: what is watched, kept in memory; [`triggers`]: which change concerns which mirror.
-//! - [`apply`]: how an object is written, and when it is not.
+//! - `caches`: what is watched, kept in memory; `triggers`: which change concerns which mirror.
+//! - `apply`: how an object is written, and when it is not.
 
 mod apply;
 mod args;
@@ -12,7 +12,7 @@ mod backoff;
 mod caches;
 mod compare;
 mod context;
-pub mod controllers;
+mod controllers;
 mod events;
 mod metrics;
 mod queue;

@@ -5,7 +5,10 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Node, Secret},
+    storage::v1::StorageClass,
+};
 use kube::{Resource as _, api::ObjectMeta, core::PartialObjectMeta, runtime::reflector::Store};
 use tidepool_api::{CaKind, MirrorNode, RegistryMirror};
 use tidepool_config::names::MIRROR_LABEL;
@@ -92,8 +95,14 @@ impl Triggers {
         }
     }
 
-    pub(crate) fn any<K: Watched>(&self, _: &Change<'_, K>) {
+    /// The document that agents read: what is counted on nodes follows it.
+    pub(crate) fn document(&self, _: &Change<'_, ConfigMap>) {
         self.nodes.notify_one();
+        self.collected.push(self.all());
+    }
+
+    /// The StorageClasses.
+    pub(crate) fn classes(&self, _: &Change<'_, StorageClass>) {
         self.queue.push(self.all());
     }
 
