@@ -1,10 +1,10 @@
 //! The pure steps of the operator: no client, no clock, no async. Same input, same output, so each is tested as a function.
 //!
-//! 1. [`validate`]: a RegistryMirror as the user wrote it, and the facts of the cluster it depends on, to a
+//! 1. [`validate()`]: a RegistryMirror as the user wrote it, and the facts of the cluster it depends on, to a
 //!    [`ValidMirror`], or to a list of what is wrong, each with field and remedy.
-//! 2. [`plan`]: a [`ValidMirror`] to the Kubernetes [`Objects`] that run it.
-//! 3. [`nodes_document`]: all mirrors to the one document that agents read.
-//! 4. [`status`]: what was seen to the status that is published, and [`notices`] to the Events that go with a change.
+//! 2. [`plan()`]: a [`ValidMirror`] to the Kubernetes [`Objects`] that run it.
+//! 3. [`nodes_document()`]: all mirrors to the one document that agents read.
+//! 4. [`status()`]: what was seen to the status that is published, and [`notices()`] to the Events that go with a change.
 
 mod document;
 mod facts;

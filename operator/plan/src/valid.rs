@@ -1,4 +1,4 @@
-//! A RegistryMirror that has passed validation: the sole input of [`crate::plan`].
+//! A RegistryMirror that has passed validation: the sole input of [`crate::plan()`].
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
