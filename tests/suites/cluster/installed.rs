@@ -15,14 +15,19 @@ pub(crate) const LISTENER: &str = "http://127.0.0.1:909";
 /// How long a change may take to reach every node: an agent's watch, a file, a report with jitter.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
 
-/// A cluster of this machine with Docker Hub's and ghcr.io's stand-ins, or `None` where none can run.
-pub(crate) fn cluster(nodes: usize) -> Option<Cluster> {
+/// A cluster of this machine, or the one of `$KUBECONFIG`; `None` where there is neither.
+pub(crate) fn any_cluster(nodes: usize) -> Option<Cluster> {
     let archive = std::env::var_os("IMAGE_ARCHIVE").map(PathBuf::from);
     let archives = archive.into_iter().filter(|file| file.is_file()).collect();
     let options = ClusterOptions { nodes, archives, ..ClusterOptions::default() };
-    let cluster = Cluster::for_suite(options).expect("a cluster")?;
+    Cluster::for_suite(options).expect("a cluster")
+}
+
+/// A cluster of this machine with Docker Hub's and ghcr.io's stand-ins, or `None` where none can run.
+pub(crate) fn cluster(nodes: usize) -> Option<Cluster> {
+    let cluster = any_cluster(nodes)?;
     if !cluster.has_nodes() {
-        println!("SKIPPED: this test needs nodes and registries of its own, and $KUBECONFIG names another cluster");
+        println!("SKIPPED: needs nodes and registries of its own, and $KUBECONFIG names another cluster");
         return None;
     }
     Some(cluster)
