@@ -10,7 +10,7 @@ use hyper_util::{
 };
 use prometheus_client::registry::Registry;
 use tidepool_config::{ProxyFile, Storage};
-use tidepool_runtime::admin::{AdminError, AdminServer, Readiness};
+use tidepool_runtime::admin::{AdminError, AdminServer, LINGER, Readiness};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -31,8 +31,12 @@ use crate::{
 /// How long a client may take to send a request's head, and how long a connection may idle between requests: above the
 /// 30 s for which containerd keeps its own, so that it is never us who close one in use.
 const HEAD_WITHIN: Duration = Duration::from_secs(90);
-/// How long transfers may take to end once we are told to stop; below Kubernetes' 30 s and one.
+/// How long transfers may take to end once we are told to stop: with [`TASKS_WITHIN`] and the admin server's
+/// [`LINGER`] below Kubernetes' 30 s.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
+/// How long background work may take to end after them; it ends at its next wait.
+const TASKS_WITHIN: Duration = Duration::from_secs(1);
+const _: () = assert!(DRAIN_WITHIN.as_secs() + TASKS_WITHIN.as_secs() + LINGER.as_secs() < 30);
 /// Connections at once; further ones wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 8192;
 /// Pause after a failure to accept, which means that file descriptors have run out.
@@ -140,7 +144,9 @@ impl Server {
         let connections = serve.await;
         ready.set(false);
         drain(connections).await;
-        self.tasks.stop().await;
+        if tokio::time::timeout(TASKS_WITHIN, self.tasks.stop()).await.is_err() {
+            tracing::warn!("stopping with background work that does not end");
+        }
         admin_stop.cancel();
         match admin {
             Some(task) => task.await.unwrap_or(Ok(())),

@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -21,6 +22,9 @@ use axum::{
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
+
+/// How long requests in flight may take to end once the server is told to stop. They are short; one half sent never ends.
+pub const LINGER: Duration = Duration::from_secs(2);
 
 /// Whether the process is ready, as its owner last said. Clones share one state; it starts as not ready.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +108,7 @@ impl AdminServer {
         }
     }
 
-    /// Serves [`router`] and `more` until `stop` is cancelled.
+    /// Serves [`router`] and `more` until `stop` is cancelled, and requests in flight then for [`LINGER`] more.
     ///
     /// # Errors
     /// [`AdminError::Serve`] when the listener breaks.
@@ -116,12 +120,21 @@ impl AdminServer {
         stop: CancellationToken,
     ) -> Result<(), AdminError> {
         let app = router(metrics, ready).merge(more);
-        let stopped = stop.cancelled_owned();
-        let served = match self.listener {
-            Listener::Tcp(listener) => axum::serve(listener, app).with_graceful_shutdown(stopped).await,
-            Listener::Unix(listener) => axum::serve(listener, app).with_graceful_shutdown(stopped).await,
+        let stopped = stop.clone().cancelled_owned();
+        let serving = async {
+            match self.listener {
+                Listener::Tcp(listener) => axum::serve(listener, app).with_graceful_shutdown(stopped).await,
+                Listener::Unix(listener) => axum::serve(listener, app).with_graceful_shutdown(stopped).await,
+            }
         };
-        served.map_err(AdminError::Serve)
+        let lingered = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LINGER).await;
+        };
+        tokio::select! {
+            served = serving => served.map_err(AdminError::Serve),
+            () = lingered => Ok(()),
+        }
     }
 }
 
@@ -176,5 +189,19 @@ mod tests {
         assert!(get(&path, "/metrics").await.contains("# EOF"));
         stop.cancel();
         task.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_never_finished_does_not_hold_up_the_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let stop = CancellationToken::new();
+        let server = AdminServer::bind_unix(&path).unwrap();
+        let task = tokio::spawn(server.serve(Registry::default(), Readiness::default(), Router::new(), stop.clone()));
+        let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: keep-alive\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        stop.cancel();
+        tokio::time::timeout(2 * LINGER, task).await.expect("it hangs").unwrap().unwrap();
     }
 }
