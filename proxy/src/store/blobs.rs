@@ -94,7 +94,7 @@ impl Store {
         let Some(file) = open(&self.layout.blob(digest))? else { return Ok(None) };
         let meta = file.metadata()?;
         let verified = self.verified.knows(digest, stamp(&meta));
-        if verified && touch(&file, &meta)? {
+        if verified && touch(&file, &meta) {
             self.verified.note(digest, stamp(&file.metadata()?));
         }
         Ok(Some((StoredBlob { file: Arc::new(file), size: meta.len() }, verified)))
@@ -137,13 +137,16 @@ pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Notes a pull in the file's modification time, unless one was noted lately; says whether it did.
-pub(super) fn touch(file: &File, meta: &Metadata) -> io::Result<bool> {
+///
+/// Where the time cannot be set (a disk remounted read-only, a file of another user) the content is served all the same.
+pub(super) fn touch(file: &File, meta: &Metadata) -> bool {
     let now = SystemTime::now();
-    let lately = meta.modified()?.checked_add(TOUCH_EVERY).is_some_and(|until| now < until);
-    if !lately {
-        file.set_times(FileTimes::new().set_modified(now))?;
+    let lately = |pulled: SystemTime| pulled.checked_add(TOUCH_EVERY).is_some_and(|until| now < until);
+    if meta.modified().is_ok_and(lately) {
+        return false;
     }
-    Ok(!lately)
+    let noted = file.set_times(FileTimes::new().set_modified(now));
+    noted.inspect_err(|error| tracing::debug!(%error, "cannot note a pull of stored content")).is_ok()
 }
 
 fn hash(digest: &Digest, mut file: &File) -> io::Result<bool> {

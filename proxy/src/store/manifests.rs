@@ -46,7 +46,7 @@ impl Store {
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
         if let Some(manifest) = decode(digest, text) {
-            touch(&file, &file.metadata()?)?;
+            touch(&file, &file.metadata()?);
             return Ok(Some(manifest));
         }
         tracing::warn!(%digest, "a stored manifest is damaged: removed, to be fetched again");

@@ -197,3 +197,39 @@ async fn with_a_full_disk_pulls_go_on() {
     }
     assert_eq!(fake.asked(&format!("GET /v2/a/b/blobs/{small}")).len(), 1, "what fits is kept");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_on_a_disk_gone_read_only_is_still_served() {
+    let (mut fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let (digest, manifest) = (fake.blob("kept"), fake.tag("a/b", "1", "{}"));
+    let paths = [format!("/v2/a/b/blobs/{digest}"), format!("/v2/a/b/manifests/{manifest}")];
+    let config = configured(&fake, dir.path());
+    let mut command = program();
+    command.arg("--config").arg(&config);
+    let writing = Running::start(command);
+    for path in &paths {
+        get(writing.url(), path).await.bytes().await.unwrap();
+    }
+    drop(writing);
+    fake.down().await;
+    let store = dir.path().join("store");
+    let kept = [crate::proxy::files(&store.join("blobs")), crate::proxy::files(&store.join("manifests"))].concat();
+    assert_eq!(kept.len(), 2);
+    for file in kept {
+        std::fs::File::open(file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    let mut command = Command::new("unshare");
+    let script = r#"for folder in blobs manifests; do mount --bind "$1/$folder" "$1/$folder" &&
+        mount -o remount,bind,ro "$1/$folder" || exit; done; exec "$2" --config "$3""#;
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(&store);
+    command.arg(env!("CARGO_BIN_EXE_tidepool-proxy")).arg(&config).stdout(Stdio::piped());
+    let reading = Running::start(command);
+    if reading.said.is_empty() {
+        assert!(std::env::var_os("CI").is_none(), "no mount namespaces here");
+        eprintln!("skipped: a read-only disk needs a mount namespace, which this machine refuses");
+        return;
+    }
+    for path in paths.iter().chain(&paths) {
+        assert_eq!(get(reading.url(), path).await.status(), 200, "{path}");
+    }
+}
