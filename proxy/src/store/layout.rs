@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -98,20 +98,29 @@ impl Layout {
     }
 
     fn check_version(&self) -> Result<(), OpenError> {
-        let (path, aside) = (self.root.join("VERSION"), self.scratch().join("VERSION"));
+        let path = self.root.join("VERSION");
         let in_folder = |source| OpenError::Folder { path: self.root.to_path_buf(), source };
-        match fs::read_to_string(&path) {
+        match fs::read(&path).map(|text| String::from_utf8_lossy(&text).into_owned()) {
             Ok(found) if found.trim() == VERSION => Ok(()),
+            // Nothing, or zeros: a power loss tore the file before it was synced.
+            Ok(found) if found.trim_matches(['\0', '\n', ' ']).is_empty() => self.write_version().map_err(in_folder),
             Ok(found) => Err(OpenError::Version {
                 path: self.root.to_path_buf(),
                 found: found.trim().chars().take(20).collect(),
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::write(&aside, format!("{VERSION}\n")).map_err(in_folder)?;
-                fs::rename(&aside, &path).map_err(in_folder)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.write_version().map_err(in_folder),
             Err(source) => Err(in_folder(source)),
         }
+    }
+
+    /// Once in a store's life, so that it can be synced: nothing else tells a store from what a newer program left.
+    fn write_version(&self) -> io::Result<()> {
+        let aside = self.scratch().join("VERSION");
+        let mut file = File::create(&aside)?;
+        file.write_all(format!("{VERSION}\n").as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&aside, self.root.join("VERSION"))?;
+        File::open(&self.root)?.sync_all()
     }
 }
 
@@ -134,6 +143,16 @@ mod tests {
         fs::write(dir.path().join("VERSION"), "2\n").unwrap();
         let refused = Layout::new(dir.path().into()).open().await.unwrap_err();
         assert!(matches!(&refused, OpenError::Version { found, .. } if found == "2"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_version_torn_by_a_power_loss_is_written_anew() {
+        for torn in ["", "\n", "\0\0"] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("VERSION"), torn).unwrap();
+            Layout::new(dir.path().into()).open().await.unwrap();
+            assert_eq!(fs::read_to_string(dir.path().join("VERSION")).unwrap(), "1\n");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@
 //!
 //! **Durability.** Every file is written in `tmp` and renamed into place when it is whole and its digest was checked, so
 //! a process killed at any instant leaves whole files and leftovers in `tmp`, which the next process removes while it
-//! already serves. Nothing is synced: cached content can be had again. What a power loss or a bad disk tears is found
+//! already serves. Nothing but `VERSION` is synced: cached content can be had again. What a power loss or a bad disk tears is found
 //! when it is read: a manifest is hashed each time, a blob before this process first serves it and whenever its inode,
 //! size or times changed since. What does not match is removed and counts as missing, so it is filled again.
 //!
