@@ -3,7 +3,7 @@
 use std::{fs, io, net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
-use tidepool_config::{ProxyFile, ProxyFileError, Storage};
+use tidepool_config::{ProxyFile, ProxyFileError};
 use tidepool_runtime::{LogArgs, SignalError, admin::AdminError, stop_signal};
 
 use crate::server::{Server, StartError};
@@ -105,8 +105,7 @@ impl Args {
         file.listen = self.listen.or(file.listen);
         file.admin = self.admin.or(file.admin);
         if let Some(path) = &self.store {
-            let limit = file.storage.and_then(|storage| storage.limit);
-            file.storage = Some(Storage { path: path.clone(), limit });
+            file.storage.get_or_insert_default().path = Some(path.clone());
         }
         Ok(file)
     }

@@ -85,7 +85,7 @@ pub enum StartError {
 impl Server {
     /// Opens the store and binds the addresses; no upstream is asked, and nothing is scanned.
     ///
-    /// `listen` defaults to `127.0.0.1:5000`, `admin` to none, `storage` to a folder in the user's cache directory.
+    /// `listen` defaults to `127.0.0.1:5000`, `admin` to none, `storage.path` to a folder in the user's cache directory.
     /// `tidepool_runtime::install_crypto` must have been called.
     ///
     /// # Errors
@@ -107,9 +107,9 @@ impl Server {
             None => None,
         };
         // Last: it starts tasks, which nobody would stop if one of the steps above failed.
-        let storage = file.storage.clone().or_else(default_storage).ok_or(StartError::NoStore)?;
-        let limit = storage.limit.map(|limit| limit.0);
-        let store = Store::open(storage.path, limit, metrics.store_bytes(), &tasks).await?;
+        let Storage { path, limit } = file.storage.clone().unwrap_or_default();
+        let path = path.or_else(default_store).ok_or(StartError::NoStore)?;
+        let store = Store::open(path, limit.map(|limit| limit.0), metrics.store_bytes(), &tasks).await?;
         let puller = Puller::new(store, metrics.clone(), tasks.clone());
         let app = Arc::new(App { upstreams, puller, metrics });
         Ok(Self { listener, admin, app, tasks, registry })
@@ -216,8 +216,8 @@ async fn drain(mut connections: JoinSet<()>) {
 }
 
 /// `$XDG_CACHE_HOME/tidepool/store`, or `~/.cache/tidepool/store`.
-fn default_storage() -> Option<Storage> {
+fn default_store() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
-    Some(Storage { path: cache.join("tidepool/store"), limit: None })
+    Some(cache.join("tidepool/store"))
 }

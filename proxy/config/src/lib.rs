@@ -11,6 +11,7 @@ pub mod names;
 mod nodes;
 mod proxy;
 mod registries;
+mod strict;
 
 pub use bytesize::{ByteSize, ByteSizeError};
 pub use nodes::{MirrorEntry, Mode, NodeSelector, NodesDocument, Operator, Requirement, UnknownVersion};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidepool_oci::{RegistryName, RepositoryGlob, RepositoryGlobError};
 use url::Url;
 
-use crate::{ByteSize, PUBLIC_REGISTRIES};
+use crate::{ByteSize, PUBLIC_REGISTRIES, strict};
 
 /// What a proxy serves, where, and where it keeps it. YAML; unknown keys are refused.
 ///
@@ -25,12 +25,12 @@ use crate::{ByteSize, PUBLIC_REGISTRIES};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProxyFile {
     /// Address of the registry API; default `127.0.0.1:5000`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "strict::socket_address")]
     pub listen: Option<SocketAddr>,
     /// Address of metrics and health; default none when run alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "strict::socket_address")]
     pub admin: Option<SocketAddr>,
-    /// Where content is kept; default a folder in the user's cache directory.
+    /// Where content is kept, and how much.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
     /// The registries that are mirrored, at least one; any other is refused.
@@ -38,11 +38,12 @@ pub struct ProxyFile {
 }
 
 /// Where a proxy keeps content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Storage {
-    /// The store's folder; made where it is missing.
-    pub path: PathBuf,
+    /// The store's folder, made where it is missing; default one in the user's cache directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
     /// How many bytes of content are kept; beyond it the least recently pulled goes. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<ByteSize>,
@@ -55,7 +56,7 @@ pub struct Upstream {
     /// The name that images carry.
     pub registry: RegistryName,
     /// Where it is reached; default from the built-in table, else `https://<registry>`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "strict::registry_url")]
     pub url: Option<Url>,
     /// How its certificate is checked; default: the system's authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,6 +92,9 @@ pub enum ProxyFileError {
     /// The list of upstreams is empty.
     #[error("upstreams: lists no registry, at least one is needed, such as `- registry: docker.io`")]
     NoUpstream,
+    /// A limit of nothing.
+    #[error("storage.limit: 0 would keep nothing; give a size such as 50Gi, or leave it out for no limit")]
+    NoRoom,
     /// One registry twice.
     #[error("upstreams[{index}].registry: {registry} is listed before, keep one of the two")]
     Duplicate {
@@ -98,14 +102,6 @@ pub enum ProxyFileError {
         index: usize,
         /// The registry.
         registry: RegistryName,
-    },
-    /// An upstream's address that no registry can have.
-    #[error("upstreams[{index}].url: {url} is no http or https address without user, query or fragment")]
-    Url {
-        /// Position of the entry, from 0.
-        index: usize,
-        /// The address, without user and password.
-        url: String,
     },
     /// A pattern of repositories that is none.
     #[error("upstreams[{index}].repositories[{position}]: {source}")]
@@ -150,12 +146,12 @@ impl ProxyFile {
         if self.upstreams.is_empty() {
             return Err(ProxyFileError::NoUpstream);
         }
+        if self.storage.as_ref().and_then(|storage| storage.limit) == Some(ByteSize(0)) {
+            return Err(ProxyFileError::NoRoom);
+        }
         for (index, upstream) in self.upstreams.iter().enumerate() {
             if self.upstreams[..index].iter().any(|other| other.registry == upstream.registry) {
                 return Err(ProxyFileError::Duplicate { index, registry: upstream.registry.clone() });
-            }
-            if let Some(url) = upstream.url.as_ref().filter(|url| !is_registry_url(url)) {
-                return Err(ProxyFileError::Url { index, url: without_user(url) });
             }
             for (position, glob) in upstream.repositories.iter().enumerate() {
                 glob.parse::<RepositoryGlob>().map_err(|source| ProxyFileError::Repositories {
@@ -167,18 +163,6 @@ impl ProxyFile {
         }
         Ok(())
     }
-}
-
-/// Whether a registry can be reached there: http or https, no user, no query, no fragment.
-fn is_registry_url(url: &Url) -> bool {
-    let plain =
-        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-    matches!(url.scheme(), "http" | "https") && url.has_host() && plain
-}
-
-/// The address as it may be shown: a password in it must reach no log.
-fn without_user(url: &Url) -> String {
-    format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 #[cfg(test)]
@@ -209,10 +193,36 @@ mod tests {
     }
 
     #[test]
+    fn wrong_values_are_told_with_their_key_and_what_belongs_there() {
+        for (text, start, expected) in [
+            ("listen: localhost:5000", "listen: ", "\"localhost:5000\", expected an IP address and port, such as 127."),
+            ("admin: 5000", "admin: ", "`5000`, expected an IP address and port, such as 127.0.0.1:5000"),
+            ("upstreams: [{registry: DOCKER.io}]", "upstreams[0].registry: ", "lower-case host"),
+            ("upstreams: [{registry: a.b, url: notaurl}]", "upstreams[0].url: notaurl is no http or https", "https://"),
+            ("upstreams: [{registry: a.b, url: \"a.b:5000\"}]", "upstreams[0].url: a.b:5000 is no", "https://"),
+            ("upstreams: [{registry: a.b, url: 5000}]", "upstreams[0].url: ", "`5000`, expected an http or https"),
+            ("storage: {limit: 0}\nupstreams: [{registry: a.b}]", "storage.limit: ", "50Gi"),
+        ] {
+            let error = ProxyFile::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(start) && error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_limit_alone_and_empty_values_leave_the_defaults() {
+        let file = ProxyFile::parse("listen:\nstorage: {limit: 5Gi}\nupstreams: [{registry: a.b, url: }]\n").unwrap();
+        assert_eq!(file.storage, Some(Storage { path: None, limit: Some(ByteSize(5 << 30)) }));
+        assert_eq!((file.listen, &file.upstreams[0].url), (None, &None));
+        assert_eq!(ProxyFile::parse(&file.to_yaml().unwrap()).unwrap(), file);
+    }
+
+    #[test]
     fn a_password_in_an_address_is_refused_and_not_repeated() {
-        let error =
-            ProxyFile::parse("upstreams: [{registry: a.b, url: \"https://u:secret@a.b\"}]\n").unwrap_err().to_string();
-        assert!(error.starts_with("upstreams[0].url:") && !error.contains("secret"), "{error}");
+        for url in ["https://u:secret@a.b", "u:secret@a.b", "https://a.b?secret", "https://a.b#secret", "//u:secret@"] {
+            let text = format!("upstreams: [{{registry: a.b, url: \"{url}\"}}]\n");
+            let error = ProxyFile::parse(&text).unwrap_err().to_string();
+            assert!(error.starts_with("upstreams[0].url:") && !error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

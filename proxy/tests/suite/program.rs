@@ -36,6 +36,7 @@ fn a_wrong_file_is_one_message_with_file_key_and_what_was_expected() {
             "upstreams: [{registry: a.b, tls: {caFile: /none}}]",
             vec!["/proxy.yaml: upstreams[0]: tls.caFile: cannot read /none"],
         ),
+        ("listen: localhost:5000\nupstreams: [{registry: a.b}]", vec!["/proxy.yaml: listen: ", "an IP address and port"]),
         (
             "storage: {path: /p, limit: 5 apples}\nupstreams: [{registry: a.b}]",
             vec!["/proxy.yaml: storage.limit: a size is"],

@@ -59,7 +59,7 @@ impl Proxy {
         let mut hub = Upstream::plain("docker.io".parse().unwrap());
         hub.url = Some(fake.url().parse().unwrap());
         let free = Some(([127, 0, 0, 1], 0).into());
-        let storage = Some(Storage { path: dir.path().join("store"), limit: None });
+        let storage = Some(Storage { path: Some(dir.path().join("store")), limit: None });
         let mut file = ProxyFile { listen: free, admin: free, storage, upstreams: vec![hub] };
         change(&mut file);
         Self::serve(file, dir).await

@@ -24,7 +24,10 @@ pub(super) fn proxy_yaml(mirror: &ValidMirror) -> Result<String, serde_yaml::Err
     let file = ProxyFile {
         listen: Some(any(MEMBER_PORT)),
         admin: Some(any(ADMIN_PORT)),
-        storage: Some(Storage { path: PathBuf::from(VOLUME_DIR).join("store"), limit: Some(limit(&mirror.storage)) }),
+        storage: Some(Storage {
+            path: Some(PathBuf::from(VOLUME_DIR).join("store")),
+            limit: Some(limit(&mirror.storage)),
+        }),
         upstreams: mirror.upstreams.iter().map(upstream).collect(),
     };
     file.to_yaml()

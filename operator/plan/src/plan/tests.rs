@@ -105,7 +105,7 @@ fn the_configuration_reads_back_and_says_what_the_spec_says() {
     let file = file(&planned(spec));
     assert_eq!(file.upstreams[1].url.as_ref().unwrap().as_str(), "http://a.b/c");
     assert_eq!(file.upstreams[1].repositories, ["t/**"]);
-    assert_eq!(file.storage.as_ref().unwrap().path.to_str(), Some("/var/lib/tidepool/store"));
+    assert_eq!(file.storage.as_ref().unwrap().path.as_ref().unwrap().to_str(), Some("/var/lib/tidepool/store"));
     assert_eq!(file.storage.unwrap().limit, Some(ByteSize((50_u64 << 30) / 10 * 9)));
     assert_eq!(file.listen.unwrap().port(), 5000);
 }
