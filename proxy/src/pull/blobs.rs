@@ -56,7 +56,7 @@ impl Puller {
             if let Some(kept) = self.store.blob(digest).await {
                 return Ok(found(kept.size, Bytes::Kept(kept), RequestResult::Hit));
             }
-            if self.absent.knows(source, &digest.to_string()) {
+            if self.absent.knows(source, &path_of(digest)) {
                 return Err(PullError::KnownAbsent);
             }
             let (fill, how) = self.fill(source, digest);
@@ -86,7 +86,7 @@ impl Puller {
         if let Some(kept) = self.store.blob(digest).await {
             return Ok(Served { what: kept.size, how: RequestResult::Hit });
         }
-        if self.absent.knows(source, &digest.to_string()) {
+        if self.absent.knows(source, &path_of(digest)) {
             return Err(PullError::KnownAbsent);
         }
         let what = self.size(source, digest).await?;
@@ -107,7 +107,7 @@ impl Puller {
 
     /// Asks the upstream how large a blob is; fills it where only that tells.
     async fn size(self: &Arc<Self>, source: &Source, digest: &Digest) -> Result<u64, PullError> {
-        let path = format!("blobs/{digest}");
+        let path = path_of(digest);
         let ask = Ask::new(Method::HEAD, &source.repository, &path, Class::Blob, ANSWER_WITHIN);
         match source.upstream.send(&ask).await {
             // Not `content_length()`, which is that of the body: none.
@@ -117,7 +117,7 @@ impl Puller {
                 _ => self.size_by_fill(source, digest).await,
             },
             Err(UpstreamError::Failing(status)) if status.is_client_error() => self.size_by_fill(source, digest).await,
-            Err(error) => Err(self.noting_absence(source, &digest.to_string(), error)),
+            Err(error) => Err(self.noting_absence(source, &path, error)),
         }
     }
 
@@ -125,6 +125,11 @@ impl Puller {
         let (fill, _) = self.fill(source, digest);
         Ok(fill.opened(Instant::now() + ANSWER_WITHIN).await?.size)
     }
+}
+
+/// Below the repository.
+pub(super) fn path_of(digest: &Digest) -> String {
+    format!("blobs/{digest}")
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -9,7 +9,11 @@ use http::{HeaderValue, Method, StatusCode, header};
 use tidepool_oci::{ContentRange, Digest};
 use tokio::time::timeout;
 
-use super::{FIRST_BYTE_WITHIN, PullError, blobs::Blob, body::HELD_BACK};
+use super::{
+    FIRST_BYTE_WITHIN, PullError,
+    blobs::{Blob, path_of},
+    body::HELD_BACK,
+};
 use crate::{
     hash::Hasher,
     metrics::Class,
@@ -117,7 +121,7 @@ impl Direct {
 }
 
 async fn ask(blob: &Blob, from: u64, end: u64) -> Result<reqwest::Response, PullError> {
-    let path = format!("blobs/{}", blob.digest);
+    let path = path_of(&blob.digest);
     let source = &blob.source;
     let mut ask = Ask::new(Method::GET, &source.repository, &path, Class::Blob, FIRST_BYTE_WITHIN);
     if from > 0 || end < blob.size {

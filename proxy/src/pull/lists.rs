@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use super::{ANSWER_WITHIN, PullError, Puller, Source};
+use super::{ANSWER_WITHIN, PullError, Puller, Source, manifests::media_type};
 use crate::{
     metrics::Class,
     upstream::{Ask, UpstreamError, read_limited},
@@ -33,6 +33,10 @@ impl Puller {
             HeaderValue::from_static("application/vnd.oci.image.index.v1+json, application/json, */*"),
         );
         let answer = source.upstream.send(&ask).await?;
+        if !media_type(answer.headers()).is_some_and(|media_type| media_type.to_ascii_lowercase().ends_with("json")) {
+            source.upstream.breaker().overdue();
+            return Err(PullError::Garbage("no list"));
+        }
         let kept = [header::CONTENT_TYPE, FILTERS_APPLIED];
         let headers =
             kept.into_iter().filter_map(|name| answer.headers().get(&name).cloned().map(|value| (name, value)));

@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
 use tidepool_oci::{Algorithm, Digest, RegistryName, RepositoryName};
 use tokio::time::Instant;
 
@@ -43,7 +44,7 @@ impl Puller {
         if let Some(what) = self.store.manifest(digest).await {
             return Ok(Served { what, how: RequestResult::Hit });
         }
-        if self.absent.knows(source, &digest.to_string()) {
+        if self.absent.knows(source, &path_of(digest)) {
             return Err(PullError::KnownAbsent);
         }
         let key = (source.upstream.name().clone(), source.repository.clone(), digest.clone());
@@ -59,7 +60,7 @@ impl Puller {
     /// What the tag points to now; what it pointed to when the upstream cannot or will not say.
     pub(crate) async fn tagged(self: &Arc<Self>, source: &Source, tag: &str) -> Found {
         let Some(held) = self.held(source, tag).await else {
-            if self.absent.knows(source, tag) {
+            if self.absent.knows(source, &path_of(tag)) {
                 return Err(PullError::KnownAbsent);
             }
             return self.checked(source, tag, ANSWER_WITHIN).await;
@@ -120,12 +121,12 @@ impl Puller {
 
     /// The digest a tag points to, by HEAD, which Docker Hub does not count; `None` where only a GET can tell.
     async fn head(&self, source: &Source, tag: &str, until: Instant) -> Result<Option<Digest>, PullError> {
-        let path = format!("manifests/{tag}");
+        let path = path_of(tag);
         let ask = ask(Method::HEAD, source, &path, until);
         match source.upstream.send(&ask).await {
             Ok(answer) => Ok(digest_header(answer.headers())),
             Err(UpstreamError::Failing(StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST)) => Ok(None),
-            Err(error) => Err(self.noting_absence(source, tag, error)),
+            Err(error) => Err(self.noting_absence(source, &path, error)),
         }
     }
 
@@ -137,9 +138,9 @@ impl Puller {
         wanted: Option<&Digest>,
         until: Instant,
     ) -> Result<Arc<Manifest>, PullError> {
-        let path = format!("manifests/{reference}");
+        let path = path_of(reference);
         let sent = source.upstream.send(&ask(Method::GET, source, &path, until)).await;
-        let answer = sent.map_err(|error| self.noting_absence(source, reference, error))?;
+        let answer = sent.map_err(|error| self.noting_absence(source, &path, error))?;
         let (named, media_type) = (digest_header(answer.headers()), media_type(answer.headers()));
         let body = tokio::time::timeout_at(until, read_limited(answer, LARGEST_MANIFEST)).await;
         let bytes = body.map_err(|_| UpstreamError::Silent(ANSWER_WITHIN))??;
@@ -151,7 +152,10 @@ impl Puller {
         if wanted.or(named.as_ref()).is_some_and(|expected| *expected != digest) {
             return Err(PullError::WrongDigest);
         }
-        let media_type = media_type.ok_or(PullError::Garbage("no content type"))?;
+        let media_type = media_type.filter(|media_type| is_manifest(media_type, &bytes)).ok_or_else(|| {
+            source.upstream.breaker().overdue();
+            PullError::Garbage("no manifest")
+        })?;
         let manifest = Arc::new(Manifest { digest, media_type, bytes });
         if let Err(error) = self.store.put_manifest(&manifest).await {
             self.not_kept(&error, "manifest");
@@ -180,12 +184,17 @@ impl Puller {
         }
     }
 
-    pub(super) fn noting_absence(&self, source: &Source, reference: &str, error: UpstreamError) -> PullError {
+    pub(super) fn noting_absence(&self, source: &Source, path: &str, error: UpstreamError) -> PullError {
         if error.is_absence() {
-            self.absent.note(source, reference);
+            self.absent.note(source, path);
         }
         error.into()
     }
+}
+
+/// Below the repository.
+fn path_of(reference: impl std::fmt::Display) -> String {
+    format!("manifests/{reference}")
 }
 
 fn ask<'a>(method: Method, source: &'a Source, path: &'a str, until: Instant) -> Ask<'a> {
@@ -200,9 +209,45 @@ fn digest_header(headers: &HeaderMap) -> Option<Digest> {
 }
 
 /// The content type without parameters. One that the store's header line could not hold is none.
-fn media_type(headers: &HeaderMap) -> Option<String> {
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let plain = value.split(';').next().unwrap_or_default().trim();
     let sound = plain.contains('/') && plain.len() <= 255 && plain.bytes().all(|b| b.is_ascii_graphic());
     sound.then(|| plain.to_owned())
+}
+
+/// What a manifest may say of itself.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Described {
+    media_type: Option<String>,
+}
+
+/// Whether this can be a manifest: captive portals and maintenance pages answer everything with 200.
+fn is_manifest(media_type: &str, bytes: &[u8]) -> bool {
+    let is_object = bytes.trim_ascii_start().starts_with(b"{"); // serde takes an array for a struct too
+    let described = serde_json::from_slice::<Described>(bytes).ok().filter(|_| is_object);
+    let agrees = described.is_some_and(|it| it.media_type.is_none_or(|named| named.eq_ignore_ascii_case(media_type)));
+    agrees && !media_type.eq_ignore_ascii_case("text/html")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_a_json_object_that_agrees_with_its_content_type() {
+        for (media_type, bytes, expected) in [
+            ("a/b+json", r#"{"schemaVersion":2}"#, true),
+            ("a/b+json", r#" {"mediaType":"a/b+json","layers":[{}]}"#, true),
+            ("a/b+json", r#"{"mediaType":"a/c+json"}"#, false),
+            ("a/b+json", r#"{"mediaType":"a/b+json"}<"#, false),
+            ("a/b+json", r#"["a/b+json"]"#, false),
+            ("a/b+json", "<html>", false),
+            ("a/b+json", "", false),
+            ("text/html", "{}", false),
+        ] {
+            assert_eq!(is_manifest(media_type, bytes.as_bytes()), expected, "{media_type} {bytes}");
+        }
+    }
 }

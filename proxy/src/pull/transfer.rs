@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     FIRST_BYTE_WITHIN, PullError, Puller,
+    blobs::path_of,
     fill::{Fill, State},
     segments::SegmentMap,
     sink::Sink,
@@ -89,7 +90,7 @@ impl Puller {
         let scratch = self.store.scratch().await.inspect_err(|error| self.not_kept(error, "blob"))?;
         let mut transfer = Transfer { fill, received: 0, size: None };
         let answer = transfer.ask(false).await.map_err(|error| match error {
-            PullError::Upstream(error) => self.noting_absence(&fill.source, &fill.digest.to_string(), error),
+            PullError::Upstream(error) => self.noting_absence(&fill.source, &path_of(&fill.digest), error),
             other => other,
         })?;
         transfer.size = answer.content_length();
@@ -122,7 +123,7 @@ impl Puller {
 impl Transfer<'_> {
     /// Asks for the blob, from where we are on.
     async fn ask(&self, insist: bool) -> Result<reqwest::Response, PullError> {
-        let path = format!("blobs/{}", self.fill.digest);
+        let path = path_of(&self.fill.digest);
         let source = &self.fill.source;
         let mut ask = Ask::new(Method::GET, &source.repository, &path, Class::Blob, FIRST_BYTE_WITHIN);
         ask.insist = insist;

@@ -3,7 +3,10 @@
 use http::Method;
 use tidepool_config::Upstream;
 
-use crate::{fake::Fake, proxy::Proxy};
+use crate::{
+    fake::{Fake, ONE},
+    proxy::Proxy,
+};
 
 #[tokio::test]
 async fn every_wrong_request_gets_its_status_and_code_without_asking_upstream() {
@@ -37,7 +40,7 @@ async fn every_wrong_request_gets_its_status_and_code_without_asking_upstream() 
         assert_eq!(got.header("content-type"), "application/json", "{path}");
     }
     assert_eq!(fake.asked(""), Vec::<String>::new());
-    fake.tag("team/a", "1", "one");
+    fake.tag("team/a", "1", ONE);
     assert_eq!(proxy.get("/v2/reg.test/team/a/manifests/1").await.status, 200);
     assert_eq!(proxy.get("/v2/team/a/manifests/1?ns=reg.test").await.status, 200);
 }

@@ -23,6 +23,9 @@ use tidepool_oci::{Algorithm, ByteRanges, Digest};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 pub(crate) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Two manifests: what is no JSON object is none.
+pub(crate) const ONE: &str = r#"{"is":"one"}"#;
+pub(crate) const TWO: &str = r#"{"is":"two"}"#;
 
 /// How an answer goes wrong.
 #[derive(Clone, Debug)]
@@ -45,6 +48,10 @@ pub(crate) enum Fault {
     NoLength,
     /// The whole, whatever range was asked for.
     IgnoreRange,
+    /// So many milliseconds before the answer.
+    Late(u64),
+    /// A page for people, whatever was asked for.
+    Page,
     /// So many milliseconds before each of ten pieces.
     Slow(u64),
     /// Without this header.
@@ -193,7 +200,12 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
     let fault = content.take_fault(&line);
     match &fault {
         Some(Fault::Silent) => return std::future::pending().await,
+        Some(Fault::Late(pause)) => tokio::time::sleep(Duration::from_millis(*pause)).await,
         Some(Fault::Status(code)) => return status(*code),
+        Some(Fault::Page) => {
+            let page = Response::builder().header("content-type", "text/html; charset=utf-8");
+            return page.body(Body::from("<html>Sign in</html>")).unwrap();
+        }
         Some(Fault::Redirect(to)) => {
             return Response::builder().status(307).header("location", to).body(Body::empty()).unwrap();
         }

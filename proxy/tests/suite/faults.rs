@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    fake::{Fake, Fault, noise},
+    fake::{Fake, Fault, ONE, noise},
     proxy::Proxy,
 };
 
@@ -130,7 +130,7 @@ async fn redirects_are_followed_inside_and_circles_end() {
 #[tokio::test]
 async fn a_host_that_the_upstream_redirects_to_does_not_count_against_it() {
     let fake = Fake::start().await;
-    fake.tag("a/b", "1", "one");
+    fake.tag("a/b", "1", ONE);
     let digest = fake.blob("x");
     fake.fault("blobs", Fault::Redirect("http://127.0.0.1:1/".into()), 100);
     let proxy = Proxy::of(&fake).await;

@@ -6,7 +6,7 @@ use tidepool_config::Upstream;
 use tokio::time::Instant;
 
 use crate::{
-    fake::{Fake, Fault, IMAGE, digest_of},
+    fake::{Fake, Fault, IMAGE, ONE, TWO, digest_of},
     proxy::Proxy,
 };
 
@@ -15,39 +15,39 @@ const TAG: &str = "/v2/a/b/manifests/1";
 #[tokio::test]
 async fn a_warm_pull_asks_the_upstream_one_head() {
     let fake = Fake::start().await;
-    let digest = fake.tag("a/b", "1", "one");
+    let digest = fake.tag("a/b", "1", ONE);
     let proxy = Proxy::of(&fake).await;
     let cold = proxy.head(TAG).await;
-    assert_eq!((cold.status.as_u16(), cold.header("content-length")), (200, "3"));
+    assert_eq!((cold.status.as_u16(), cold.header("content-length")), (200, "12"));
     assert_eq!(cold.header("proxy-docker-cache"), "MISS");
     assert_eq!(fake.asked("GET").len(), 1, "a cold HEAD fetches the manifest first");
     fake.forget();
     let warm = proxy.get(TAG).await;
-    assert_eq!((warm.bytes(), warm.header("content-type")), (&b"one"[..], IMAGE));
+    assert_eq!((warm.bytes(), warm.header("content-type")), (ONE.as_bytes(), IMAGE));
     assert_eq!(warm.header("docker-content-digest"), digest.to_string());
     assert_eq!(warm.header("proxy-docker-cache"), "HIT");
-    assert_eq!(proxy.get(&format!("/v2/a/b/manifests/{digest}")).await.bytes(), b"one");
+    assert_eq!(proxy.get(&format!("/v2/a/b/manifests/{digest}")).await.bytes(), ONE.as_bytes());
     assert_eq!(fake.asked("/v2/"), ["HEAD /v2/a/b/manifests/1"]);
 }
 
 #[tokio::test]
 async fn a_moved_tag_is_seen_at_once() {
     let fake = Fake::start().await;
-    fake.tag("a/b", "1", "one");
+    fake.tag("a/b", "1", ONE);
     let proxy = Proxy::of(&fake).await;
     proxy.get(TAG).await;
-    fake.tag("a/b", "1", "two");
-    assert_eq!(proxy.get(TAG).await.bytes(), b"two");
-    fake.tag("a/b", "1", "one");
+    fake.tag("a/b", "1", TWO);
+    assert_eq!(proxy.get(TAG).await.bytes(), TWO.as_bytes());
+    fake.tag("a/b", "1", ONE);
     fake.forget();
-    assert_eq!(proxy.get(TAG).await.bytes(), b"one");
+    assert_eq!(proxy.get(TAG).await.bytes(), ONE.as_bytes());
     assert_eq!(fake.asked("GET").len(), 0, "back at a manifest that is held");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_herd_shares_one_head_and_one_get() {
     let fake = Fake::start().await;
-    fake.tag("a/b", "1", "one");
+    fake.tag("a/b", "1", ONE);
     fake.fault("GET", Fault::Slow(20), 1);
     let proxy = Arc::new(Proxy::of(&fake).await);
     let herd: Vec<_> = (0..32)
@@ -57,7 +57,7 @@ async fn a_herd_shares_one_head_and_one_get() {
         })
         .collect();
     for one in herd {
-        assert_eq!(one.await.unwrap().bytes(), b"one");
+        assert_eq!(one.await.unwrap().bytes(), ONE.as_bytes());
     }
     assert_eq!(fake.asked("GET").len(), 1);
 }
@@ -66,21 +66,21 @@ async fn a_herd_shares_one_head_and_one_get() {
 async fn a_warm_tag_outlives_every_failure_of_the_upstream() {
     for fault in [401, 403, 404, 429, 500, 502, 503, 302].map(Fault::Status).into_iter().chain([Fault::Silent]) {
         let fake = Fake::start().await;
-        fake.tag("a/b", "1", "one");
+        fake.tag("a/b", "1", ONE);
         let proxy = Proxy::of(&fake).await;
         proxy.get(TAG).await;
         fake.fault("/v2/", fault.clone(), 1000);
         let begun = Instant::now();
         let got = proxy.get(TAG).await;
-        assert_eq!((got.status.as_u16(), got.bytes()), (200, &b"one"[..]), "{fault:?}");
+        assert_eq!((got.status.as_u16(), got.bytes()), (200, ONE.as_bytes()), "{fault:?}");
         assert!(begun.elapsed() < Duration::from_secs(2), "{fault:?} {:?}", begun.elapsed());
         let again = Instant::now();
         assert_eq!(proxy.get(TAG).await.status, 200);
         assert!(again.elapsed() < Duration::from_millis(100), "{fault:?} {:?}", again.elapsed());
         fake.mend();
-        fake.tag("a/b", "1", "two");
+        fake.tag("a/b", "1", TWO);
         let mended = Instant::now();
-        while proxy.get(TAG).await.bytes() != b"two" {
+        while proxy.get(TAG).await.bytes() != TWO.as_bytes() {
             assert!(mended.elapsed() < Duration::from_secs(7), "the upstream's return is noticed, {fault:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -90,12 +90,12 @@ async fn a_warm_tag_outlives_every_failure_of_the_upstream() {
 #[tokio::test]
 async fn a_refused_connection_serves_what_is_held_and_says_503_for_the_rest() {
     let mut fake = Fake::start().await;
-    fake.tag("a/b", "1", "one");
-    fake.tag("a/b", "2", "two");
+    fake.tag("a/b", "1", ONE);
+    fake.tag("a/b", "2", TWO);
     let proxy = Proxy::of(&fake).await;
     proxy.get(TAG).await;
     fake.down().await;
-    assert_eq!(proxy.get(TAG).await.bytes(), b"one");
+    assert_eq!(proxy.get(TAG).await.bytes(), ONE.as_bytes());
     for path in ["/v2/a/b/manifests/2", &format!("/v2/a/b/blobs/{}", digest_of(b"x"))] {
         let got = proxy.get(path).await;
         assert_eq!((got.status.as_u16(), got.code().as_str()), (503, "UNAVAILABLE"), "{path}");
@@ -103,7 +103,7 @@ async fn a_refused_connection_serves_what_is_held_and_says_503_for_the_rest() {
     }
     fake.up().await;
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    assert_eq!(proxy.get("/v2/a/b/manifests/2").await.bytes(), b"two");
+    assert_eq!(proxy.get("/v2/a/b/manifests/2").await.bytes(), TWO.as_bytes());
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_cold_tag_is_404_when_the_upstream_has_none_and_503_when_it_fails_to_s
         (204, 503, "UNAVAILABLE"),
     ] {
         let fake = Fake::start().await;
-        fake.tag("a/b", "1", "one");
+        fake.tag("a/b", "1", ONE);
         fake.fault("/v2/", Fault::Status(status), 1000);
         let proxy = Proxy::of(&fake).await;
         let got = proxy.get(TAG).await;
@@ -148,7 +148,7 @@ async fn absence_is_remembered_for_a_moment_only() {
         assert_eq!(proxy.head(TAG).await.status, 404);
     }
     assert_eq!(fake.asked("/v2/").len(), 1);
-    fake.tag("a/b", "1", "pushed since");
+    fake.tag("a/b", "1", ONE);
     tokio::time::sleep(Duration::from_millis(3100)).await;
     assert_eq!(proxy.head(TAG).await.status, 200);
     fake.untag("a/b", "1");
@@ -158,7 +158,7 @@ async fn absence_is_remembered_for_a_moment_only() {
 #[tokio::test]
 async fn a_head_without_a_digest_is_answered_by_a_get() {
     let fake = Fake::start().await;
-    let digest = fake.tag("a/b", "1", "one");
+    let digest = fake.tag("a/b", "1", ONE);
     fake.fault("HEAD", Fault::Without("docker-content-digest"), 1);
     fake.fault("HEAD", Fault::Status(405), 1);
     let proxy = Proxy::of(&fake).await;
@@ -170,14 +170,14 @@ async fn a_head_without_a_digest_is_answered_by_a_get() {
 #[tokio::test]
 async fn wrong_and_oversized_manifests_are_503_and_not_kept() {
     let fake = Fake::start().await;
-    fake.tag("a/b", "1", "one");
+    fake.tag("a/b", "1", ONE);
     fake.fault("GET", Fault::WrongBytes, 1);
     let proxy = Proxy::of(&fake).await;
     assert_eq!(proxy.get(TAG).await.status, 503);
     fake.tag("a/b", "large", &"x".repeat((4 << 20) + 1));
     assert_eq!(proxy.get("/v2/a/b/manifests/large").await.status, 503);
     assert_eq!((proxy.kept("manifests"), proxy.kept("tags")), (0, 0));
-    assert_eq!(proxy.get(TAG).await.bytes(), b"one");
+    assert_eq!(proxy.get(TAG).await.bytes(), ONE.as_bytes());
 }
 
 #[tokio::test]
@@ -202,4 +202,55 @@ async fn lists_pass_through_and_their_links_lead_back_to_the_proxy() {
     assert_eq!(fake.asked("/v2/")[0], "GET /v2/a/b/tags/list?n=1");
     let digest = digest_of(b"subject");
     assert_eq!(proxy.get(&format!("/v2/a/b/referrers/{digest}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_page_for_people_is_never_taken_for_a_manifest_or_a_list() {
+    let fake = Fake::start().await;
+    fake.tag("a/b", "1", ONE);
+    fake.tag("a/b", "2", TWO);
+    let proxy = Proxy::of(&fake).await;
+    proxy.get(TAG).await;
+    fake.fault("/v2/", Fault::Page, 1000);
+    assert_eq!(proxy.get(TAG).await.bytes(), ONE.as_bytes(), "what is held stays");
+    for path in ["/v2/a/b/manifests/2", "/v2/a/b/tags/list"] {
+        let got = proxy.get(path).await;
+        assert_eq!((got.status.as_u16(), got.code().as_str()), (503, "UNAVAILABLE"), "{path}");
+    }
+    assert_eq!((proxy.kept("manifests"), proxy.kept("tags")), (1, 1));
+    fake.forget();
+    assert_eq!(proxy.get(TAG).await.bytes(), ONE.as_bytes());
+    assert_eq!(fake.asked("").len(), 0, "the upstream is left alone for a while");
+}
+
+#[tokio::test]
+async fn what_is_no_manifest_may_be_a_blob() {
+    let fake = Fake::start().await;
+    let digest = fake.blob("only a blob");
+    fake.fault("manifests", Fault::Status(404), 10);
+    let proxy = Proxy::of(&fake).await;
+    assert_eq!(proxy.head(&format!("/v2/a/b/manifests/{digest}")).await.status, 404);
+    for method in [http::Method::HEAD, http::Method::GET] {
+        assert_eq!(proxy.ask(method, &format!("/v2/a/b/blobs/{digest}"), &[]).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_herd_shares_one_head() {
+    let fake = Fake::start().await;
+    fake.tag("a/b", "1", ONE);
+    let proxy = Arc::new(Proxy::of(&fake).await);
+    proxy.get(TAG).await;
+    fake.forget();
+    fake.fault("HEAD", Fault::Late(300), 1);
+    let herd: Vec<_> = (0..32)
+        .map(|_| {
+            let proxy = proxy.clone();
+            tokio::spawn(async move { proxy.get(TAG).await })
+        })
+        .collect();
+    for one in herd {
+        assert_eq!(one.await.unwrap().bytes(), ONE.as_bytes());
+    }
+    assert_eq!(fake.asked(""), ["HEAD /v2/a/b/manifests/1"]);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    fake::{Fake, Fault},
+    fake::{Fake, Fault, ONE, TWO},
     proxy::Proxy,
 };
 
@@ -13,7 +13,7 @@ async fn a_herd_costs_one_token() {
     fake.want_tokens();
     fake.fault("/token", Fault::Slow(1), 1);
     let digests: Vec<_> = (0..16).map(|n| fake.blob(format!("blob {n}"))).collect();
-    fake.tag("a/b", "1", "one");
+    fake.tag("a/b", "1", ONE);
     let proxy = Arc::new(Proxy::of(&fake).await);
     let herd: Vec<_> = digests
         .into_iter()
@@ -25,7 +25,7 @@ async fn a_herd_costs_one_token() {
     for one in herd {
         assert_eq!(one.await.unwrap(), 200);
     }
-    assert_eq!(proxy.get("/v2/a/b/manifests/1").await.bytes(), b"one");
+    assert_eq!(proxy.get("/v2/a/b/manifests/1").await.bytes(), ONE.as_bytes());
     assert_eq!(fake.asked("/token").len(), 1);
     let asked = fake.asked("/token");
     assert!(asked[0].contains("scope=repository%3Aa%2Fb%3Apull") && asked[0].contains("service=fake"), "{asked:?}");
@@ -38,12 +38,12 @@ async fn a_herd_costs_one_token() {
 async fn a_refused_token_is_replaced() {
     let fake = Fake::start().await;
     fake.want_tokens();
-    fake.tag("a/b", "1", "one");
+    fake.tag("a/b", "1", ONE);
     let proxy = Proxy::of(&fake).await;
     proxy.get("/v2/a/b/manifests/1").await;
     fake.revoke_tokens();
-    fake.tag("a/b", "1", "two");
-    assert_eq!(proxy.get("/v2/a/b/manifests/1").await.bytes(), b"two");
+    fake.tag("a/b", "1", TWO);
+    assert_eq!(proxy.get("/v2/a/b/manifests/1").await.bytes(), TWO.as_bytes());
     assert_eq!(fake.asked("/token").len(), 2);
 }
 
@@ -52,7 +52,7 @@ async fn a_realm_that_refuses_is_an_absence_and_one_that_fails_an_outage() {
     for (status, expected) in [(401, 404), (403, 404), (404, 503), (429, 503), (500, 503)] {
         let fake = Fake::start().await;
         fake.want_tokens();
-        fake.tag("a/b", "1", "one");
+        fake.tag("a/b", "1", ONE);
         fake.fault("/token", Fault::Status(status), 100);
         let proxy = Proxy::of(&fake).await;
         assert_eq!(proxy.get("/v2/a/b/manifests/1").await.status, expected, "{status}");
