@@ -19,6 +19,7 @@ mod server;
 mod store;
 mod tasks;
 mod upstream;
+mod write_deadline;
 
 pub use args::{Args, RunError};
 pub use server::{Server, StartError};

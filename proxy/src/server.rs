@@ -26,11 +26,14 @@ use crate::{
     store::{OpenError, Store},
     tasks::Tasks,
     upstream::{ClientError, Upstream},
+    write_deadline::WriteDeadline,
 };
 
 /// How long a client may take to send a request's head, and how long a connection may idle between requests: above the
 /// 30 s for which containerd keeps its own, so that it is never us who close one in use.
 const HEAD_WITHIN: Duration = Duration::from_secs(90);
+/// How long a client may take nothing of an answer: more than the pauses of a node whose disk is busy.
+const TAKEN_WITHIN: Duration = Duration::from_secs(120);
 /// How long transfers may take to end once we are told to stop: with [`TASKS_WITHIN`] and the admin server's
 /// [`LINGER`] below Kubernetes' 30 s.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
@@ -191,7 +194,7 @@ async fn connection(stream: TcpStream, app: Router, stop: CancellationToken) {
     let service = TowerToHyperService::new(app);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    let serving = builder.serve_connection(TokioIo::new(WriteDeadline::new(stream, TAKEN_WITHIN)), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
