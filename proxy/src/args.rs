@@ -1,6 +1,11 @@
 //! The command line.
 
-use std::{fs, io, net::SocketAddr, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
 use clap::Parser;
 use tidepool_config::{ProxyFile, ProxyFileError};
@@ -111,7 +116,7 @@ impl Args {
     }
 }
 
-/// Says on standard output where the proxy listens and how it is used.
+/// Says on standard output where the proxy listens and how it is used; to nobody where it is closed.
 fn announce(server: &Server, file: &ProxyFile) {
     let Ok(address) = server.local_addr() else { return };
     let registries: Vec<_> = file.upstreams.iter().map(|upstream| upstream.registry.as_str()).collect();
@@ -119,9 +124,13 @@ fn announce(server: &Server, file: &ProxyFile) {
         .upstreams
         .first()
         .map_or(String::new(), |first| first.registry.path_segment().trim_end_matches('_').to_owned());
-    println!("tidepool-proxy listening on http://{address}, mirroring {}", registries.join(", "));
-    println!("pull {address}/{example}/<repository>:<tag>, or name it as a mirror to containerd, podman or Docker");
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "tidepool-proxy listening on http://{address}, mirroring {}", registries.join(", "));
+    let _ = writeln!(
+        out,
+        "pull {address}/{example}/<repository>:<tag>, or name it as a mirror to containerd, podman or Docker"
+    );
     if let Some(admin) = server.admin_addr() {
-        println!("metrics and health on http://{admin}");
+        let _ = writeln!(out, "metrics and health on http://{admin}");
     }
 }

@@ -36,7 +36,10 @@ fn a_wrong_file_is_one_message_with_file_key_and_what_was_expected() {
             "upstreams: [{registry: a.b, tls: {caFile: /none}}]",
             vec!["/proxy.yaml: upstreams[0]: tls.caFile: cannot read /none"],
         ),
-        ("listen: localhost:5000\nupstreams: [{registry: a.b}]", vec!["/proxy.yaml: listen: ", "an IP address and port"]),
+        (
+            "listen: localhost:5000\nupstreams: [{registry: a.b}]",
+            vec!["/proxy.yaml: listen: ", "an IP address and port"],
+        ),
         (
             "storage: {path: /p, limit: 5 apples}\nupstreams: [{registry: a.b}]",
             vec!["/proxy.yaml: storage.limit: a size is"],
@@ -126,6 +129,23 @@ fn alone_it_says_where_it_listens_keeps_its_store_in_the_cache_directory_and_end
     let mut rest = String::new();
     running.stdout.read_to_string(&mut rest).unwrap();
     assert!(rest.starts_with("pull 127.0.0.1:"), "{rest}");
+}
+
+#[test]
+fn it_runs_where_nobody_reads_what_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = program();
+    command.args(["--listen", "127.0.0.1:0", "--store"]).arg(dir.path()).stdout(writer).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while !dir.path().join("VERSION").exists() && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
