@@ -66,7 +66,7 @@ impl Puller {
                     return Ok(found(size, Bytes::Filling(fill, opened), how));
                 }
                 Err(PullError::NoSpace) => {
-                    let size = self.size(source, digest).await?;
+                    let size = self.size(source, digest, Instant::now() + ANSWER_WITHIN).await?;
                     return Ok(found(size, Bytes::Upstream, RequestResult::Passed));
                 }
                 // It was asked of a repository that may lack what ours has.
@@ -89,7 +89,15 @@ impl Puller {
         if self.absent.knows(source, &path_of(digest)) {
             return Err(PullError::KnownAbsent);
         }
-        let what = self.size(source, digest).await?;
+        let begun = Instant::now();
+        let filling = lock(&self.fills).get(digest).cloned();
+        if let Some(fill) = filling
+            && let Ok(opened) = fill.opened(begun + ANSWER_WITHIN / 2).await
+        {
+            return Ok(Served { what: opened.size, how: RequestResult::Joined });
+        }
+        // No fill, or one that came to nothing or cannot tell: in the other half of the time the upstream may.
+        let what = self.size(source, digest, begun + ANSWER_WITHIN).await?;
         Ok(Served { what, how: RequestResult::Passed })
     }
 
@@ -106,24 +114,32 @@ impl Puller {
     }
 
     /// Asks the upstream how large a blob is; fills it where only that tells.
-    async fn size(self: &Arc<Self>, source: &Source, digest: &Digest) -> Result<u64, PullError> {
+    async fn size(self: &Arc<Self>, source: &Source, digest: &Digest, until: Instant) -> Result<u64, PullError> {
         let path = path_of(digest);
-        let ask = Ask::new(Method::HEAD, &source.repository, &path, Class::Blob, ANSWER_WITHIN);
+        let mut ask = Ask::new(Method::HEAD, &source.repository, &path, Class::Blob, ANSWER_WITHIN);
+        ask.until = until;
         match source.upstream.send(&ask).await {
             // Not `content_length()`, which is that of the body: none.
             Ok(answer) => match content_length(answer.headers()) {
                 // Some servers say 0 where they do not know.
                 Some(size) if size > 0 || is_content_of(digest, &[]) => Ok(size),
-                _ => self.size_by_fill(source, digest).await,
+                _ => self.size_by_fill(source, digest, until).await,
             },
-            Err(UpstreamError::Failing(status)) if status.is_client_error() => self.size_by_fill(source, digest).await,
+            Err(UpstreamError::Failing(status)) if status.is_client_error() => {
+                self.size_by_fill(source, digest, until).await
+            }
             Err(error) => Err(self.noting_absence(source, &path, error)),
         }
     }
 
-    async fn size_by_fill(self: &Arc<Self>, source: &Source, digest: &Digest) -> Result<u64, PullError> {
+    async fn size_by_fill(
+        self: &Arc<Self>,
+        source: &Source,
+        digest: &Digest,
+        until: Instant,
+    ) -> Result<u64, PullError> {
         let (fill, _) = self.fill(source, digest);
-        Ok(fill.opened(Instant::now() + ANSWER_WITHIN).await?.size)
+        Ok(fill.opened(until).await?.size)
     }
 }
 

@@ -96,6 +96,20 @@ async fn head_is_exact_and_fills_nothing() {
 }
 
 #[tokio::test]
+async fn head_of_a_blob_on_its_way_asks_the_upstream_nothing() {
+    let fake = Fake::start().await;
+    let digest = fake.blob(noise(1 << 20, 7));
+    fake.fault("GET", Fault::Stall(1000), 1);
+    fake.fault("HEAD", Fault::Status(500), 1);
+    let proxy = Proxy::of(&fake).await;
+    let path = format!("/v2/a/b/blobs/{digest}");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let _reader = client.get(format!("http://{}{path}", proxy.address)).send().await.unwrap();
+    assert_eq!(proxy.head(&path).await.header("content-length"), (1 << 20).to_string());
+    assert_eq!(fake.asked("HEAD").len(), 0);
+}
+
+#[tokio::test]
 async fn an_upstream_that_does_not_tell_lengths_still_works() {
     let fake = Fake::start().await;
     let bytes = noise(300_000, 4);
@@ -159,13 +173,28 @@ async fn a_damaged_file_is_filled_again_within_the_request() {
 async fn beyond_the_limit_old_blobs_go() {
     let fake = Fake::start().await;
     let proxy = Proxy::with(&fake, |file| file.storage.as_mut().unwrap().limit = Some(ByteSize(1 << 20))).await;
+    let mut last = String::new();
     for seed in 0..6 {
         let digest = fake.blob(noise(300 << 10, 100 + seed));
-        assert_eq!(proxy.get(&format!("/v2/a/b/blobs/{digest}")).await.bytes().len(), 300 << 10);
+        last = format!("/v2/a/b/blobs/{digest}");
+        assert_eq!(proxy.get(&last).await.bytes().len(), 300 << 10);
+        // Seconds apart: which goes first within one is left to chance.
+        let file = proxy.store().join(format!("blobs/sha256/{}/{}", &digest.hex()[..2], digest.hex()));
+        let kept = async {
+            while !file.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), kept).await.unwrap();
+        let pulled = std::time::UNIX_EPOCH + Duration::from_secs(seed);
+        std::fs::File::open(&file).unwrap().set_modified(pulled).unwrap();
     }
     let until = tokio::time::Instant::now() + Duration::from_secs(5);
     while proxy.kept("blobs") > 3 {
         assert!(tokio::time::Instant::now() < until, "{} blobs kept", proxy.kept("blobs"));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    fake.forget();
+    assert_eq!(proxy.get(&last).await.bytes().len(), 300 << 10);
+    assert!(fake.asked("GET").is_empty(), "the last pulled stays");
 }
