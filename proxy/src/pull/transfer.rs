@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     metrics::Class,
+    store::Reservation,
     tasks::lock,
     upstream::{Ask, UpstreamError},
 };
@@ -39,11 +40,14 @@ enum End {
     Done,
     /// It broke; what was received holds.
     Broken(UpstreamError),
+    /// The disk takes no more: `Sink::finish` says why.
+    NotWritten,
 }
 
 /// One fill's transfer.
 struct Transfer<'a> {
     fill: &'a Arc<Fill>,
+    room: Reservation,
     received: u64,
     size: Option<u64>,
 }
@@ -88,13 +92,13 @@ impl Puller {
             return Ok(());
         }
         let scratch = self.store.scratch().await.inspect_err(|error| self.not_kept(error, "blob"))?;
-        let mut transfer = Transfer { fill, received: 0, size: None };
+        let mut transfer = Transfer { fill, room: self.store.reserve(), received: 0, size: None };
         let answer = transfer.ask(false).await.map_err(|error| match error {
             PullError::Upstream(error) => self.noting_absence(&fill.source, &path_of(&fill.digest), error),
             other => other,
         })?;
         transfer.size = answer.content_length();
-        let _room = self.store.reserve(transfer.size.unwrap_or_default()).ok_or(PullError::NoSpace)?;
+        transfer.make_room(transfer.size.unwrap_or_default())?;
         fill.update(|progress| (progress.size, progress.file) = (transfer.size, Some(Arc::clone(scratch.file()))));
         let sink = Sink::start(Arc::clone(fill), Arc::clone(scratch.file()));
         let received = transfer.receive(answer, &sink).await;
@@ -134,13 +138,19 @@ impl Transfer<'_> {
         Ok(source.upstream.send(&ask).await?)
     }
 
+    fn make_room(&mut self, bytes: u64) -> Result<(), PullError> {
+        if self.room.grow_to(bytes) { Ok(()) } else { Err(PullError::NoSpace) }
+    }
+
     /// Receives to the end, over as many connections as it takes.
     async fn receive(&mut self, first: reqwest::Response, sink: &Sink) -> Result<(), PullError> {
         let (mut answer, mut skip, mut tries) = (first, 0, 0);
         loop {
             let before = self.received;
             let broken = match self.drain(answer, skip, sink).await? {
-                End::Done => return self.ended(),
+                // A server may give less than the range it was asked for.
+                End::Done if self.size.is_some_and(|size| self.received < size) => UpstreamError::Cut(None),
+                End::Done | End::NotWritten => return Ok(()),
                 End::Broken(error) => error,
             };
             if self.received > before {
@@ -167,16 +177,10 @@ impl Transfer<'_> {
             if self.size.is_some_and(|size| self.received > size) {
                 return Err(PullError::Garbage("more bytes than it announced"));
             }
+            self.make_room(self.received)?;
             if !fresh.is_empty() && !sink.push(fresh).await {
-                return Ok(End::Done); // the disk: `Sink::finish` says what
+                return Ok(End::NotWritten);
             }
-        }
-    }
-
-    fn ended(&self) -> Result<(), PullError> {
-        match self.size {
-            Some(size) if self.received < size => Err(PullError::Garbage("fewer bytes than it announced")),
-            _ => Ok(()),
         }
     }
 

@@ -120,9 +120,9 @@ impl Store {
         blocking(move || names.create()).await
     }
 
-    /// Makes room for a blob of that size while it is being filled; `None` when the store may not hold it.
-    pub(crate) fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        self.room.reserve(bytes)
+    /// Room for a blob while it is being filled: none at first, it grows.
+    pub(crate) fn reserve(&self) -> Reservation {
+        self.room.reserve()
     }
 
     /// Says that the disk is full: old content goes even where the limit is not reached.

@@ -39,6 +39,22 @@ pub(crate) struct Reservation {
     bytes: u64,
 }
 
+impl Reservation {
+    /// Makes room for `bytes` in all, before they come; `false`, and no change, when they and what is reserved for
+    /// other blobs are more than there may be.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
+        let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else { return true };
+        let limit = self.room.limit.unwrap_or(u64::MAX);
+        let grown = |reserved: u64| reserved.checked_add(more).filter(|all| *all <= limit);
+        let fits = self.room.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
+        if fits {
+            self.bytes = bytes;
+            self.room.wake_if_over();
+        }
+        fits
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.room.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -57,14 +73,9 @@ impl Room {
         }
     }
 
-    /// Makes room for a blob before it comes; `None` when it is larger than all there may be.
-    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
-        if self.limit.is_some_and(|limit| bytes > limit) {
-            return None;
-        }
-        self.reserved.fetch_add(bytes, Ordering::Relaxed);
-        self.wake_if_over();
-        Some(Reservation { room: Arc::clone(self), bytes })
+    /// A reservation of nothing yet.
+    pub(super) fn reserve(self: &Arc<Self>) -> Reservation {
+        Reservation { room: Arc::clone(self), bytes: 0 }
     }
 
     /// Counts new content.
@@ -208,13 +219,26 @@ mod tests {
     fn a_blob_on_its_way_has_room_made_and_one_beyond_the_limit_has_none() {
         let (dir, room) = ten_blobs(Some(1000));
         let room = Arc::new(room);
-        assert!(room.reserve(1001).is_none());
-        let coming = room.reserve(200).unwrap();
+        let mut coming = room.reserve();
+        assert!(!coming.grow_to(1001) && coming.grow_to(200));
         room.tidy().unwrap();
         assert_eq!(left(&dir).join(""), "3456789");
         drop(coming);
         room.tidy().unwrap();
         assert_eq!(left(&dir).len(), 7);
+    }
+
+    #[test]
+    fn blobs_on_their_way_share_the_limit() {
+        let (_dir, room) = ten_blobs(Some(1000));
+        let room = Arc::new(room);
+        let (mut one, mut other) = (room.reserve(), room.reserve());
+        assert!(one.grow_to(600) && one.grow_to(500) && !other.grow_to(401));
+        assert!(other.grow_to(300) && other.grow_to(400) && !other.grow_to(401));
+        drop(one);
+        assert!(other.grow_to(1000));
+        drop(other);
+        assert_eq!(room.reserved.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     WrongBytes,
     /// Fewer bytes, and a length that says so.
     Short(usize),
+    /// No more than so many bytes of the range.
+    AtMost(usize),
     /// Chunked, without a length.
     NoLength,
     /// The whole, whatever range was asked for.
@@ -280,8 +282,10 @@ fn deliver(head: bool, digest: &str, bytes: Bytes, kind: &str, range: Option<&st
     }
     let window = range.filter(|_| !matches!(fault, Some(Fault::IgnoreRange))).and_then(ByteRanges::parse);
     if let Some(window) = window.map(|ranges| ranges.windows(size as u64).unwrap()[0]) {
-        bytes = bytes.slice(usize::try_from(window.start).unwrap()..usize::try_from(window.end).unwrap());
-        let value = format!("bytes {}-{}/{size}", window.start, window.end - 1);
+        let (start, end) = (usize::try_from(window.start).unwrap(), usize::try_from(window.end).unwrap());
+        let end = if let Some(Fault::AtMost(most)) = fault { end.min(start + most) } else { end };
+        bytes = bytes.slice(start..end);
+        let value = format!("bytes {start}-{}/{size}", end - 1);
         response = response.status(206).header("content-range", value);
     }
     if !matches!(fault, Some(Fault::NoLength)) {

@@ -26,6 +26,18 @@ async fn a_cut_transfer_goes_on_where_it_broke() {
 }
 
 #[tokio::test]
+async fn a_range_that_comes_in_parts_is_asked_for_until_it_is_whole() {
+    let fake = Fake::start().await;
+    let bytes = noise(SIZE, 8);
+    let digest = fake.blob(bytes.clone());
+    fake.fault("GET", Fault::Cut(1_000_000), 1);
+    fake.fault("GET", Fault::AtMost(500_000), 3);
+    let proxy = Proxy::of(&fake).await;
+    assert!(proxy.get(&format!("/v2/a/b/blobs/{digest}")).await.bytes() == bytes);
+    assert_eq!(fake.asked("GET").len(), 5);
+}
+
+#[tokio::test]
 async fn a_cut_transfer_ends_well_even_where_ranges_are_unknown() {
     let fake = Fake::start().await;
     let bytes = noise(SIZE, 2);
@@ -168,4 +180,17 @@ async fn a_blob_larger_than_the_store_may_hold_is_served_and_not_kept() {
     assert_eq!(proxy.kept("blobs"), 0);
     fake.fault("GET", Fault::WrongBytes, 2);
     assert!(proxy.get(&path).await.body.is_err(), "the end is held back here too");
+}
+
+#[tokio::test]
+async fn a_blob_without_a_length_takes_no_more_than_the_store_may_hold() {
+    let fake = Fake::start().await;
+    let digest = fake.blob(noise(SIZE, 9));
+    fake.fault("GET", Fault::NoLength, 1);
+    let limit = Some(tidepool_config::ByteSize(1 << 20));
+    let proxy = Proxy::with(&fake, |file| file.storage.as_mut().unwrap().limit = limit).await;
+    let got = proxy.get(&format!("/v2/a/b/blobs/{digest}")).await;
+    assert_eq!(got.bytes().len(), SIZE);
+    assert_eq!(proxy.kept("blobs"), 0);
+    assert_eq!(fake.asked("blobs").len(), 3, "a fill, the size, and past the store");
 }
