@@ -1,7 +1,7 @@
 //! Files written aside and renamed into place.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirEntry, File, OpenOptions},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -77,20 +77,38 @@ impl Drop for Scratch {
 /// Removes what processes before this one left unfinished.
 pub(super) async fn remove_leftovers(names: ScratchNames) {
     let swept = super::blocking(move || {
-        let mut removed = 0_u64;
-        for entry in fs::read_dir(&names.folder)? {
-            let entry = entry?;
-            if !entry.file_name().to_string_lossy().starts_with(&*names.process) {
-                fs::remove_file(entry.path())?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
+        let ours = |entry: &DirEntry| entry.file_name().to_string_lossy().starts_with(&*names.process);
+        let left = entries(&names.folder).into_iter().filter(|entry| !ours(entry));
+        Ok(left.filter(|entry| remove(&entry.path())).count())
     });
     match swept.await {
         Ok(0) => {}
         Ok(files) => tracing::info!(files, "removed unfinished files of an earlier process"),
         Err(error) => tracing::warn!(%error, "cannot remove unfinished files of an earlier process"),
+    }
+}
+
+/// What is in a folder; nothing where there is none, and where it cannot be read.
+pub(super) fn entries(folder: &Path) -> Vec<DirEntry> {
+    match fs::read_dir(folder).and_then(Iterator::collect) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "cannot read a folder of the store");
+            Vec::new()
+        }
+    }
+}
+
+/// Removes a file; says whether it is gone.
+pub(super) fn remove(file: &Path) -> bool {
+    match fs::remove_file(file) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => {
+            tracing::warn!(file = %file.display(), %error, "cannot remove a file of the store");
+            false
+        }
     }
 }
 
@@ -102,13 +120,18 @@ mod tests {
     #[tokio::test]
     async fn leftovers_of_other_processes_go_and_our_own_files_stay() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("99.0-0"), "half a blob").unwrap();
+        // Whatever the order in which they are listed, one that cannot be removed precedes others.
+        for number in 0..10 {
+            fs::write(dir.path().join(format!("99.0-{number}")), "half a blob").unwrap();
+            fs::create_dir(dir.path().join(format!("folder-{number}"))).unwrap();
+        }
         let names = ScratchNames::new(dir.path().into());
         let ours = names.create().unwrap();
+        let left = || entries(dir.path()).iter().filter(|entry| entry.path().is_file()).count();
         remove_leftovers(names).await;
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(left(), 1);
         drop(ours);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(left(), 0);
     }
 
     #[test]

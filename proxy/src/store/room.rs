@@ -2,9 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,9 +13,10 @@ use std::{
 };
 
 use prometheus_client::metrics::gauge::Gauge;
+use tidepool_oci::Digest;
 use tokio::sync::Notify;
 
-use super::layout::Layout;
+use super::{files, layout::Layout};
 
 /// How often the content is counted anew even when nothing was added: other hands may have removed some.
 const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
@@ -100,7 +101,11 @@ impl Room {
     pub(super) async fn keep(self: Arc<Self>) {
         loop {
             let room = Arc::clone(&self);
-            if let Err(error) = super::blocking(move || room.tidy()).await {
+            let tidied = super::blocking(move || {
+                room.tidy();
+                Ok(())
+            });
+            if let Err(error) = tidied.await {
                 tracing::warn!(%error, "cannot count or evict stored content");
             }
             let _ = tokio::time::timeout(RECOUNT_EVERY, self.wake.notified()).await;
@@ -108,17 +113,16 @@ impl Room {
     }
 
     /// Counts what there is, and brings it down to what there may be.
-    fn tidy(&self) -> io::Result<()> {
+    fn tidy(&self) {
         let mut by_age = BTreeMap::<i64, u64>::new();
         self.walk(&mut |_, pulled, size| {
             *by_age.entry(pulled).or_default() += size;
-            Ok(true)
-        })?;
+            true
+        });
         let total: u64 = by_age.values().sum();
         let surplus = self.surplus(total);
-        let removed = if surplus > 0 { self.evict(&by_age, surplus)? } else { 0 };
+        let removed = if surplus > 0 { self.evict(&by_age, surplus) } else { 0 };
         self.bytes.set(total.saturating_sub(removed));
-        Ok(())
     }
 
     /// How many bytes must go: down to 90 % of the limit, so that not every fill evicts.
@@ -130,7 +134,7 @@ impl Room {
     }
 
     /// Removes the oldest, all of one second at a time, until `surplus` bytes are gone.
-    fn evict(&self, by_age: &BTreeMap<i64, u64>, surplus: u64) -> io::Result<u64> {
+    fn evict(&self, by_age: &BTreeMap<i64, u64>, surplus: u64) -> u64 {
         let mut sum = 0;
         let last = by_age.iter().find(|(_, size)| {
             sum += **size;
@@ -139,40 +143,41 @@ impl Room {
         let cutoff = last.map_or(i64::MAX, |(&pulled, _)| pulled);
         let (mut removed, mut files) = (0, 0_u64);
         self.walk(&mut |path, pulled, size| {
-            if pulled <= cutoff {
-                fs::remove_file(path)?;
+            if pulled <= cutoff && files::remove(path) {
                 removed += size;
                 files += 1;
             }
-            Ok(removed < surplus)
-        })?;
+            removed < surplus
+        });
         tracing::info!(files, bytes = removed, "evicted the least recently pulled");
-        Ok(removed)
+        removed
     }
 
-    /// Visits every blob and manifest with its last pull and size, until the visitor says enough.
-    fn walk(&self, visit: &mut dyn FnMut(&Path, i64, u64) -> io::Result<bool>) -> io::Result<()> {
+    /// Visits every blob and manifest with its last pull and size, until the visitor says enough; passes over what else
+    /// lies there.
+    fn walk(&self, visit: &mut dyn FnMut(&Path, i64, u64) -> bool) {
         for folder in [self.layout.blobs(), self.layout.manifests()] {
-            for algorithm in entries(&folder)? {
-                for prefix in entries(&algorithm)? {
-                    for path in entries(&prefix)? {
-                        match fs::metadata(&path) {
-                            Ok(meta) if !visit(&path, meta.mtime(), meta.len())? => return Ok(()),
-                            Ok(_) => {}
-                            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                            Err(error) => return Err(error),
+            for algorithm in folders(&folder) {
+                let algorithm_name = algorithm.file_name();
+                for prefix in folders(&algorithm.path()) {
+                    for entry in files::entries(&prefix.path()) {
+                        let digest = format!("{}:{}", algorithm_name.display(), entry.file_name().display());
+                        let meta = entry.metadata().ok().filter(fs::Metadata::is_file);
+                        let Some(meta) = meta.filter(|_| digest.parse::<Digest>().is_ok()) else { continue };
+                        if !visit(&entry.path(), meta.mtime(), meta.len()) {
+                            return;
                         }
                     }
                 }
             }
         }
-        Ok(())
     }
 }
 
-/// The paths in a folder; two levels hold at most 256 names, the third what chance spreads over them.
-fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+/// The folders in a folder; two levels hold at most 256 of them, the third what chance spreads over them.
+fn folders(folder: &Path) -> Vec<fs::DirEntry> {
+    let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    files::entries(folder).into_iter().filter(is_folder).collect()
 }
 
 #[cfg(test)]
@@ -180,14 +185,14 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    /// Ten blobs of 100 bytes, pulled a minute apart, the one named `0` first.
+    /// Ten blobs of 100 bytes, pulled a minute apart, the one named `00…` first.
     fn ten_blobs(limit: Option<u64>) -> (tempfile::TempDir, Room) {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("blobs/sha256/00");
         fs::create_dir_all(&folder).unwrap();
         fs::create_dir_all(dir.path().join("manifests")).unwrap();
         for age in 0..10 {
-            let path = folder.join(age.to_string());
+            let path = folder.join(age.to_string().repeat(64));
             fs::write(&path, [0; 100]).unwrap();
             let pulled = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * age);
             fs::File::options().write(true).open(path).unwrap().set_modified(pulled).unwrap();
@@ -196,11 +201,11 @@ mod tests {
         (dir, room)
     }
 
+    /// The first letters of the names of those that are left.
     fn left(dir: &tempfile::TempDir) -> Vec<String> {
-        let mut names: Vec<_> = entries(&dir.path().join("blobs/sha256/00"))
-            .unwrap()
+        let mut names: Vec<_> = files::entries(&dir.path().join("blobs/sha256/00"))
             .into_iter()
-            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .map(|entry| entry.file_name().to_string_lossy()[..1].to_owned())
             .collect();
         names.sort();
         names
@@ -209,9 +214,9 @@ mod tests {
     #[test]
     fn beyond_the_limit_the_least_recently_pulled_go_down_to_nine_tenths() {
         let (dir, room) = ten_blobs(Some(500));
-        room.tidy().unwrap();
+        room.tidy();
         assert_eq!((left(&dir).join(""), room.bytes.get()), ("6789".into(), 400));
-        room.tidy().unwrap();
+        room.tidy();
         assert_eq!(left(&dir).len(), 4);
     }
 
@@ -221,10 +226,10 @@ mod tests {
         let room = Arc::new(room);
         let mut coming = room.reserve();
         assert!(!coming.grow_to(1001) && coming.grow_to(200));
-        room.tidy().unwrap();
+        room.tidy();
         assert_eq!(left(&dir).join(""), "3456789");
         drop(coming);
-        room.tidy().unwrap();
+        room.tidy();
         assert_eq!(left(&dir).len(), 7);
     }
 
@@ -245,7 +250,7 @@ mod tests {
     fn within_the_limit_or_without_one_everything_stays() {
         for limit in [Some(1000), None] {
             let (dir, room) = ten_blobs(limit);
-            room.tidy().unwrap();
+            room.tidy();
             assert_eq!((left(&dir).len(), room.bytes.get()), (10, 1000));
         }
     }
@@ -254,7 +259,23 @@ mod tests {
     fn a_full_disk_costs_a_tenth() {
         let (dir, room) = ten_blobs(None);
         room.disk_is_full();
-        room.tidy().unwrap();
+        room.tidy();
         assert_eq!((left(&dir).join(""), room.bytes.get()), ("123456789".into(), 900));
+    }
+
+    #[test]
+    fn what_is_no_content_is_passed_over_and_what_cannot_be_removed_stops_nothing() {
+        let (dir, room) = ten_blobs(Some(500));
+        let blobs = dir.path().join("blobs");
+        fs::write(blobs.join(".DS_Store"), [0; 1000]).unwrap();
+        fs::write(blobs.join("sha256/stray"), [0; 1000]).unwrap();
+        fs::write(blobs.join("sha256/00/stray"), [0; 1000]).unwrap();
+        fs::create_dir(blobs.join("sha256/00").join("a".repeat(64))).unwrap();
+        std::os::unix::fs::symlink("/none", blobs.join("sha256/00").join("b".repeat(64))).unwrap();
+        fs::remove_dir(dir.path().join("manifests")).unwrap();
+        room.tidy();
+        assert_eq!((left(&dir).join(""), room.bytes.get()), ("6789abs".into(), 400));
+        assert!(!files::remove(&blobs.join("sha256/00").join("a".repeat(64))), "a folder");
+        assert!(files::remove(&blobs.join("gone already")));
     }
 }
