@@ -21,6 +21,11 @@ const LARGEST_ANSWER: usize = 256 << 10;
 /// Repositories whose challenge is remembered; beyond it all are forgotten, which costs one 401 each.
 const MOST_REPOSITORIES: usize = 10_000;
 
+/// Tokens held at once; beyond it, once the ended ones are dropped, all are, which costs one request each.
+const MOST_TOKENS: usize = 1000;
+/// Larger ones fit no header that registries take.
+const LARGEST_TOKEN: usize = 16 << 10;
+
 /// A Bearer token. Its text shows in no log: `Debug` leaves it out.
 #[derive(Clone)]
 pub(super) struct Token {
@@ -56,6 +61,17 @@ pub(super) struct Tokens {
 struct Known {
     challenges: HashMap<RepositoryName, Challenge>,
     tokens: HashMap<Challenge, Token>,
+}
+
+impl Known {
+    fn keep(&mut self, challenge: Challenge, token: Token) {
+        let now = Instant::now();
+        self.tokens.retain(|_, token| now < token.ends_at);
+        if self.tokens.len() >= MOST_TOKENS {
+            self.tokens.clear();
+        }
+        self.tokens.insert(challenge, token);
+    }
 }
 
 impl Tokens {
@@ -107,7 +123,7 @@ impl Tokens {
             let begun = Instant::now();
             let asked = tokio::time::timeout(TOKEN_WITHIN, ask(&http, &challenge)).await;
             let token = asked.unwrap_or_else(|_| Err(UpstreamError::Silent(begun.elapsed())))?;
-            lock(&known).tokens.insert(challenge, token.clone());
+            lock(&known).keep(challenge, token.clone());
             Ok(token)
         }
     }
@@ -135,7 +151,7 @@ struct Grant {
 
 impl Grant {
     fn token(self, now: Instant) -> Option<Token> {
-        let text = self.token.or(self.access_token).filter(|text| !text.is_empty())?;
+        let text = self.token.or(self.access_token).filter(|text| (1..=LARGEST_TOKEN).contains(&text.len()))?;
         let mut header = HeaderValue::try_from(format!("Bearer {text}")).ok()?;
         header.set_sensitive(true);
         let life = self.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs).min(LONGEST_LIFETIME);
@@ -146,6 +162,7 @@ impl Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use url::Url;
 
     fn granted(json: &str) -> Option<(String, u64, u64)> {
         let now = Instant::now();
@@ -159,6 +176,28 @@ mod tests {
         assert_eq!(granted(r#"{"token":"a"}"#), Some(("Bearer a".into(), 48, 60)));
         assert_eq!(granted(r#"{"access_token":"b","expires_in":300}"#), Some(("Bearer b".into(), 240, 300)));
         assert_eq!(granted(r#"{"token":"a","expires_in":18446744073709551615}"#).unwrap().2, 86400);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ended_tokens_are_dropped_and_the_others_are_bounded() {
+        let mut known = Known::default();
+        let mut keep = |n: usize| {
+            let realm = Url::parse("https://auth.example/token").unwrap();
+            let challenge = Challenge { realm, service: None, scope: n.to_string() };
+            let grant = serde_json::from_str::<Grant>(r#"{"token":"a"}"#).unwrap();
+            known.keep(challenge, grant.token(Instant::now()).unwrap());
+            known.tokens.len()
+        };
+        assert_eq!((0..MOST_TOKENS).map(&mut keep).max(), Some(MOST_TOKENS));
+        assert_eq!(keep(MOST_TOKENS), 1);
+        tokio::time::advance(DEFAULT_LIFETIME).await;
+        assert_eq!(keep(0), 1);
+    }
+
+    #[test]
+    fn a_token_that_fits_no_header_is_none() {
+        let of = |len: usize| granted(&format!(r#"{{"token":"{}"}}"#, "a".repeat(len)));
+        assert!(of(LARGEST_TOKEN).is_some() && of(LARGEST_TOKEN + 1).is_none());
     }
 
     #[test]
