@@ -25,6 +25,8 @@ struct State {
     failures: u32,
     open_until: Option<Instant>,
     strained_until: Option<Instant>,
+    /// When the registry last answered anything.
+    answered_at: Option<Instant>,
 }
 
 impl Breaker {
@@ -43,12 +45,20 @@ impl Breaker {
         lock(&self.0).strain(None);
     }
 
-    /// Notes how a request ended; `answered`: the registry itself did answer.
-    pub(super) fn note(&self, error: Option<&UpstreamError>, answered: bool) {
+    /// Notes how a request that was `begun` then ended; `answered`: the registry itself did answer.
+    pub(super) fn note(&self, error: Option<&UpstreamError>, answered: bool, begun: Instant) {
         let mut state = lock(&self.0);
+        if answered {
+            state.answered_at = Some(Instant::now());
+        }
+        // One slow request among others that are answered is no outage.
+        let answered_others = state.answered_at.is_some_and(|at| at > begun);
         match error {
-            None | Some(UpstreamError::Gone(_)) => *state = State::default(),
-            Some(UpstreamError::Unreachable(_) | UpstreamError::Silent(_)) if !answered => state.open(),
+            None | Some(UpstreamError::Gone(_)) => {
+                *state = State { answered_at: state.answered_at, ..State::default() };
+            }
+            Some(UpstreamError::Unreachable(_)) if !answered => state.open(),
+            Some(UpstreamError::Silent(_)) if !answered && !answered_others => state.open(),
             Some(UpstreamError::Limited { retry_after }) => state.strain(*retry_after),
             Some(UpstreamError::Failing(_) | UpstreamError::Unreachable(_) | UpstreamError::Silent(_)) => {
                 state.strain(None);
@@ -101,15 +111,15 @@ mod tests {
     async fn a_failure_opens_it_for_longer_each_time_until_a_success() {
         let breaker = Breaker::default();
         for rest in [1, 2, 4, 8, 16, 30, 30] {
-            breaker.note(Some(&SILENT), false);
+            breaker.note(Some(&SILENT), false, Instant::now());
             assert!(breaker.is_open() && breaker.is_strained());
             tokio::time::advance(Duration::from_secs(rest) - Duration::from_millis(1)).await;
             assert!(breaker.is_open(), "{rest}");
             tokio::time::advance(Duration::from_millis(1)).await;
             assert!(!breaker.is_open(), "{rest}");
         }
-        breaker.note(None, true);
-        breaker.note(Some(&SILENT), false);
+        breaker.note(None, true, Instant::now());
+        breaker.note(Some(&SILENT), false, Instant::now());
         tokio::time::advance(FIRST_REST).await;
         assert!(!breaker.is_open());
     }
@@ -118,10 +128,22 @@ mod tests {
     async fn failures_at_the_same_time_count_once() {
         let breaker = Breaker::default();
         for _ in 0..32 {
-            breaker.note(Some(&SILENT), false);
+            breaker.note(Some(&SILENT), false, Instant::now());
         }
         tokio::time::advance(FIRST_REST).await;
         assert!(!breaker.is_open());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_does_not_open_it_while_others_are_answered() {
+        let (breaker, begun) = (Breaker::default(), Instant::now());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        breaker.note(None, true, begun);
+        breaker.note(Some(&SILENT), false, begun);
+        assert!(breaker.is_strained() && !breaker.is_open());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        breaker.note(Some(&SILENT), false, Instant::now());
+        assert!(breaker.is_open());
     }
 
     #[tokio::test(start_paused = true)]
@@ -131,13 +153,13 @@ mod tests {
             UpstreamError::Limited { retry_after: Some(Duration::from_secs(5)) },
         ] {
             let breaker = Breaker::default();
-            breaker.note(Some(&error), true);
+            breaker.note(Some(&error), true, Instant::now());
             assert!(breaker.is_strained() && !breaker.is_open());
             tokio::time::advance(Duration::from_secs(6)).await;
             assert!(!breaker.is_strained());
         }
         let breaker = Breaker::default();
-        breaker.note(Some(&UpstreamError::Refused(StatusCode::FORBIDDEN)), true);
+        breaker.note(Some(&UpstreamError::Refused(StatusCode::FORBIDDEN)), true, Instant::now());
         assert!(!breaker.is_strained());
     }
 }

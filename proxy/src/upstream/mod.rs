@@ -134,7 +134,13 @@ impl Upstream {
             Err(_) => Err(UpstreamError::Silent(begun.elapsed())),
         };
         // Where the registry itself answered, a failure is that of a host it redirected to.
-        self.breaker.note(sent.as_ref().err(), answered.load(Ordering::Relaxed));
+        let answered = answered.load(Ordering::Relaxed);
+        // Registries gather lists for long: that says nothing about pulls.
+        let slow_list =
+            matches!(ask.class, Class::Tags | Class::Referrers) && matches!(sent, Err(UpstreamError::Silent(_)));
+        if answered || !slow_list {
+            self.breaker.note(sent.as_ref().err(), answered, begun);
+        }
         self.metrics.upstream_request(&self.name, ask.class, UpstreamResult::of(sent.as_ref().err()));
         sent
     }

@@ -254,3 +254,13 @@ async fn a_warm_herd_shares_one_head() {
     }
     assert_eq!(fake.asked(""), ["HEAD /v2/a/b/manifests/1"]);
 }
+
+#[tokio::test]
+async fn a_slow_list_does_not_keep_pulls_from_the_upstream() {
+    let fake = Fake::start().await;
+    fake.tag("a/b", "1", ONE);
+    fake.fault("tags/list", Fault::Silent, 1);
+    let proxy = Proxy::of(&fake).await;
+    assert_eq!(proxy.get("/v2/a/b/tags/list").await.status, 503);
+    assert_eq!(proxy.get(TAG).await.bytes(), ONE.as_bytes());
+}
