@@ -69,6 +69,7 @@ impl Http {
             reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none()) // we decide about each hop
                 .dns_resolver(boundary.clone())
+                .http1_only() // HTTP/2 would have all fills share one connection, and its window
                 .connect_timeout(CONNECT_WITHIN)
                 .pool_idle_timeout(KEEP_IDLE)
                 .user_agent(USER_AGENT)
