@@ -1,4 +1,4 @@
-//! Where an upstream may send us: never from the outside to the inside.
+//! Where an upstream may send us: never from the outside to the inside, nor from HTTPS to plain HTTP.
 //!
 //! A registry chooses where its blobs and tokens come from. A public one must not be able to make the proxy ask hosts
 //! of the network it stands in, so private addresses are refused, unless the registry is at one itself.
@@ -23,25 +23,34 @@ pub(super) struct Boundary {
     /// is used, names are resolved by it, and it decides where they may lead.
     proxies: Arc<[String]>,
     inside: Arc<AtomicBool>,
+    /// The registry speaks HTTPS: nobody on the way may then read or change what it refers to.
+    secure: bool,
 }
 
 impl Boundary {
     /// The boundary of the upstream at `base`.
     pub(super) fn new(base: &Url, proxies: Vec<String>) -> Self {
         let inside = Arc::new(AtomicBool::new(literal(base).is_some_and(is_private)));
-        Self { host: base.host_str().unwrap_or_default().into(), proxies: proxies.into(), inside }
+        Self {
+            host: base.host_str().unwrap_or_default().into(),
+            proxies: proxies.into(),
+            inside,
+            secure: base.scheme() == "https",
+        }
     }
 
     /// Whether `url` may be asked, as far as it tells: names are judged when they are resolved.
     pub(super) fn allows(&self, url: &Url) -> bool {
-        let known = matches!(url.scheme(), "http" | "https");
+        let known = url.scheme() == "https" || (url.scheme() == "http" && !self.secure);
         known && (self.inside.load(Ordering::Relaxed) || !literal(url).is_some_and(is_private))
     }
 
     /// The addresses among `found` that may be asked for `name`.
     fn filter(&self, name: &str, found: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
         if name.eq_ignore_ascii_case(&self.host) {
-            self.inside.store(found.iter().any(|address| is_private(address.ip())), Ordering::Relaxed);
+            // All: a public registry does not come to be inside by one stray record.
+            let inside = !found.is_empty() && found.iter().all(|address| is_private(address.ip()));
+            self.inside.store(inside, Ordering::Relaxed);
             return Ok(found);
         }
         if self.inside.load(Ordering::Relaxed) || self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name)) {
@@ -155,7 +164,7 @@ mod tests {
     fn an_outside_registry_leads_nobody_inside() {
         let boundary = Boundary::new(&url("https://registry.example"), vec!["proxy.corp".into()]);
         for inside in
-            ["http://127.0.0.1/", "http://[::1]:80/", "http://2130706433/", "http://0x7f.1/", "ftp://1.1.1.1/"]
+            ["https://127.0.0.1/", "https://[::1]:80/", "https://2130706433/", "https://0x7f.1/", "ftp://1.1.1.1/"]
         {
             assert!(!boundary.allows(&url(inside)), "{inside}");
         }
@@ -165,6 +174,16 @@ mod tests {
         let both = vec![address("10.0.0.1:0"), address("1.1.1.1:0")];
         assert_eq!(boundary.filter("cdn.example", both).unwrap(), vec![address("1.1.1.1:0")]);
         assert!(boundary.filter("proxy.corp", vec![address("10.0.0.1:0")]).is_ok());
+        let stray = vec![address("10.0.0.1:0"), address("1.1.1.1:0")];
+        boundary.filter("registry.example", stray).unwrap();
+        assert!(!boundary.allows(&url("https://10.0.0.1/")));
+    }
+
+    #[test]
+    fn a_registry_that_speaks_https_leads_to_https_only() {
+        for (base, expected) in [("https://registry.example", false), ("http://registry.example", true)] {
+            assert_eq!(Boundary::new(&url(base), Vec::new()).allows(&url("http://cdn.example/")), expected);
+        }
     }
 
     #[test]
@@ -179,7 +198,7 @@ mod tests {
         assert!(Boundary::new(&url("http://10.0.0.1:5000"), Vec::new()).allows(&url("http://10.0.0.2/")));
         let boundary = Boundary::new(&url("https://registry.internal"), Vec::new());
         boundary.filter("Registry.internal", vec!["10.0.0.1:0".parse().unwrap()]).unwrap();
-        assert!(boundary.allows(&url("http://10.0.0.2/")));
+        assert!(boundary.allows(&url("https://10.0.0.2/")));
         assert!(boundary.filter("minio.internal", vec!["10.0.0.3:0".parse().unwrap()]).is_ok());
     }
 }
