@@ -12,13 +12,19 @@ scratch=$cache/scratch.$$
 trap 'chmod -R u+w "$scratch" 2>/dev/null || :; rm -rf "$scratch"' EXIT
 say() { printf '%s\n' "$*" >&2; }
 
-# Nodes would call themselves v0.0.0-master without this stamp.
+version_of() { sed -n "s|.*$2 \\(v[0-9.]*\\).*|\\1|p" "$here/$1/go.mod" | head -n 1; }
+
+# Without a stamp nodes call themselves v0.0.0-master, and their runtime 2.4.2+unknown.
 ldflags_of() {
     local version
     case $1 in
     kubernetes)
-        version=$(sed -n 's/.*k8s.io\/kubernetes \(v[0-9.]*\).*/\1/p' "$here/kubernetes/go.mod" | head -n 1)
+        version=$(version_of kubernetes k8s.io/kubernetes)
         echo "-s -w -X k8s.io/component-base/version.gitVersion=$version -X k8s.io/client-go/pkg/version.gitVersion=$version"
+        ;;
+    containerd)
+        version=$(version_of containerd github.com/containerd/containerd/v2)
+        echo "-s -w -X github.com/containerd/containerd/v2/version.Version=${version#v}"
         ;;
     *) echo "-s -w" ;;
     esac
@@ -33,7 +39,7 @@ build() { # build PEER INTO
         cd "$here/$1"
         export CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOWORK=off GOCACHE=$scratch/build GOMODCACHE=${TIDEPOOL_GOMODCACHE:-$scratch/mod}
         for tool in $(go mod edit -json | sed -n '/"Tool"/,/\]/s/.*"Path": "\(.*\)".*/\1/p'); do
-            go build -trimpath -ldflags "$(ldflags_of "$1")" -o "$into.partial/" "$tool"
+            go build -trimpath -ldflags "$(ldflags_of "$1")" -o "$into.partial/" "$tool" 2> >(grep -v '^go: downloading' >&2)
         done
     )
     # etcd's server package is called "server", distribution's "registry": on a PATH both say too little.
