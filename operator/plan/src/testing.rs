@@ -7,6 +7,20 @@ use crate::{Invalid, Referenced, ValidMirror, validate};
 /// The smallest mirror. Its name is not the product's, so that labels that were swapped show.
 pub(crate) const MINIMAL: &str = "upstreams: [{registry: docker.io}, {registry: ghcr.io}]";
 
+/// The certificate of an authority.
+pub(crate) const PEM: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBdjCCARugAwIBAgIUA0n1pNs9NMzRqsflhSVtigfdv00wCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEcmVlZjAgFw0yNjExMjExMzQxNTRaGA8yMTI2MTAyODEzNDE1
+NFowDzENMAsGA1UEAwwEcmVlZjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABGCQ
+D8MlNtErgzgyfpOQ8wE2rHrCwestwRcl1Dv4f8Rhzxm3NnHoRIa1uhAKvlOJqsgX
+b2Ivk8Qd00yRdDS9JvijUzBRMB0GA1UdDgQWBBS/8tlL1kx7PurSZBf36lnBCuqv
+ZTAfBgNVHSMEGDAWgBS/8tlL1kx7PurSZBf36lnBCuqvZTAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0kAMEYCIQCtUGZ0r20eDZQ0NVHkyQk1bRlx3+DWnWXf
+bXKuE2td1QIhALugdPuBKhXAYdUbhWbiAYvduriN7pf1n2w2dW3gc6Ra
+-----END CERTIFICATE-----
+";
+
 /// A mirror named `reef` with this spec.
 pub(crate) fn mirror(spec: &str) -> RegistryMirror {
     let mut mirror = RegistryMirror::new("reef", serde_yaml::from_str(spec).unwrap());

@@ -1,5 +1,6 @@
 //! References to certificates of authorities.
 
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
 use tidepool_api::{CaKind, CaRef};
 
@@ -25,18 +26,23 @@ pub(super) fn ca(reference: &CaRef, referenced: &Referenced) -> Result<Ca, (Reas
         let message = format!("{kind} {name} has no key {key}: add the key, or name one that it has");
         return Err((Reason::ReferenceNotFound, ".key", message));
     };
-    if !has_certificate(text) {
-        let message = format!("key {key} of {kind} {name} holds no PEM certificate: put one there");
+    if let Err(why) = authorities(text) {
+        let message = format!("key {key} of {kind} {name} {why}: put PEM certificates of authorities there");
         return Err((Reason::ReferenceInvalid, ".key", message));
     }
     Ok(Ca { reference: reference.clone(), fingerprint: crate::plan::hex(&Sha256::digest(text)) })
 }
 
-fn has_certificate(text: &[u8]) -> bool {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
-    let text = String::from_utf8_lossy(text);
-    let body = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(body, _)| body);
-    let base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=') || b.is_ascii_whitespace();
-    body.is_some_and(|body| !body.trim().is_empty() && body.bytes().all(base64))
+/// Whether members can trust what is in `text`. Read by the parsers of their TLS, since a member does not start with an
+/// authority that those refuse.
+fn authorities(text: &[u8]) -> Result<(), String> {
+    let mut count = 0;
+    for certificate in CertificateDer::pem_slice_iter(text) {
+        count += 1;
+        let sound = certificate.ok().is_some_and(|der| webpki::anchor_from_trusted_cert(&der).is_ok());
+        if !sound {
+            return Err(format!("holds PEM whose certificate {count} cannot be read"));
+        }
+    }
+    if count == 0 { Err("holds no PEM certificate".to_owned()) } else { Ok(()) }
 }

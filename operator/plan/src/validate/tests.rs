@@ -3,12 +3,10 @@
 use super::*;
 use crate::{
     ClaimFact, ClassFact, Source, ValidStorage,
-    testing::{MINIMAL, faults, mirror, valid},
+    testing::{MINIMAL, PEM, faults, mirror, valid},
 };
 use tidepool_api::CaKind;
 use tidepool_config::{ByteSize, Mode};
-
-const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
 
 fn config_map(name: &str, key: &str, text: &str) -> Referenced {
     let source = Source { data: [(key.to_owned(), text.into())].into(), ours: false };
@@ -93,14 +91,17 @@ fn references_must_be_there_and_hold_certificates() {
     assert_eq!((fault.reason, fault.field), (Reason::ReferenceNotFound, field(".name")));
     let fault = one_fault(spec, &config_map("ca", "other", PEM));
     assert_eq!((fault.reason, fault.field), (Reason::ReferenceNotFound, field(".key")));
-    for text in
-        ["", "hello", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----", "-----BEGIN CERTIFICATE-----\nMIIB"]
-    {
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let empty = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----";
+    let second = format!("{PEM}{garbage}");
+    for text in ["", "hello", empty, "-----BEGIN CERTIFICATE-----\nMIIB", garbage, &second] {
         let fault = one_fault(spec, &config_map("ca", "ca.crt", text));
         assert_eq!((fault.reason, fault.field), (Reason::ReferenceInvalid, field(".key")), "{text}");
     }
-    let valid = validate(&mirror(spec), &config_map("ca", "ca.crt", PEM)).unwrap();
-    assert!(valid.upstreams[0].ca.is_some());
+    for text in [PEM.to_owned(), PEM.repeat(2)] {
+        let valid = validate(&mirror(spec), &config_map("ca", "ca.crt", &text)).unwrap();
+        assert!(valid.upstreams[0].ca.is_some());
+    }
 }
 
 #[test]
