@@ -34,6 +34,12 @@ pub enum FileError {
         /// The link.
         path: PathBuf,
     },
+    /// Certificates that a file of ours would hide from the runtime, or break pulls by naming (design N1).
+    #[error("{} holds certificates, which a file of ours would hide", directory.display())]
+    Certificates {
+        /// Where they are: the registry's directory or `_default`.
+        directory: PathBuf,
+    },
     /// Another agent writes on this node.
     #[error("another agent holds {}", path.display())]
     Locked {
@@ -56,7 +62,7 @@ impl FileError {
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
             }
-            Self::Merge { .. } | Self::Link { .. } => true,
+            Self::Merge { .. } | Self::Link { .. } | Self::Certificates { .. } => true,
             Self::Locked { .. } => false,
         }
     }
@@ -74,6 +80,7 @@ impl FileError {
             },
             Self::Merge { .. } => "ForeignFileNotMergeable",
             Self::Link { .. } => "SymbolicLink",
+            Self::Certificates { .. } => "CertificatesInDirectory",
             Self::Locked { .. } => "AnotherAgent",
         }
     }
@@ -94,6 +101,9 @@ impl FileError {
                 _ => "look at the node's file system",
             },
             Self::Merge { .. } => "write its hosts as [host.\"...\"] tables, or remove the file",
+            Self::Certificates { .. } => {
+                "write a hosts.toml that names them in the registry's own directory: the agent puts its host into that"
+            }
             Self::Link { .. } => "replace the link with what it points to",
             Self::Locked { .. } => "wait until it has ended, or delete the DaemonSet first",
         }

@@ -76,7 +76,7 @@ impl Files {
     }
 
     /// Makes the files what they should be: one for each registry in `place`, those in `keep` as they are, no other of
-    /// ours. Writes nothing where nothing changed.
+    /// ours, and none that would hide certificates. Writes nothing where nothing changed.
     pub fn reconcile(
         &mut self,
         place: &BTreeSet<RegistryName>,
@@ -94,7 +94,11 @@ impl Files {
             });
             outcome.placed.insert(registry.clone(), placed);
         }
-        let wanted: BTreeSet<String> = place.iter().chain(keep).map(|registry| self.directory_of(registry)).collect();
+        let hides = |registry: &&RegistryName| {
+            matches!(outcome.placed.get(*registry), Some(Err(FileError::Certificates { .. })))
+        };
+        let stay = place.iter().filter(|registry| !hides(registry)).chain(keep);
+        let wanted: BTreeSet<String> = stay.map(|registry| self.directory_of(registry)).collect();
         self.withdraw_others(&wanted, &mut outcome);
         outcome
     }

@@ -29,7 +29,8 @@ impl Files {
         match self.text(&path)? {
             None => {
                 self.originals.forget(&self.disk, &name)?;
-                self.write(&directory, Origin::Absent, &self.base_of_directory(&directory)?, None, settings)
+                let base = self.base_of_nobody(&name, Origin::Absent)?;
+                self.write(&directory, Origin::Absent, &base, None, settings)
             }
             Some(text) => self.place_over(&name, &text, settings),
         }
@@ -38,9 +39,8 @@ impl Files {
     /// Builds a new directory aside and renames it into place.
     fn place_new(&self, name: &str, settings: &Settings) -> Result<Placed, FileError> {
         let path = self.root.join(name).join(FILE);
-        let Some(text) = rendered(&path, Origin::Created, &self.base_of_default()?, settings)? else {
-            return Ok(Placed::default());
-        };
+        let base = self.base_of_nobody(name, Origin::Created)?;
+        let Some(text) = rendered(&path, Origin::Created, &base, settings)? else { return Ok(Placed::default()) };
         let aside = self.root.join(format!("{NEW}{name}"));
         self.disk.make_directory(&aside)?;
         self.disk.write_aside(&aside.join(FILE), text.as_bytes(), Attributes::NEW)?;
@@ -80,12 +80,8 @@ impl Files {
     ) -> Result<Placed, FileError> {
         let directory = self.root.join(name);
         let path = directory.join(FILE);
-        let base = match (theirs.is_empty(), origin) {
-            (false, _) => theirs.to_owned(),
-            (true, Origin::Created) => self.base_of_default()?,
-            // An empty file hides nothing, so certificates beside it count.
-            (true, Origin::Absent | Origin::Merged) => self.base_of_directory(&directory)?,
-        };
+        // An empty file hides nothing, so certificates beside it count.
+        let base = if theirs.is_empty() { self.base_of_nobody(name, origin)? } else { theirs.to_owned() };
         if rendered(&path, origin, &base, settings)?.is_none() {
             return Ok(Placed::default());
         }
@@ -96,14 +92,12 @@ impl Files {
         self.write(&directory, origin, &base, None, settings)
     }
 
-    /// What a file of ours is made from, as it is now: the kept original, the certificates beside it, or `_default`.
+    /// What a file of ours is made from, as it is now: the kept original, or what there is where nobody wrote one.
     fn base(&self, name: &str, text: &str, marker: &Marker) -> Result<String, FileError> {
-        let directory = self.root.join(name);
         match marker.origin {
-            Origin::Created => self.base_of_default(),
-            Origin::Absent => self.base_of_directory(&directory),
+            Origin::Created | Origin::Absent => self.base_of_nobody(name, marker.origin),
             Origin::Merged => match self.originals.kept(&self.disk, name)? {
-                Some(kept) if kept.bytes.is_empty() => self.base_of_directory(&directory),
+                Some(kept) if kept.bytes.is_empty() => self.base_of_nobody(name, Origin::Merged),
                 Some(kept) => Ok(String::from_utf8_lossy(&kept.bytes).into_owned()),
                 // The state directory was wiped: what is left of theirs is in the file itself.
                 None => self.rescue(name, text, marker),

@@ -3,13 +3,13 @@
 //! Grammar: containerd's `docs/hosts.md`. Root keys come before the first table, hosts are tried in the order of the
 //! file, and without `server` the upstream itself is tried last.
 
+mod certificates;
 mod marker;
-mod paths;
 
 use toml_edit::{Document, DocumentMut, Item, Table};
 
+pub use certificates::{is_certificate, names_certificates};
 pub use marker::{Marker, Origin, Ownership, ownership, with_marker};
-pub use paths::{certificates, rebase};
 
 /// What our table says.
 #[derive(Clone, Debug, PartialEq, Eq)]
