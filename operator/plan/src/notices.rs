@@ -46,7 +46,9 @@ fn notice(before: Option<&Condition>, after: &Condition) -> Option<Notice> {
         condition::NODES_CONFIGURED => {
             (!holds && fresh && matches!(after.reason.as_str(), "Shadowed" | "Unsupported")).then_some(true)
         }
-        condition::RECONCILING => (fresh && after.reason == "ApplyFailed").then_some(true),
+        condition::RECONCILING => {
+            (fresh && matches!(after.reason.as_str(), "ApplyFailed" | "RolloutFailed")).then_some(true)
+        }
         _ => None,
     }?;
     Some(Notice { warning, reason: after.reason.clone(), note: after.message.clone() })

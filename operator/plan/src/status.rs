@@ -143,9 +143,15 @@ fn reconciling(seen: &Seen<'_>, stalled: bool, cache: &Finding) -> Option<Findin
     if let Some(failure) = &seen.failure {
         return Some(Finding::new(condition::RECONCILING, true, "ApplyFailed", failure.clone()));
     }
-    let rolled_out = cache.status && seen.members.iter().all(|member| member.rolled_out);
-    let progress = || Finding::new(condition::RECONCILING, true, "Progressing", "members are on their way to the spec");
-    (!stalled && !rolled_out).then(progress)
+    if stalled || (cache.status && seen.members.iter().all(|member| member.rolled_out)) {
+        return None;
+    }
+    // Without a ready member, Ready says so already.
+    let (reason, message) = match cache::hindrance(&seen.members).filter(|_| cache.status) {
+        Some((_, why)) => ("RolloutFailed", why),
+        None => ("Progressing", "members are on their way to the spec".to_owned()),
+    };
+    Some(Finding::new(condition::RECONCILING, true, reason, message))
 }
 
 fn stamp(finding: Finding, mirror: &RegistryMirror, previous: &RegistryMirrorStatus, now: &Time) -> Condition {

@@ -19,6 +19,8 @@ pub struct MemberFact {
     pub image: Option<String>,
     /// Why the scheduler finds no node, in its words.
     pub unschedulable: Option<String>,
+    /// Why the API server lets no pod be made, in its words.
+    pub refused: Option<String>,
     /// Why a container does not start or keep running, such as `ImagePullBackOff: ...`.
     pub trouble: Option<String>,
 }
@@ -38,17 +40,26 @@ fn cause(members: &[MemberFact]) -> (&'static str, String) {
     if members.is_empty() {
         return ("NoReadyMember", "no member was made yet".to_owned());
     }
-    if let Some(why) = members.iter().find_map(|member| member.unschedulable.as_ref()) {
-        let remedy = "make room, or change spec.proxy (resources, nodeSelector, tolerations)";
-        return ("Unschedulable", format!("the member's pod finds no node: {why}: {remedy}"));
-    }
-    if let Some(why) = members.iter().find_map(|member| member.trouble.as_ref()) {
-        return ("NoReadyMember", format!("the member's pod does not run: {why}: see its events and log"));
+    if let Some(cause) = hindrance(members) {
+        return cause;
     }
     if members.iter().any(|member| member.starting) {
         return ("RollingOut", "the member starts".to_owned());
     }
     ("NoReadyMember", "the member's pod is not ready: wait, or see its events and log".to_owned())
+}
+
+/// What keeps a pod from running: news even while another, of the template before, serves.
+pub(super) fn hindrance(members: &[MemberFact]) -> Option<(&'static str, String)> {
+    if let Some(why) = members.iter().find_map(|member| member.unschedulable.as_ref()) {
+        let remedy = "make room, or change spec.proxy (resources, nodeSelector, tolerations)";
+        return Some(("Unschedulable", format!("the member's pod finds no node: {why}: {remedy}")));
+    }
+    if let Some(why) = members.iter().find_map(|member| member.refused.as_ref()) {
+        return Some(("NoReadyMember", format!("the member's pod cannot be made: {why}")));
+    }
+    let why = members.iter().find_map(|member| member.trouble.as_ref())?;
+    Some(("NoReadyMember", format!("the member's pod does not run: {why}: see its events and log")))
 }
 
 /// The tag of an image, or the start of its digest.

@@ -115,6 +115,32 @@ fn why_no_member_is_ready_is_the_reason_of_ready() {
 }
 
 #[test]
+fn a_rollout_that_is_stuck_is_told_while_the_old_pod_serves() {
+    let why = || Some("serviceaccount nope not found".to_owned());
+    let stuck = MemberFact { rolled_out: false, starting: true, ..ready_member() };
+    let progressing = World { members: vec![stuck.clone()], ..World::good() };
+    assert_eq!(progressing.says("Reconciling"), "True/Progressing");
+    for stuck in [
+        MemberFact { refused: why(), ..stuck.clone() },
+        MemberFact { trouble: why(), ..stuck.clone() },
+        MemberFact { unschedulable: why(), ..stuck },
+    ] {
+        let world = World { members: vec![stuck.clone()], ..World::good() };
+        assert_eq!(
+            (world.says("Ready").as_str(), world.says("Reconciling").as_str()),
+            ("True/Available", "True/RolloutFailed")
+        );
+        let told = notices(Some(&progressing.status_at(0)), &world.status_at(1));
+        assert!(matches!(&told[..], [notice] if notice.warning && notice.note.contains("nope")), "{told:?}");
+        assert!(notices(Some(&world.status_at(1)), &world.status_at(2)).is_empty(), "once");
+        let down = World { members: vec![MemberFact { ready: 0, ..stuck }], ..World::good() };
+        assert!(matches!(down.says("Ready").as_str(), "False/NoReadyMember" | "False/Unschedulable"));
+        let message = &down.status_at(0).conditions[0].message;
+        assert!(message.contains("nope"), "{message}");
+    }
+}
+
+#[test]
 fn a_missing_default_class_is_named_with_the_way_out() {
     let storage = StorageFact::Claim { bound: false, class: None, requested: 1, capacity: None };
     let mut world = World { storage, no_default_class: true, members: vec![], ..World::good() };

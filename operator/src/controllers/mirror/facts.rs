@@ -43,6 +43,8 @@ fn deployment_fact(deployment: &Deployment) -> MemberFact {
     let seen = status.observed_generation == deployment.metadata.generation;
     let (all, updated) = (status.replicas.unwrap_or_default(), status.updated_replicas.unwrap_or_default());
     let ready = status.ready_replicas.unwrap_or_default();
+    let conditions = status.conditions.unwrap_or_default();
+    let refused = conditions.into_iter().find(|found| found.type_ == "ReplicaFailure" && found.status == "True");
     let containers = spec.template.spec.map(|pod| pod.containers).unwrap_or_default();
     MemberFact {
         desired,
@@ -50,6 +52,7 @@ fn deployment_fact(deployment: &Deployment) -> MemberFact {
         rolled_out: seen && updated == desired && all == desired && ready == desired,
         starting: !seen || updated < desired || ready < desired,
         image: containers.into_iter().next().and_then(|container| container.image),
+        refused: refused.map(|condition| condition.message.or(condition.reason).unwrap_or_default()),
         unschedulable: None,
         trouble: None,
     }
@@ -101,4 +104,23 @@ pub(super) fn nodes(context: &Context, mirror: &RegistryMirror) -> Option<Tally>
         report: reports.get(name(&**node)).copied(),
     });
     Some(tally(entry, &document.mirrors, &facts.collect::<Vec<_>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_pods_cannot_be_made_is_read_from_the_deployment() {
+        let fact = |status: &str| {
+            let condition = serde_json::json!({
+                "type": "ReplicaFailure", "status": status, "reason": "FailedCreate",
+                "message": "serviceaccount \"nope\" not found",
+            });
+            let deployment = serde_json::json!({"status": {"readyReplicas": 1, "conditions": [condition]}});
+            deployment_fact(&serde_json::from_value(deployment).unwrap())
+        };
+        assert_eq!(fact("True").refused.as_deref(), Some("serviceaccount \"nope\" not found"));
+        assert_eq!(fact("False").refused, None);
+    }
 }
