@@ -17,7 +17,7 @@ ARCH := $(shell uname -m)
 MUSL := $(ARCH)-unknown-linux-musl
 RELEASE := $(CARGO_TARGET_DIR)/$(MUSL)/release
 BINARIES := tidepool-operator tidepool-proxy tidepool-agent
-CRATES := $(shell sed -n 's/^name = "\(tidepool-[a-z]*\)"/\1/p' */Cargo.toml */*/Cargo.toml)
+CRATES := $(shell sed -n '/^.package.$$/,/^$$/s/^name = "\(.*\)"/\1/p' */Cargo.toml */*/Cargo.toml)
 VERSION := $(shell sed -n '/workspace.package/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The chart's default, so that an imported archive is what an unchanged chart runs.
 export IMAGE ?= ghcr.io/tidepool-dev/tidepool:$(VERSION)
