@@ -161,7 +161,8 @@ fn await_nodes(control_plane: &Machine, names: &[String]) -> Result<()> {
             .with_context(|| format!("nodes are not ready; see the logs in {}", control_plane.home().display()))?;
         Ok(())
     };
-    wait("--for=create", &nodes)?;
+    // One by one: kubectl takes several that are missing for an error at once.
+    nodes.iter().try_for_each(|node| wait("--for=create", std::slice::from_ref(node)))?;
     wait("--for=condition=Ready", &nodes)?;
     wait("--for=create", &["serviceaccount/default".to_owned()])
 }
