@@ -61,3 +61,30 @@ fn the_schema_knows_every_value_and_no_other() {
     parts.retain(|part| part != "global");
     assert_eq!(parts, keys(&values));
 }
+
+#[test]
+fn what_would_break_an_installation_is_refused_before_it() {
+    let schema: Value = serde_yaml::from_str(&read("values.schema.json")).unwrap();
+    let most = &schema["properties"]["agent"]["properties"]["maxUnavailable"];
+    // With nothing to spare, no agent would ever be replaced.
+    assert_eq!((most["minimum"].as_u64(), most["pattern"].as_str()), (Some(1), Some("^[1-9][0-9]*%?$")));
+    assert!(read("templates/agent.yaml").contains("{{- if eq $agent.namespace .Release.Namespace }}\n{{- fail "));
+}
+
+#[test]
+fn free_text_is_quoted() {
+    for template in ["agent.yaml", "operator.yaml"] {
+        let text = read(&format!("templates/{template}"));
+        let free = ["hostPath: {path: {{", "priorityClassName: {{", "priorityClassName }}", "Dir }}", "image\" . }}"];
+        let bare: Vec<_> = text.lines().filter(|line| free.iter().any(|mark| line.contains(mark))).collect();
+        assert!(bare.iter().all(|line| line.contains("| quote") || line.trim_start().starts_with("{{-")), "{bare:#?}");
+    }
+}
+
+#[test]
+fn the_operator_may_not_delete_what_it_never_deletes() {
+    let text = read("templates/operator-rbac.yaml");
+    let (_, document) = text.split_once("resourceNames: [tidepool-nodes]").unwrap();
+    assert!(document.lines().nth(1).unwrap().trim() == "verbs: [get, list, watch, patch]");
+    assert!(read("templates/NOTES.txt").contains("configmap -n {{ .Values.agent.namespace }} tidepool-nodes"));
+}
