@@ -82,17 +82,28 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let mut agent = Agent::start(&args, &client, &metrics, &ready, &serving, &mut servers, &stop);
     let files = agent.until_stopped(&stop).await?;
     agent.tasks.shutdown().await;
-    withdraw_if_uninstalled(files, &args, client).await?;
+    let node = agent.node.borrow().clone();
+    withdraw_if_uninstalled(files, &args, client, node.as_ref()).await?;
     ready.set(false);
     serving.cancel();
     while servers.join_next().await.is_some() {}
     Ok(())
 }
 
-async fn withdraw_if_uninstalled(mut files: NodeFiles, args: &RunArgs, client: Client) -> Result<(), Stuck> {
-    match verdict(client, &args.namespace, &args.daemonset).await {
+async fn withdraw_if_uninstalled(
+    mut files: NodeFiles,
+    args: &RunArgs,
+    client: Client,
+    node: Option<&NodeFacts>,
+) -> Result<(), Stuck> {
+    match verdict(client.clone(), &args.namespace, &args.daemonset, node).await {
         Verdict::Keep => Ok(()),
-        Verdict::Withdraw => files.withdraw_all().await,
+        Verdict::Withdraw => {
+            files.withdraw_all().await?;
+            let runtime = node.and_then(|node| node.runtime.as_ref());
+            Reporter::new(client, &args.node_name).say_stopped(runtime).await;
+            Ok(())
+        }
     }
 }
 
@@ -100,6 +111,7 @@ async fn withdraw_if_uninstalled(mut files: NodeFiles, args: &RunArgs, client: C
 struct Agent {
     tasks: JoinSet<()>,
     controller: JoinHandle<Result<NodeFiles, Stuck>>,
+    node: watch::Receiver<Option<NodeFacts>>,
 }
 
 impl Agent {
@@ -127,10 +139,10 @@ impl Agent {
         tasks.spawn(Reporter::new(client.clone(), &args.node_name).run(report, stop.clone()));
         let files = NodeFiles::new(&args.directories.registry_dir, &args.directories.state_dir, metrics.clone());
         let state = args.directories.state_dir.clone();
-        let inputs = Inputs { document, members, node, listening, reach, honored };
+        let inputs = Inputs { document, members, node: node.clone(), listening, reach, honored };
         let outputs = Outputs { routings, files, report: report_out, state };
         let controller = tokio::spawn(Controller::new(inputs, outputs, places(args), last).run(stop.clone()));
-        Self { tasks, controller }
+        Self { tasks, controller, node }
     }
 
     /// Waits for the controller, which ends when it is told to; hands the files back. Another task that ends ends all.

@@ -15,12 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 pub use status::Report;
 
+use crate::node::RuntimeVersion;
+
 const MANAGER: &str = "tidepool-agent";
 /// Changes come in bursts, and to all nodes at once: each waits a little, at random.
 const JITTER: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const REQUEST: Duration = Duration::from_secs(10);
+/// For everything that is said of an agent that stops.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why a report did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +75,14 @@ impl Reporter {
                 () = self.publish_until_done(&mut reports) => {}
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// Says once that the agent is gone from this node for good. Nobody waits long for that: the pod is about to end.
+    pub async fn say_stopped(mut self, runtime: Option<&RuntimeVersion>) {
+        let said = tokio::time::timeout(LAST_WORDS, self.publish(&Report::stopped(runtime))).await;
+        if let Err(error) = said.map_err(ReportError::from).flatten() {
+            tracing::info!(%error, "MirrorNode does not say that the agent stopped");
         }
     }
 

@@ -47,6 +47,14 @@ impl Report {
         Self { runtime, ready: ready(&mirrors, problem), honored: honored(seen), mirrors }
     }
 
+    /// What an agent leaves behind that is gone for good.
+    #[must_use]
+    pub fn stopped(runtime: Option<&RuntimeVersion>) -> Self {
+        let message = "the agent was taken from this node for good, and its files with it";
+        let ready = Claim::new("False", "AgentStopped", message);
+        Self { ready, ..Self::new(&Wanted::default(), &Seen::default(), None, runtime) }
+    }
+
     /// The whole status, given the object as it is: what did not change keeps its time of transition.
     #[must_use]
     pub fn status(&self, object: &MirrorNode, now: Timestamp) -> MirrorNodeStatus {

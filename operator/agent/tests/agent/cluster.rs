@@ -106,6 +106,9 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         "/apis/apps/v1/namespaces/tidepool-agents/daemonsets/tidepool-agent" if objects.daemon_set => {
             reply(StatusCode::OK, &json!({"metadata": {"name": "tidepool-agent"}}))
         }
+        "/api/v1/namespaces/tidepool-agents" => {
+            reply(StatusCode::OK, &json!({"metadata": {"name": "tidepool-agents"}}))
+        }
         "/apis/tidepool.dev/v1alpha1/mirrornodes/n" => reply(StatusCode::OK, &shared.report.lock().unwrap()),
         "/apis/tidepool.dev/v1alpha1/mirrornodes/n/status" if request.method() == Method::PATCH => {
             let patch: Value = serde_json::from_slice(&to_bytes(request.into_body(), 1 << 20).await.unwrap()).unwrap();

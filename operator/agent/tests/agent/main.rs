@@ -205,6 +205,8 @@ async fn an_agent_whose_daemon_set_is_gone_leaves_the_node_as_it_was() {
     node.cluster.change(|objects| objects.daemon_set = false);
     assert!(node.stop_agent().await.success(), "{}", node.log());
     assert!(node.is_as_before(), "{}", node.log());
+    assert!(is(&node.cluster, "Ready", "False", "AgentStopped"), "{}", node.cluster.status());
+    assert!(node.cluster.status()["mirrors"].is_null(), "{}", node.cluster.status());
 }
 
 #[tokio::test(flavor = "multi_thread")]
