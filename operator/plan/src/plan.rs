@@ -50,7 +50,7 @@ pub struct Objects {
     pub deployments: Vec<Deployment>,
 }
 
-/// Why there is no plan. Both are defects here rather than a user's fault.
+/// Why there is no plan: a defect here rather than a user's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// A value of the configuration cannot be written.

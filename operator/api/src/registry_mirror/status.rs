@@ -11,7 +11,7 @@ pub mod condition {
     pub const READY: &str = "Ready";
     /// The spec is valid and all that it names is there.
     pub const ACCEPTED: &str = "Accepted";
-    /// At least one member serves, and all members are as the spec says.
+    /// At least one member serves; whether all are as the spec says is told by [`RECONCILING`].
     pub const CACHE_AVAILABLE: &str = "CacheAvailable";
     /// The storage is there and as large as the spec says.
     pub const STORAGE_READY: &str = "StorageReady";
