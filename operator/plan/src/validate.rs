@@ -63,7 +63,7 @@ pub fn validate(mirror: &RegistryMirror, referenced: &Referenced) -> Result<Vali
     let mut faults = Vec::new();
     let name = name(mirror, &mut faults);
     let upstreams = upstream::upstreams(&mirror.spec.upstreams, referenced, &mut faults);
-    let storage = storage::storage(&mirror.spec.storage, referenced, &mut faults);
+    let storage = storage::storage(&name, &mirror.spec.storage, referenced, &mut faults);
     let selector = nodes::selector(mirror.spec.nodes.selector.as_ref(), &mut faults);
     match storage {
         Some(storage) if faults.is_empty() => Ok(ValidMirror {

@@ -4,16 +4,21 @@ use tidepool_api::{EphemeralStorage, Storage, StorageType, VolumeStorage};
 use tidepool_config::ByteSize;
 
 use super::{Invalid, parsed};
-use crate::{Referenced, ValidStorage};
+use crate::{Referenced, ValidStorage, names};
 
-pub(super) fn storage(raw: &Storage, referenced: &Referenced, faults: &mut Vec<Invalid>) -> Option<ValidStorage> {
+pub(super) fn storage(
+    mirror: &str,
+    raw: &Storage,
+    referenced: &Referenced,
+    faults: &mut Vec<Invalid>,
+) -> Option<ValidStorage> {
     match raw.storage_type {
         StorageType::Volume => {
             if raw.ephemeral.is_some() {
                 let message = "is for type Ephemeral: set type to Ephemeral, or remove ephemeral";
                 faults.push(Invalid::spec("spec.storage.ephemeral", message));
             }
-            volume(&raw.volume.clone().unwrap_or_default(), referenced, faults)
+            volume(mirror, &raw.volume.clone().unwrap_or_default(), referenced, faults)
         }
         StorageType::Ephemeral => {
             if raw.volume.is_some() {
@@ -27,9 +32,24 @@ pub(super) fn storage(raw: &Storage, referenced: &Referenced, faults: &mut Vec<I
     }
 }
 
-fn volume(raw: &VolumeStorage, referenced: &Referenced, faults: &mut Vec<Invalid>) -> Option<ValidStorage> {
+fn volume(
+    mirror: &str,
+    raw: &VolumeStorage,
+    referenced: &Referenced,
+    faults: &mut Vec<Invalid>,
+) -> Option<ValidStorage> {
     let wanted = parsed::<ByteSize>("spec.storage.volume.size", &raw.size, faults)?;
     let class = raw.storage_class_name.clone();
+    let kept = referenced.claim.as_ref().and_then(|claim| claim.class.as_ref());
+    if let (Some(kept), Some(class)) = (kept, &class)
+        && kept != class
+    {
+        let claim = names::member(mirror, "0");
+        let message = format!(
+            "claim {claim} was kept and is of StorageClass {kept:?}: make the mirror anew with that class, or delete the claim"
+        );
+        faults.push(Invalid::spec("spec.storage.volume.storageClassName", message));
+    }
     let size = match &referenced.claim {
         // A claim never shrinks, and one whose class cannot expand never grows: asking would be refused each time.
         Some(claim) => {

@@ -128,3 +128,19 @@ fn a_claim_grows_where_its_class_lets_it_and_never_shrinks() {
     assert_eq!(size("60Gi", 50, false), 50);
     assert_eq!(size("40Gi", 50, true), 50);
 }
+
+#[test]
+fn a_claim_that_was_kept_must_be_of_the_class_that_is_named() {
+    let claim = |class: Option<&str>| {
+        let claim = ClaimFact { requested: 50 << 30, class: class.map(str::to_owned) };
+        Referenced { claim: Some(claim), ..Referenced::default() }
+    };
+    let named = format!("{MINIMAL}\nstorage: {{volume: {{storageClassName: fast}}}}");
+    let fault = one_fault(&named, &claim(Some("local")));
+    let field = "spec.storage.volume.storageClassName";
+    assert_eq!((fault.reason, fault.field.as_str()), (Reason::InvalidSpec, field));
+    assert!(fault.message.contains("mirror-reef-0") && fault.message.contains("local"), "{fault}");
+    for (spec, class) in [(named.as_str(), Some("fast")), (&named, None), (MINIMAL, Some("local"))] {
+        assert!(validate(&mirror(spec), &claim(class)).is_ok(), "{class:?}");
+    }
+}

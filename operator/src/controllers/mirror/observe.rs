@@ -53,7 +53,8 @@ pub(super) fn observe(mirror: &RegistryMirror, context: &Context) -> Observed {
     Observed { referenced, live }
 }
 
-/// What a spec refers to, as far as it is there. The claim is left out: only the mirror's own controller needs it.
+/// What a spec refers to, as far as it is there. The claim is left out: it decides whether members can be made, which
+/// only the mirror's own controller does. Agents of a mirror without members pull past it.
 pub(crate) fn references(mirror: &RegistryMirror, caches: &Caches, namespace: &str) -> Referenced {
     let references = mirror.spec.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()?.ca_ref.as_ref());
     let sources = references.filter_map(|reference| {
