@@ -1,4 +1,4 @@
-//! How long a mirror whose reconcile failed waits for the next try.
+//! How long a reconcile that failed waits for the next try.
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
@@ -6,7 +6,7 @@ const FIRST: Duration = Duration::from_secs(1);
 /// Short enough that a mended cluster heals within a coffee, long enough to be no load.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// Failures in a row, by mirror.
+/// Failures in a row, by mirror, or by what else is reconciled.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff(Mutex<HashMap<String, u32>>);
 

@@ -19,29 +19,53 @@ pub enum Standing {
     },
 }
 
-/// The document of all mirrors, in the order of their names.
-///
-/// `previous` is the document as agents have it: it keeps what an invalid mirror said when it was valid. One thing is
-/// taken from an invalid spec: mode `Withdraw`. It is the switch for emergencies, and must not wait for a spec to be
-/// mended.
-#[must_use]
-pub fn nodes_document(mirrors: &[Standing], previous: Option<&NodesDocument>) -> NodesDocument {
-    let mut entries: Vec<MirrorEntry> = mirrors.iter().filter_map(|mirror| entry(mirror, previous)).collect();
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    NodesDocument::new(entries)
+/// What agents were told last.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// Nothing yet.
+    Nothing,
+    /// What this version cannot read.
+    Unreadable,
+    /// This.
+    Document(NodesDocument),
 }
 
-fn entry(mirror: &Standing, previous: Option<&NodesDocument>) -> Option<MirrorEntry> {
-    match mirror {
-        Standing::Valid(mirror) => Some(mirror.entry()),
-        Standing::Invalid { uid, mode } => {
-            let mut last = previous?.mirrors.iter().find(|entry| entry.uid == *uid)?.clone();
-            if *mode == Some(NodeMode::Withdraw) {
-                last.mode = Mode::Withdraw;
-            }
-            Some(last)
-        }
-    }
+/// What an invalid mirror last said is not known. A document without it would make nodes let go of the mirror.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot read what agents were told last of a mirror that is not valid, so they keep it: mend the mirror, or delete it"
+)]
+pub struct UnknownPast;
+
+/// The document of all mirrors, in the order of their names.
+///
+/// `told` keeps what an invalid mirror said when it was valid. One thing is taken from an invalid spec: mode `Withdraw`.
+/// It is the switch for emergencies, and must not wait for a spec to be mended.
+///
+/// # Errors
+/// [`UnknownPast`] when a mirror is invalid and `told` unreadable.
+pub fn nodes_document(mirrors: &[Standing], told: &Told) -> Result<NodesDocument, UnknownPast> {
+    let entries = mirrors.iter().filter_map(|mirror| entry(mirror, told).transpose());
+    let mut entries = entries.collect::<Result<Vec<MirrorEntry>, _>>()?;
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(NodesDocument::new(entries))
+}
+
+fn entry(mirror: &Standing, told: &Told) -> Result<Option<MirrorEntry>, UnknownPast> {
+    let (uid, mode) = match mirror {
+        Standing::Valid(mirror) => return Ok(Some(mirror.entry())),
+        Standing::Invalid { uid, mode } => (uid, mode),
+    };
+    let document = match told {
+        Told::Nothing => return Ok(None),
+        Told::Unreadable => return Err(UnknownPast),
+        Told::Document(document) => document,
+    };
+    let last = document.mirrors.iter().find(|entry| entry.uid == *uid).cloned();
+    Ok(last.map(|last| match mode {
+        Some(NodeMode::Withdraw) => MirrorEntry { mode: Mode::Withdraw, ..last },
+        Some(NodeMode::Configure | NodeMode::ReportOnly) | None => last,
+    }))
 }
 
 #[cfg(test)]
@@ -53,23 +77,37 @@ mod tests {
         Standing::Invalid { uid: uid.to_owned(), mode: Some(mode) }
     }
 
+    fn told(mirrors: &[Standing], told: &Told) -> NodesDocument {
+        nodes_document(mirrors, told).unwrap()
+    }
+
+    fn good() -> (String, NodesDocument) {
+        let good = valid(MINIMAL);
+        (good.uid.clone(), told(&[Standing::Valid(Box::new(good))], &Told::Nothing))
+    }
+
     #[test]
     fn an_invalid_mirror_keeps_its_last_good_entry_and_a_gone_one_leaves() {
-        let good = valid(MINIMAL);
-        let uid = good.uid.clone();
-        let before = nodes_document(&[Standing::Valid(Box::new(good))], None);
+        let (uid, before) = good();
         assert_eq!(before.mirrors.len(), 1);
-        assert_eq!(nodes_document(&[invalid(&uid, NodeMode::Configure)], Some(&before)), before);
-        assert!(nodes_document(&[invalid("another", NodeMode::Configure)], Some(&before)).mirrors.is_empty());
-        assert!(nodes_document(&[], Some(&before)).mirrors.is_empty());
+        let last = Told::Document(before.clone());
+        assert_eq!(told(&[invalid(&uid, NodeMode::Configure)], &last), before);
+        assert!(told(&[invalid("another", NodeMode::Configure)], &last).mirrors.is_empty());
+        assert!(told(&[], &last).mirrors.is_empty());
     }
 
     #[test]
     fn the_emergency_switch_works_on_an_invalid_spec() {
-        let good = valid(MINIMAL);
-        let uid = good.uid.clone();
-        let before = nodes_document(&[Standing::Valid(Box::new(good))], None);
-        let after = nodes_document(&[invalid(&uid, NodeMode::Withdraw)], Some(&before));
+        let (uid, before) = good();
+        let after = told(&[invalid(&uid, NodeMode::Withdraw)], &Told::Document(before));
         assert_eq!(after.mirrors[0].mode, Mode::Withdraw);
+    }
+
+    #[test]
+    fn where_the_last_document_cannot_be_read_nothing_is_told_before_every_mirror_is_valid() {
+        let mirrors = [Standing::Valid(Box::new(valid(MINIMAL))), invalid("another", NodeMode::Configure)];
+        assert!(nodes_document(&mirrors, &Told::Unreadable).is_err());
+        assert_eq!(told(&mirrors[..1], &Told::Unreadable).mirrors.len(), 1);
+        assert_eq!(told(&mirrors, &Told::Nothing).mirrors.len(), 1);
     }
 }

@@ -18,7 +18,7 @@ mod testing;
 mod valid;
 mod validate;
 
-pub use document::{Standing, nodes_document};
+pub use document::{Standing, Told, UnknownPast, nodes_document};
 pub use facts::{ClaimFact, ClassFact, Referenced, Source};
 pub use notices::{Notice, notices};
 pub use plan::{Defaults, Objects, PlanError, fingerprint, plan};

@@ -11,26 +11,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidepool_config::NodesDocument;
-use tidepool_plan::nodes_document;
+use tidepool_plan::{Told, UnknownPast, nodes_document};
 use tokio::sync::Notify;
 
 use crate::{
+    backoff::Backoff,
     context::{Context, RECONCILE_WITHIN, RESYNC},
     metrics::{Controller, Outcome},
     report::report,
 };
 
-pub(crate) use observe::published_document;
+use observe::Observed;
+pub(crate) use observe::published;
 
 /// Changes that come together are one.
 const DEBOUNCE: Duration = Duration::from_millis(200);
-/// The wait after a failure.
-const RETRY: Duration = Duration::from_secs(5);
+/// What failures of this controller are counted under, in a backoff of its own.
+const ALL: &str = "nodes";
 
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodesError {
+    #[error(transparent)]
+    Past(#[from] UnknownPast),
     #[error("cannot write the agents' document as JSON")]
     Document(#[source] serde_json::Error),
     #[error("cannot apply ConfigMap {name} of the agents")]
@@ -45,17 +48,25 @@ pub(crate) enum NodesError {
 ///
 /// `told` is what this process told agents last. The cache may be a moment behind it, and what an invalid mirror last
 /// said must not be lost in that moment.
-async fn reconcile(context: &Context, told: &mut Option<NodesDocument>) -> Result<(), NodesError> {
+async fn reconcile(context: &Context, told: &mut Told) -> Result<(), NodesError> {
     let observed = observe::observe(context); // reads the caches
-    let document = nodes_document(&observed.standings, told.as_ref().or(observed.document.as_ref())); // pure
+    let outcome = tell(context, &observed, told).await;
+    apply::mirror_nodes(context, observed.unreported).await?;
+    outcome
+}
+
+async fn tell(context: &Context, observed: &Observed, told: &mut Told) -> Result<(), NodesError> {
+    let last = if matches!(told, Told::Nothing) { &observed.published } else { &*told };
+    let document = nodes_document(&observed.standings, last)?; // pure
     apply::document(context, &document).await?;
-    *told = Some(document);
-    apply::mirror_nodes(context, observed.unreported).await
+    *told = Told::Document(document);
+    Ok(())
 }
 
 /// Reconciles when `bell` rings, and now and then; for ever.
 pub(crate) async fn run(context: Arc<Context>, bell: Arc<Notify>) {
-    let (mut wait, mut told) = (Duration::ZERO, None);
+    let (mut wait, mut told) = (Duration::ZERO, Told::Nothing);
+    let backoff = Backoff::default();
     loop {
         // Both a ring and the end of the wait mean: look.
         let _ = tokio::time::timeout(wait, bell.notified()).await;
@@ -66,10 +77,13 @@ pub(crate) async fn run(context: Arc<Context>, bell: Arc<Notify>) {
         let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Error };
         context.metrics.reconciled(Controller::Nodes, outcome, started.elapsed());
         wait = match result {
-            Ok(()) => RESYNC,
+            Ok(()) => {
+                backoff.forget(ALL);
+                RESYNC
+            }
             Err(error) => {
                 tracing::warn!(error = report(&error), "cannot tell agents, trying again");
-                RETRY
+                backoff.failed(ALL)
             }
         };
     }

@@ -10,13 +10,13 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 use tidepool_api::RegistryMirror;
-use tidepool_plan::{MemberFact, NodeFact, StorageFact, Tally, names::MEMBER_LABEL, tally};
+use tidepool_plan::{MemberFact, NodeFact, StorageFact, Tally, Told, names::MEMBER_LABEL, tally};
 
 use super::observe;
 use crate::{
     caches::of_mirror,
     context::Context,
-    controllers::nodes::published_document,
+    controllers::nodes::published,
     resources::{label, name},
 };
 
@@ -90,7 +90,7 @@ pub(super) fn storage(mirror: &RegistryMirror, claims: &[PersistentVolumeClaim])
 
 /// What nodes report of the mirror, once agents have been told of it.
 pub(super) fn nodes(context: &Context, mirror: &RegistryMirror) -> Option<Tally> {
-    let document = published_document(&context.caches)?;
+    let Told::Document(document) = published(&context.caches) else { return None };
     let entry = document.mirrors.iter().find(|entry| Some(&entry.uid) == mirror.metadata.uid.as_ref())?;
     let reports = context.caches.mirror_nodes.state();
     let reports: HashMap<_, _> =

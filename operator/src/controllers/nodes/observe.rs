@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::{Resource as _, core::PartialObjectMeta, runtime::reflector::Store};
 use tidepool_config::{NodesDocument, names::NODES_KEY};
-use tidepool_plan::{Standing, validate};
+use tidepool_plan::{Standing, Told, validate};
 
 use crate::{
     caches::Caches,
@@ -18,8 +18,8 @@ use crate::{
 pub(super) struct Observed {
     /// All mirrors that are not going.
     pub(super) standings: Vec<Standing>,
-    /// The document as it is, if it can be read.
-    pub(super) document: Option<NodesDocument>,
+    /// The document as it is.
+    pub(super) published: Told,
     /// Nodes without a MirrorNode.
     pub(super) unreported: Vec<Arc<PartialObjectMeta<Node>>>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Observed {
 pub(super) fn observe(context: &Context) -> Observed {
     Observed {
         standings: standings(&context.caches.mirrors, context),
-        document: published_document(&context.caches),
+        published: published(&context.caches),
         unreported: unreported(&context.caches),
     }
 }
@@ -48,16 +48,36 @@ fn standing(mirror: &AnyMirror, context: &Context) -> Standing {
     }
 }
 
-/// The document as agents have it; `None` if there is none, or none that this version can read.
-pub(crate) fn published_document(caches: &Caches) -> Option<NodesDocument> {
-    let map = caches.document.state().into_iter().next()?;
-    let document: NodesDocument = serde_json::from_str(map.data.as_ref()?.get(NODES_KEY)?).ok()?;
-    document.check_version().ok()?;
-    Some(document)
+/// The document as agents have it.
+pub(crate) fn published(caches: &Caches) -> Told {
+    caches.document.state().first().map_or(Told::Nothing, |map| read(map))
+}
+
+fn read(map: &ConfigMap) -> Told {
+    let text = map.data.as_ref().and_then(|data| data.get(NODES_KEY));
+    let document = text.and_then(|text| serde_json::from_str::<NodesDocument>(text).ok());
+    document.filter(|document| document.check_version().is_ok()).map_or(Told::Unreadable, Told::Document)
 }
 
 fn unreported(caches: &Caches) -> Vec<Arc<PartialObjectMeta<Node>>> {
     let reports = caches.mirror_nodes.state();
     let reported: HashSet<_> = reports.iter().map(|report| name(&**report)).collect();
     caches.nodes.state_filter(|node| !reported.contains(name(node)) && node.metadata.deletion_timestamp.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_that_cannot_be_read_is_not_taken_for_none() {
+        let map = |text: &str| ConfigMap {
+            data: Some([(NODES_KEY.to_owned(), text.to_owned())].into()),
+            ..ConfigMap::default()
+        };
+        assert!(matches!(read(&map(r#"{"version":1}"#)), Told::Document(_)));
+        for map in [ConfigMap::default(), map(""), map("{"), map(r#"{"version":2}"#)] {
+            assert!(matches!(read(&map), Told::Unreadable), "{map:?}");
+        }
+    }
 }
