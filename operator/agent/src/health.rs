@@ -161,7 +161,12 @@ mod tests {
             let mut head = [0; 64];
             let read = stream.read(&mut head).await.unwrap();
             assert!(head[..read].starts_with(b"GET /v2/ "));
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            stream
+                .write_all(
+                    b"HTTP/1.1 200 OK\r\ndocker-distribution-api-version: registry/2.0\r\ncontent-length: 0\r\n\r\n",
+                )
+                .await
+                .unwrap();
         };
         tokio::join!(member, health.look());
         assert_eq!(reach.borrow()["m"], Reach::Up);

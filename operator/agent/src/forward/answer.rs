@@ -3,7 +3,7 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use tidepool_oci::{ErrorBody, ErrorCode};
 
-use super::ReplyBody;
+use super::{ReplyBody, headers::API_VERSION};
 
 /// An error answer with the distribution specification's JSON body.
 pub(super) fn error(status: StatusCode, code: ErrorCode, message: &str) -> Response<ReplyBody> {
@@ -21,5 +21,6 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::text(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     response
 }

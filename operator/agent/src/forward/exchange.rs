@@ -163,7 +163,7 @@ impl Exchange {
         }
     }
 
-    /// Whether a member answers `GET /v2/`, on a connection of its own. Who asks while another asks hears the same.
+    /// Whether a member answers `GET /v2/` as a registry, on a connection of its own. Who asks while another asks hears the same.
     pub(super) async fn is_alive(&self, member: &Member) -> bool {
         let began = Instant::now();
         let mut checked = member.checked.lock().await;
@@ -173,7 +173,10 @@ impl Exchange {
         let ask = Ask { method: Method::GET, path: PathAndQuery::from_static("/v2/"), headers: HeaderMap::new() };
         let Ok(request) = ask.to(member) else { return false };
         let reply = timeout(self.limits.silence, self.fresh.request(request)).await;
-        let alive = matches!(reply, Ok(Ok(reply)) if reply.status() == http::StatusCode::OK);
+        let is_registry = |reply: &Response<Incoming>| {
+            reply.status() == http::StatusCode::OK && reply.headers().contains_key(headers::API_VERSION)
+        };
+        let alive = matches!(reply, Ok(Ok(reply)) if is_registry(&reply));
         if alive {
             member.answered();
         } else {

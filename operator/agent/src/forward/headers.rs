@@ -1,7 +1,7 @@
 //! Which headers and statuses pass between the runtime and a member.
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
-use tidepool_oci::{ContentRange, Window};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tidepool_oci::{ContentRange, Target, Window};
 
 /// Headers about one connection, and those about credentials: none of ours travel (design P2, and kubelet's pull
 /// secrets go to whoever asks for them).
@@ -62,6 +62,25 @@ pub(super) fn is_relayed(status: StatusCode) -> bool {
         | StatusCode::REQUEST_TIMEOUT
         | StatusCode::TOO_MANY_REQUESTS => false,
         other => other.is_client_error() || other.is_server_error(),
+    }
+}
+
+/// By which a registry is told from whoever else answers.
+pub(super) const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// Whether a 200 or 206 can be what was asked for: a stranger who got a member's old address says 200 to anything, and
+/// a runtime that believes it does not go on to the upstream.
+pub(super) fn is_content(target: &Target, headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_sized = content_length(headers).is_some();
+    match target {
+        Target::Blob(_) => is_sized,
+        Target::Manifest(_) => {
+            let is_page = media_type.is_none_or(|media_type| media_type.starts_with(b"text/html"));
+            is_sized && headers.contains_key(DIGEST) && !is_page
+        }
+        Target::Tags | Target::Referrers(_) => true,
     }
 }
 

@@ -143,6 +143,11 @@ impl Forwarder {
                 tracing::debug!(member.id = member.id(), http.status = reply.status().as_u16(), "reply not relayed");
                 return None;
             }
+            if reply.status().is_success() && !headers::is_content(&object.target, reply.headers()) {
+                tracing::debug!(member.id = member.id(), member.address = %member.address(), "no reply of a member");
+                member.failed();
+                continue;
+            }
             return Some(self.relay(reply, members, position, is_blob, ask));
         }
         None

@@ -149,7 +149,8 @@ impl Node {
 async fn member() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = Router::new().fallback(|uri: axum::http::Uri| async move { format!("member {uri}") });
+    let headers = [("docker-distribution-api-version", "registry/2.0"), ("docker-content-digest", "d")];
+    let app = Router::new().fallback(move |uri: axum::http::Uri| async move { (headers, format!("member {uri}")) });
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     address
 }

@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 mod bodies;
+mod strangers;
 
 const LIMITS: Limits = Limits {
     connect: Duration::from_millis(300),
@@ -87,7 +88,7 @@ impl Fake {
     }
 }
 
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+const OK: &str = "HTTP/1.1 200 OK\r\ndocker-distribution-api-version: registry/2.0\r\ndocker-content-digest: d\r\ncontent-type: t/u\r\ncontent-length: 2\r\n\r\n{}";
 
 async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
@@ -173,7 +174,7 @@ fn home_first(first: SocketAddr, second: SocketAddr, key: &str) -> Vec<SocketAdd
 #[tokio::test]
 async fn a_request_reaches_the_member_with_path_query_and_the_runtimes_headers() {
     let member = Fake::answering(
-        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ndocker-content-digest: d\r\nwww-authenticate: Bearer\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-type: t/u\r\ndocker-content-digest: d\r\nwww-authenticate: Bearer\r\n\r\nhello",
     )
     .await;
     let rig = Rig::start(&[member.address]);
@@ -194,7 +195,10 @@ async fn a_request_reaches_the_member_with_path_query_and_the_runtimes_headers()
 
 #[tokio::test]
 async fn head_keeps_the_exact_length_and_sends_no_body() {
-    let member = Fake::answering("HTTP/1.1 200 OK\r\ncontent-length: 1234567\r\ncontent-type: t/u\r\n\r\n").await;
+    let member = Fake::answering(
+        "HTTP/1.1 200 OK\r\ncontent-length: 1234567\r\ncontent-type: t/u\r\ndocker-content-digest: d\r\n\r\n",
+    )
+    .await;
     let rig = Rig::start(&[member.address]);
     let reply = rig.ask("HEAD", MANIFEST, "").await;
     assert!(reply.status() == 200 && reply.head.contains("content-length: 1234567"), "{}", reply.head);
