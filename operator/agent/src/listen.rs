@@ -26,15 +26,23 @@ pub async fn listen(
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let Some(listener) = bind(address, &listening, &stop).await else { return };
     let address = listener.local_addr().unwrap_or(address);
-    let serving = server::serve(listener, Arc::clone(&forwarder), stop, drain);
-    let asking = async {
-        // What answers there is what a runtime would reach.
-        let answers = forwarder.is_alive(&Member::new("self", address)).await;
-        let said = if answers { Listening::Yes } else { Listening::No(format!("{address} does not answer itself")) };
-        tracing::info!(%address, answers, "listening");
-        listening.send_replace(said);
-    };
-    tokio::join!(serving, asking);
+    let serving = server::serve(listener, Arc::clone(&forwarder), stop.clone(), drain);
+    tokio::join!(serving, stop.run_until_cancelled(ask_until_answered(address, &forwarder, &listening)));
+}
+
+/// Asks over loopback until the listener answers: what answers there is what a runtime would reach. A node that is too
+/// busy for it now may not be in a moment.
+async fn ask_until_answered(address: SocketAddr, forwarder: &Forwarder, listening: &watch::Sender<Listening>) {
+    let myself = Member::new("self", address);
+    let mut pause = FIRST_PAUSE;
+    while !forwarder.is_alive(&myself).await {
+        tracing::warn!(%address, "the listener does not answer itself, asking again");
+        listening.send_replace(Listening::No(format!("{address} does not answer itself; the node may be overloaded")));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    tracing::info!(%address, "listening");
+    listening.send_replace(Listening::Yes);
 }
 
 async fn bind(
@@ -93,5 +101,29 @@ mod tests {
         assert_eq!(*receive.borrow(), Listening::Yes);
         stop.cancel();
         task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_self_check_that_fails_is_tried_again_until_it_answers() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap();
+        let routings = Arc::new(Routings::default());
+        let limits = Limits { silence: Duration::from_millis(50), ..Limits::default() };
+        let forwarder = Arc::new(Forwarder::new(routings, limits, Metrics::default(), Honored::default()));
+        let (send, mut receive) = watch::channel(Listening::Starting);
+        let asking = ask_until_answered(address, &forwarder, &send);
+        let answering = async {
+            receive.changed().await.unwrap();
+            assert!(matches!(&*receive.borrow_and_update(), Listening::No(_)));
+            // What lay in the queue goes, and from now on it answers.
+            let stop = CancellationToken::new();
+            let serving = server::serve(silent, Arc::clone(&forwarder), stop.clone(), Duration::ZERO);
+            let told = async {
+                receive.wait_for(|said| *said == Listening::Yes).await.unwrap();
+                stop.cancel();
+            };
+            tokio::join!(serving, told);
+        };
+        tokio::time::timeout(Duration::from_secs(10), async { tokio::join!(asking, answering) }).await.unwrap();
     }
 }
