@@ -20,6 +20,9 @@ use crate::node::RuntimeVersion;
 const MANAGER: &str = "tidepool-agent";
 /// Changes come in bursts, and to all nodes at once: each waits a little, at random.
 const JITTER: Duration = Duration::from_secs(2);
+/// How often the object is read again, give or take half: somebody may have deleted it or written into it. A watch
+/// would need to see every node's.
+const REREAD: Duration = Duration::from_secs(480);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const REQUEST: Duration = Duration::from_secs(10);
@@ -58,12 +61,14 @@ impl Reporter {
         Self { nodes: Api::all(client), name: name.to_owned(), known: None }
     }
 
-    /// Publishes each new report until `stop`. The first goes out at once.
+    /// Publishes each new report until `stop`, and the last one again where the object lost it. The first goes out at
+    /// once.
     pub async fn run(mut self, mut reports: watch::Receiver<Option<Report>>, stop: CancellationToken) {
         let mut jitter = Duration::ZERO;
         loop {
             tokio::select! {
                 changed = reports.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(REREAD.mul_f64(0.5 + rand::random::<f64>())) => self.known = None,
                 () = stop.cancelled() => return,
             }
             tokio::select! {

@@ -108,3 +108,24 @@ async fn a_restarted_agent_that_has_nothing_new_to_say_writes_nothing() {
         task.await.unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_was_made_anew_is_told_again_and_one_that_is_as_it_was_is_only_read() {
+    let server = Server::default();
+    server.create();
+    let (send, receive) = watch::channel(None);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(Reporter::new(server.client(), "n").run(receive, stop.clone()));
+    send.send_replace(report(false));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(server.writes(), 1, "nothing changed");
+    let asked = server.log.lock().unwrap().len();
+    let reads = asked - server.writes();
+    assert!((5..=16).contains(&reads), "{reads} reads in an hour");
+    server.create();
+    tokio::time::sleep(REREAD * 2).await;
+    assert_eq!(server.writes(), 2);
+    assert!(server.object.lock().unwrap().as_ref().unwrap()["status"]["conditions"].is_array());
+    stop.cancel();
+    task.await.unwrap();
+}
