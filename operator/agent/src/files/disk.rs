@@ -42,11 +42,15 @@ impl Disk {
     /// Reads a regular file; none when it does not exist.
     ///
     /// # Errors
-    /// [`FileError::Link`] for a symbolic link, [`FileError::Io`] when it cannot be read.
+    /// [`FileError::Link`] for a symbolic link, [`FileError::NotRegular`] for another thing, [`FileError::Io`] when it cannot be read.
     pub(super) fn read(&self, path: &Path) -> Result<Option<Content>, FileError> {
         let Some(metadata) = self.look(path)? else { return Ok(None) };
         if metadata.is_symlink() {
             return Err(FileError::Link { path: path.to_owned() });
+        }
+        // Reading a pipe would wait for its writer, for ever.
+        if !metadata.is_file() {
+            return Err(FileError::NotRegular { path: path.to_owned() });
         }
         let bytes = fs::read(path).map_err(FileError::io("read", path))?;
         let attributes =

@@ -34,6 +34,12 @@ pub enum FileError {
         /// The link.
         path: PathBuf,
     },
+    /// A directory, pipe or device where a file should be.
+    #[error("{} is no regular file", path.display())]
+    NotRegular {
+        /// What it is called.
+        path: PathBuf,
+    },
     /// Certificates that a file of ours would hide from the runtime, or break pulls by naming (design N1).
     #[error("{} holds certificates, which a file of ours would hide", directory.display())]
     Certificates {
@@ -62,7 +68,7 @@ impl FileError {
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
             }
-            Self::Merge { .. } | Self::Link { .. } | Self::Certificates { .. } => true,
+            Self::Merge { .. } | Self::Link { .. } | Self::NotRegular { .. } | Self::Certificates { .. } => true,
             Self::Locked { .. } => false,
         }
     }
@@ -80,6 +86,7 @@ impl FileError {
             },
             Self::Merge { .. } => "ForeignFileNotMergeable",
             Self::Link { .. } => "SymbolicLink",
+            Self::NotRegular { .. } => "NotRegularFile",
             Self::Certificates { .. } => "CertificatesInDirectory",
             Self::Locked { .. } => "AnotherAgent",
         }
@@ -105,6 +112,7 @@ impl FileError {
                 "write a hosts.toml that names them in the registry's own directory: the agent puts its host into that"
             }
             Self::Link { .. } => "replace the link with what it points to",
+            Self::NotRegular { .. } => "replace it with a file, or remove it",
             Self::Locked { .. } => "wait until it has ended, or delete the DaemonSet first",
         }
     }

@@ -23,7 +23,7 @@ impl Files {
             match self.withdraw(name) {
                 Ok(withdrawn) => outcome.withdrawn += usize::from(withdrawn),
                 // Other people's files that we cannot read are no concern of ours.
-                Err(FileError::Link { .. }) => {}
+                Err(FileError::Link { .. } | FileError::NotRegular { .. }) => {}
                 Err(error) => outcome.stuck.push(error),
             }
         }

@@ -53,6 +53,9 @@ pub enum MergeError {
     /// It is no TOML, so containerd ignores it too.
     #[error("the file is no TOML")]
     Syntax(#[source] toml_edit::TomlError),
+    /// It begins with a byte order mark, which may stand nowhere but at the very start, where our marker goes.
+    #[error("it begins with a byte order mark")]
+    ByteOrderMark,
     /// Its hosts are not written as `[host."..."]` tables.
     #[error("its hosts are not written as [host.\"...\"] tables, so none can be put before them")]
     Shape,
@@ -63,6 +66,9 @@ pub enum MergeError {
 /// # Errors
 /// [`MergeError`] when `base` is not TOML or not of the shape containerd documents.
 pub fn merge(base: &str, settings: &Settings) -> Result<Merged, MergeError> {
+    if base.starts_with('\u{feff}') {
+        return Err(MergeError::ByteOrderMark);
+    }
     let document = Document::parse(base).map_err(MergeError::Syntax)?;
     if hosts(document.as_table()).any(|host| host == settings.host()) {
         return Ok(Merged::HasIt);

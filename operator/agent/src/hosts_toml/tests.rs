@@ -58,6 +58,12 @@ fn stripping_an_edited_file_leaves_what_its_editor_added() {
     assert_eq!(strip(&merged(""), &SETTINGS.host()).unwrap(), "");
 }
 
+#[test]
+fn a_byte_order_mark_is_not_pushed_behind_our_marker() {
+    let base = "\u{feff}server = \"https://a.io\"\n";
+    assert!(matches!(merge(base, &SETTINGS), Err(MergeError::ByteOrderMark)));
+}
+
 fn any_file() -> impl Strategy<Value = String> {
     let comment = "(# [a-z ]{0,8}\n)?";
     let root = format!("{comment}(server = \"https://[a-z]{{1,5}}\"( # x)?\n)?(ca = \\[\n\"/a\"\n\\]\n)?\n?");

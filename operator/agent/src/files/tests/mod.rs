@@ -259,6 +259,19 @@ fn what_cannot_be_written_says_so_and_hinders_no_other_file() {
 }
 
 #[test]
+fn a_pipe_in_place_of_a_file_is_named_and_not_waited_for() {
+    let node = Node::new();
+    fs::create_dir(node.root().join("a.io")).unwrap();
+    let pipe = node.root().join("a.io/hosts.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let outcome = node.place(&["a.io", "b.io"]);
+    assert_eq!(outcome.placed[&"a.io".parse().unwrap()].as_ref().unwrap_err().reason(), "NotRegularFile");
+    assert!(outcome.placed[&"b.io".parse().unwrap()].is_ok());
+    assert!(node.open().withdraw_all().stuck.is_empty());
+    assert!(pipe.exists());
+}
+
+#[test]
 fn a_missing_directory_and_a_second_agent_are_named() {
     let node = Node::new();
     let first = node.open();
