@@ -47,6 +47,8 @@ pub struct Stuck;
 #[derive(Debug)]
 pub struct NodeFiles {
     root: PathBuf,
+    /// What the node calls it.
+    name: String,
     state: PathBuf,
     files: Option<Files>,
     metrics: Metrics,
@@ -55,8 +57,8 @@ pub struct NodeFiles {
 impl NodeFiles {
     /// Nothing is opened yet.
     #[must_use]
-    pub fn new(root: &Path, state: &Path, metrics: Metrics) -> Self {
-        Self { root: root.to_owned(), state: state.to_owned(), files: None, metrics }
+    pub fn new(root: &Path, name: String, state: &Path, metrics: Metrics) -> Self {
+        Self { root: root.to_owned(), name, state: state.to_owned(), files: None, metrics }
     }
 
     /// Makes the files what they should be.
@@ -100,9 +102,10 @@ impl NodeFiles {
         &mut self,
         work: impl FnOnce(&mut Files) -> T + Send + 'static,
     ) -> Result<Result<T, FileError>, Stuck> {
-        let (root, state, files) = (self.root.clone(), self.state.clone(), self.files.take());
+        let (root, name, state) = (self.root.clone(), self.name.clone(), self.state.clone());
+        let files = self.files.take();
         let task = tokio::task::spawn_blocking(move || {
-            let mut files = files.map_or_else(|| Files::open(&root, &state), Ok)?;
+            let mut files = files.map_or_else(|| Files::open(&root, &state)?.named(&name), Ok)?;
             let done = work(&mut files);
             Ok((files, done))
         });

@@ -137,7 +137,12 @@ impl Agent {
         tasks.spawn(be_ready(ready.clone(), listening.clone()));
         tasks.spawn(Health::new(forwarder, Arc::clone(&routings), reach_out).run(stop.clone()));
         tasks.spawn(Reporter::new(client.clone(), &args.node_name).run(report, stop.clone()));
-        let files = NodeFiles::new(&args.directories.registry_dir, &args.directories.state_dir, metrics.clone());
+        let files = NodeFiles::new(
+            &args.directories.registry_dir,
+            args.registry_host_dir.display().to_string(),
+            &args.directories.state_dir,
+            metrics.clone(),
+        );
         let state = args.directories.state_dir.clone();
         let inputs = Inputs { document, members, node: node.clone(), listening, reach, honored };
         let outputs = Outputs { routings, files, report: report_out, state };

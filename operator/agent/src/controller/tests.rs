@@ -58,7 +58,7 @@ impl Rig {
             reach: reach_in,
             honored: Honored::default(),
         };
-        let files = NodeFiles::new(&root, &state, Metrics::default());
+        let files = NodeFiles::new(&root, "/etc/containerd/certs.d".to_owned(), &state, Metrics::default());
         let outputs = Outputs { routings: Arc::new(Routings::default()), files, report: report_out, state };
         let places = Places {
             port: 909,

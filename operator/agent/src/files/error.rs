@@ -46,6 +46,12 @@ pub enum FileError {
         /// Where they are: the registry's directory or `_default`.
         directory: PathBuf,
     },
+    /// Files of ours are in another directory of the node, and somebody's originals belong there.
+    #[error("files of ours are in {} still", was.display())]
+    DirectoryChanged {
+        /// What the node calls that directory.
+        was: PathBuf,
+    },
     /// Another agent writes on this node.
     #[error("another agent holds {}", path.display())]
     Locked {
@@ -69,6 +75,7 @@ impl FileError {
                 matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
             }
             Self::Merge { .. } | Self::Link { .. } | Self::NotRegular { .. } | Self::Certificates { .. } => true,
+            Self::DirectoryChanged { .. } => true,
             Self::Locked { .. } => false,
         }
     }
@@ -88,6 +95,7 @@ impl FileError {
             Self::Link { .. } => "SymbolicLink",
             Self::NotRegular { .. } => "NotRegularFile",
             Self::Certificates { .. } => "CertificatesInDirectory",
+            Self::DirectoryChanged { .. } => "RegistryDirChanged",
             Self::Locked { .. } => "AnotherAgent",
         }
     }
@@ -110,6 +118,9 @@ impl FileError {
             Self::Merge { .. } => "write its hosts as [host.\"...\"] tables, or remove the file",
             Self::Certificates { .. } => {
                 "write a hosts.toml that names them in the registry's own directory: the agent puts its host into that"
+            }
+            Self::DirectoryChanged { .. } => {
+                "set agent.registryDir back to it, then nodes.mode: Withdraw on every mirror, and change it when the files are gone"
             }
             Self::Link { .. } => "replace the link with what it points to",
             Self::NotRegular { .. } => "replace it with a file, or remove it",

@@ -7,6 +7,7 @@
 mod base;
 mod disk;
 mod error;
+mod home;
 mod originals;
 mod place;
 mod withdraw;
@@ -22,6 +23,7 @@ use tidepool_oci::RegistryName;
 use crate::hosts_toml::{Ownership, Settings, ownership};
 use disk::Disk;
 pub use error::FileError;
+use home::Home;
 use originals::Originals;
 
 const FILE: &str = "hosts.toml";
@@ -36,6 +38,7 @@ const GONE: &str = ".tidepool-gone-";
 pub struct Files {
     root: PathBuf,
     originals: Originals,
+    home: Home,
     disk: Disk,
     /// Held, so that no second agent writes.
     _lock: File,
@@ -69,8 +72,8 @@ impl Files {
             std::fs::TryLockError::WouldBlock => FileError::Locked { path: path.clone() },
             std::fs::TryLockError::Error(source) => FileError::io("lock", &path)(source),
         })?;
-        let originals = Originals::new(state);
-        let files = Self { root: root.to_owned(), originals, disk: Disk::default(), _lock: lock };
+        let (originals, home) = (Originals::new(state), Home::new(state));
+        let files = Self { root: root.to_owned(), originals, home, disk: Disk::default(), _lock: lock };
         files.clear_remains()?;
         Ok(files)
     }
@@ -84,6 +87,11 @@ impl Files {
         settings: &Settings,
     ) -> Outcome {
         let mut outcome = Outcome::default();
+        if !place.is_empty()
+            && let Err(error) = self.home.note(&self.disk)
+        {
+            outcome.stuck.push(error);
+        }
         for registry in place {
             let placed = self.place(registry, settings);
             let placed = placed.map(|placed| {

@@ -27,6 +27,12 @@ impl Files {
                 Err(error) => outcome.stuck.push(error),
             }
         }
+        if wanted.is_empty()
+            && outcome.stuck.is_empty()
+            && let Err(error) = self.home.leave(&self.disk)
+        {
+            outcome.stuck.push(error);
+        }
     }
 
     /// Takes back the file in one directory; whether it was ours.

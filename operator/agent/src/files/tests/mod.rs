@@ -259,6 +259,24 @@ fn what_cannot_be_written_says_so_and_hinders_no_other_file() {
 }
 
 #[test]
+fn another_directory_is_refused_until_the_files_in_the_first_are_gone() {
+    let node = Node::new();
+    node.put("docker.io/hosts.toml", THEIRS);
+    let before = node.tree();
+    let reconcile = |name: &str, place: &[&str]| {
+        node.open().named(name).map(|mut files| files.reconcile(&set(place), &BTreeSet::new(), &SETTINGS))
+    };
+    assert!(reconcile("/etc/first", &["docker.io"]).unwrap().placed.values().all(Result::is_ok));
+    let error = reconcile("/etc/second", &["docker.io"]).unwrap_err();
+    assert_eq!(error.reason(), "RegistryDirChanged");
+    assert!(error.is_unsupported() && error.message().contains("/etc/first"), "{}", error.message());
+    // The way out that the message names.
+    reconcile("/etc/first", &[]).unwrap();
+    assert_eq!(node.tree(), before);
+    assert!(reconcile("/etc/second", &["docker.io"]).is_ok());
+}
+
+#[test]
 fn a_pipe_in_place_of_a_file_is_named_and_not_waited_for() {
     let node = Node::new();
     fs::create_dir(node.root().join("a.io")).unwrap();
