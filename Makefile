@@ -18,6 +18,7 @@ MUSL := $(ARCH)-unknown-linux-musl
 RELEASE := $(CARGO_TARGET_DIR)/$(MUSL)/release
 BINARIES := tidepool-operator tidepool-proxy tidepool-agent
 CRATES := $(shell sed -n '/^.package.$$/,/^$$/s/^name = "\(.*\)"/\1/p' */Cargo.toml */*/Cargo.toml)
+PURE := tidepool-oci tidepool-config tidepool-api tidepool-plan
 VERSION := $(shell sed -n '/workspace.package/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The chart's default, so that an imported archive is what an unchanged chart runs.
 export IMAGE ?= ghcr.io/tidepool-dev/tidepool:$(VERSION)
@@ -45,13 +46,20 @@ test: ## run every test: format, lints, units, suites on real parts, cluster sui
 	@tests/run.sh
 
 .PHONY: lint
-lint: ## check formatting, lints and that every crate builds alone
+lint: ## check formatting, lints, that every crate builds alone and that pure crates are pure
 	@$(call say,formatting)
 	cargo fmt --all --check
 	$(call say,lints)
 	cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
 	$(call say,every crate builds alone)
 	for crate in $(CRATES); do cargo check --quiet --locked --package "$$crate"; done
+	$(call say,pure crates name neither a runtime nor a client)
+	for crate in $(PURE); do
+		if cargo tree --quiet --locked --edges normal --prefix none --package "$$crate" | grep -E '^(tokio|hyper|reqwest|kube-client|kube-runtime) '; then
+			echo "$$crate depends on it, and must not"
+			exit 1
+		fi
+	done
 
 .PHONY: generate
 generate: ## write the custom resource definitions anew, in crds/ and in the chart
