@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tidepool_tests::{Cluster, ImageSpec};
+use tidepool_tests::{Cluster, ImageSpec, Request};
 
 use crate::installed::{MIRROR, SYSTEM, apply_and_await, asked_by_pull, await_active, ephemeral, installed, pull};
 
@@ -37,7 +37,7 @@ fn no_pull_fails_while_the_member_and_then_the_agent_is_deleted() {
     apply_and_await(&cluster, &ephemeral());
     let upstream = cluster.registry("docker.io").unwrap();
     // Large enough that pods go away in the middle of bodies.
-    upstream.push(&ImageSpec::new("library/app", "1").layers(&[48, 24])).unwrap();
+    let image = upstream.push(&ImageSpec::new("library/app", "1").layers(&[48, 24])).unwrap();
     pull(&cluster, 1, "app:1");
     cluster.remove_image(1, "docker.io/library/app:1").unwrap();
 
@@ -54,6 +54,11 @@ fn no_pull_fails_while_the_member_and_then_the_agent_is_deleted() {
     });
     let pulls = pulls.unwrap_or_else(|failure| panic!("a pull failed: {failure}\n{}", cluster.diagnose()));
     assert!(pulls >= 8, "the loop ran {pulls} times only: it saw too little of the changes");
+
+    let around = |request: &Request| !request.user_agent.starts_with("tidepool") && request.served();
+    let layer = &image.layers[1].digest;
+    let around = upstream.log().unwrap().iter().filter(|r| around(r) && r.reference() == layer).count();
+    assert!(around < pulls, "all {pulls} pulls went around the mirror, so the loop shows nothing");
 
     // And the mirror is in use again, on both nodes.
     await_active(&cluster);
