@@ -45,6 +45,10 @@ kubectl: ## talk to the demo's cluster: make kubectl ARGS="get pods -A"
 test: ## run every test: format, lints, units, suites on real parts, cluster suite
 	@tests/run.sh
 
+.PHONY: suite
+suite: image tools ## run one suite, or one case of it: make suite NAME=cluster CASE=invalid_spec
+	@cargo test --locked --package tidepool-tests --test $(or $(NAME),cluster) -- --test-threads=1 --nocapture $(CASE)
+
 .PHONY: lint
 lint: ## check formatting, lints, that every crate builds alone and that pure crates are pure
 	@$(call say,formatting)
