@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidepool_config::names::EXCLUDE_LABEL;
 
 /// A node as the agent needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +26,7 @@ impl NodeFacts {
     /// Whether the node's owner asked that it be left alone.
     #[must_use]
     pub fn is_excluded(&self) -> bool {
-        self.labels.get(EXCLUDE_LABEL).is_some_and(|value| value == "true")
+        tidepool_config::is_excluded(&self.labels)
     }
 }
 
@@ -105,7 +104,7 @@ mod tests {
     #[test]
     fn only_the_value_true_excludes_a_node() {
         let node = |value: &str| NodeFacts {
-            labels: BTreeMap::from([(EXCLUDE_LABEL.to_owned(), value.to_owned())]),
+            labels: BTreeMap::from([(tidepool_config::names::EXCLUDE_LABEL.to_owned(), value.to_owned())]),
             ..NodeFacts::default()
         };
         assert!(node("true").is_excluded() && !node("false").is_excluded() && !NodeFacts::default().is_excluded());

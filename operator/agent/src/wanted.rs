@@ -1,6 +1,6 @@
 //! What this node should do, from the document and the node's labels alone. Pure.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use tidepool_config::{MirrorEntry, Mode, NodesDocument};
 use tidepool_oci::RegistryName;
@@ -55,7 +55,7 @@ pub enum Role {
 pub fn wanted(document: &NodesDocument, node: &NodeFacts) -> Wanted {
     let mut selecting: Vec<&MirrorEntry> =
         document.mirrors.iter().filter(|mirror| mirror.selector.matches(&node.labels)).collect();
-    selecting.sort_by(|a, b| precedence(a, b));
+    selecting.sort_by(|a, b| a.precedence(b));
     let mut routes = BTreeMap::new();
     let mut mirrors = Vec::new();
     for mirror in selecting {
@@ -63,19 +63,6 @@ pub fn wanted(document: &NodesDocument, node: &NodeFacts) -> Wanted {
         mirrors.push(Part { mirror: mirror.name.clone(), uid: mirror.uid.clone(), role });
     }
     Wanted { routes, mirrors }
-}
-
-/// Which of two mirrors comes first: the older, then the name.
-fn precedence(a: &MirrorEntry, b: &MirrorEntry) -> Ordering {
-    let created = |mirror: &MirrorEntry| mirror.created.parse::<jiff::Timestamp>().ok();
-    // A time that cannot be read is the youngest, so that it displaces nobody.
-    let by_age = match (created(a), created(b)) {
-        (Some(a), Some(b)) => a.cmp(&b),
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (None, None) => a.created.cmp(&b.created),
-    };
-    by_age.then_with(|| a.name.cmp(&b.name))
 }
 
 fn role(mirror: &MirrorEntry, node: &NodeFacts, routes: &mut BTreeMap<RegistryName, String>) -> Role {
@@ -116,6 +103,7 @@ mod tests {
         MirrorEntry {
             name: name.to_owned(),
             uid: format!("uid-{name}"),
+            priority: 0,
             created: created.to_owned(),
             mode: Mode::Configure,
             selector: NodeSelector::default(),

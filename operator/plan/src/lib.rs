@@ -8,6 +8,7 @@
 
 mod document;
 mod facts;
+mod identity;
 pub mod names;
 mod notices;
 mod plan;
@@ -20,6 +21,7 @@ mod validate;
 
 pub use document::{Standing, Told, UnknownPast, nodes_document};
 pub use facts::{ClaimFact, ClassFact, Referenced, Source};
+pub use identity::Identity;
 pub use notices::{Notice, notices};
 pub use plan::{Defaults, Objects, PlanError, fingerprint, plan};
 pub use quantity::quantity;

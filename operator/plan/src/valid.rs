@@ -89,6 +89,7 @@ impl ValidMirror {
         MirrorEntry {
             name: self.name.clone(),
             uid: self.uid.clone(),
+            priority: 0,
             created: self.created.clone(),
             mode: self.mode,
             selector: self.selector.clone(),

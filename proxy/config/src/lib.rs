@@ -2,18 +2,28 @@
 //!
 //! - [`ProxyFile`]: what a proxy serves. Written by people for a proxy that runs alone, and by the operator.
 //! - [`NodesDocument`]: what agents do on nodes. Written by the operator into ConfigMap `tidepool-nodes`.
+//! - [`ProxyState`]: what a member reports back to the operator.
+//! - [`trust`]: the names by which agents and members know each other.
+//! - [`docker_login`], [`users`]: credentials in files of other tools.
 //! - [`names`]: names and numbers that several parts, charts and people rely on.
 //!
 //! During a rollout old readers meet new files: changes here are additive, and [`NodesDocument`] carries a version.
 
 mod bytesize;
+mod credentials;
 pub mod names;
 mod nodes;
 mod proxy;
 mod registries;
+mod state;
 mod strict;
+pub mod trust;
 
 pub use bytesize::{ByteSize, ByteSizeError};
-pub use nodes::{MirrorEntry, Mode, NodeSelector, NodesDocument, Operator, Requirement, UnknownVersion};
-pub use proxy::{ProxyFile, ProxyFileError, Storage, Tls, Upstream};
+pub use credentials::{DockerConfigError, Login, UsersError, docker_login, users};
+pub use nodes::{MirrorEntry, Mode, NodeSelector, NodesDocument, Operator, Requirement, UnknownVersion, is_excluded};
+pub use proxy::{
+    Access, Agents, AnonymousPull, Credentials, EgressProxy, ProxyFile, ProxyFileError, Scope, Storage, Tls, Upstream,
+};
 pub use registries::{PUBLIC_REGISTRIES, default_url};
+pub use state::{CredentialState, ProxyState, Reach, UpstreamState};

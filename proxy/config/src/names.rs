@@ -6,8 +6,16 @@
 pub const AGENT_PORT: u16 = 909;
 /// A member's port for clients: the registry API.
 pub const MEMBER_PORT: u16 = 5000;
-/// A member's admin port: metrics and health.
+/// Name of [`MEMBER_PORT`] on pods, Services and EndpointSlices.
+pub const MEMBER_PORT_NAME: &str = "registry";
+/// A member's port for agents: the registry API by mutual TLS.
+pub const AGENTS_PORT: u16 = 5443;
+/// Name of [`AGENTS_PORT`] on pods, Services and EndpointSlices.
+pub const AGENTS_PORT_NAME: &str = "agents";
+/// A member's admin port: metrics, health and state.
 pub const ADMIN_PORT: u16 = 8080;
+/// Path of the member's [`crate::ProxyState`] on its admin port.
+pub const STATE_PATH: &str = "/state";
 /// The ConfigMap that agents watch, in their own namespace.
 pub const NODES_CONFIG_MAP: &str = "tidepool-nodes";
 /// The key of [`NODES_CONFIG_MAP`] that holds the [`crate::NodesDocument`], as JSON.

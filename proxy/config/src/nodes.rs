@@ -1,9 +1,12 @@
 //! The document agents read: which mirrors there are, and which nodes use them for which registries.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tidepool_oci::RegistryName;
+
+use crate::names::EXCLUDE_LABEL;
 
 /// What all agents do, as one document in ConfigMap `tidepool-nodes`.
 ///
@@ -27,7 +30,10 @@ pub struct MirrorEntry {
     pub name: String,
     /// Its uid: a mirror deleted and made again is another one.
     pub uid: String,
-    /// When it was created, RFC 3339; of two mirrors of one registry with one priority the older wins, then the name.
+    /// Of two mirrors of one registry on one node the one with the higher priority serves it.
+    #[serde(default)]
+    pub priority: i32,
+    /// When it was created, RFC 3339, in UTC and whole seconds; of two mirrors with one priority the older serves.
     pub created: String,
     /// What is done on nodes.
     pub mode: Mode,
@@ -93,6 +99,24 @@ pub enum Operator {
 pub struct UnknownVersion {
     found: u32,
     expected: u32,
+}
+
+impl MirrorEntry {
+    /// Which of two mirrors serves a registry that both mirror on one node (`Less`: this one): the one with the higher
+    /// priority, then the older, then the first by name.
+    #[must_use]
+    pub fn precedence(&self, other: &Self) -> Ordering {
+        // An unreadable time is later than any: it must not take a registry from a mirror that has it.
+        let created = |mirror: &Self| mirror.created.parse::<Timestamp>().unwrap_or(Timestamp::MAX);
+        let by_priority = other.priority.cmp(&self.priority);
+        by_priority.then_with(|| created(self).cmp(&created(other))).then_with(|| self.name.cmp(&other.name))
+    }
+}
+
+/// Whether a node's labels say that it is to be left alone.
+#[must_use]
+pub fn is_excluded(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(EXCLUDE_LABEL).is_some_and(|value| value == "true")
 }
 
 impl NodesDocument {
@@ -162,6 +186,24 @@ mod tests {
         assert!(!zone(Operator::NotIn, &["a"]).matches(&a) && zone(Operator::NotIn, &["a"]).matches(&none));
         assert!(zone(Operator::Exists, &[]).matches(&a) && !zone(Operator::Exists, &[]).matches(&none));
         assert!(!zone(Operator::DoesNotExist, &[]).matches(&a) && zone(Operator::DoesNotExist, &[]).matches(&none));
+    }
+
+    #[test]
+    fn the_higher_priority_comes_first_then_the_older_then_the_name() {
+        let entry = |name: &str, priority: i32, created: &str| MirrorEntry {
+            name: name.to_owned(),
+            uid: name.to_owned(),
+            priority,
+            created: created.to_owned(),
+            mode: Mode::Configure,
+            selector: NodeSelector::default(),
+            registries: Vec::new(),
+        };
+        let (new, old) = ("2026-02-01T00:00:00Z", "2026-01-01T00:00:00+01:00");
+        let mut entries =
+            [entry("c", 0, "?"), entry("b", 0, new), entry("a", 0, new), entry("z", 0, old), entry("y", 1, new)];
+        entries.sort_by(MirrorEntry::precedence);
+        assert_eq!(entries.map(|entry| entry.name), ["y", "z", "a", "b", "c"]);
     }
 
     #[test]

@@ -14,13 +14,19 @@ use crate::{ByteSize, PUBLIC_REGISTRIES, strict};
 /// listen: 127.0.0.1:5000
 /// admin: 127.0.0.1:8080
 /// storage: {path: /var/cache/tidepool, limit: 50Gi}
+/// access: {anonymousPull: PublicImages, usersFile: /etc/tidepool/users}
+/// egressProxy: {url: "http://proxy.corp:3128", noProxy: [".corp", 10.0.0.0/8]}
 /// upstreams:
 /// - registry: docker.io
+///   credentials: {username: me, passwordFile: /etc/tidepool/hub-token}
 /// - registry: reg.example.com:5000
 ///   url: https://registry.internal
-///   tls: {caFile: /etc/ssl/reg.pem}
+///   credentials: {dockerConfigFile: /root/.docker/config.json, scope: AllImages}
+///   tls: {caFile: /etc/ssl/reg.pem, certFile: /etc/ssl/me.pem, keyFile: /etc/ssl/me.key}
 ///   repositories: ["team/**"]
 /// ```
+///
+/// The file and all files it names are read again when they change; what cannot be used then leaves the old in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProxyFile {
@@ -30,11 +36,81 @@ pub struct ProxyFile {
     /// Address of metrics and health; default none when run alone.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "strict::socket_address")]
     pub admin: Option<SocketAddr>,
+    /// A word for this state of the file and of all files it names; reported back once it is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The listener for node agents; default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agents: Option<Agents>,
+    /// Who may pull at `listen`; default everybody what is public.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// The proxy through which upstreams are reached; default the one that `HTTPS_PROXY` and its kin name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_proxy: Option<EgressProxy>,
     /// Where content is kept, and how much.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
     /// The registries that are mirrored, at least one; any other is refused.
     pub upstreams: Vec<Upstream>,
+}
+
+/// The listener for node agents: TLS on both sides, by names that [`crate::trust`] makes of `mirror`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Agents {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// Uid of the mirror that is served.
+    pub mirror: String,
+    /// PEM file of this member's certificate.
+    pub cert_file: PathBuf,
+    /// PEM file of its private key.
+    pub key_file: PathBuf,
+    /// PEM file of the authorities whose agents are believed.
+    pub ca_file: PathBuf,
+}
+
+/// Who may pull at the clients' listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Access {
+    /// What a client without a login may pull.
+    #[serde(default)]
+    pub anonymous_pull: AnonymousPull,
+    /// File of users, as `htpasswd -B` writes it: a client that logs in as one of them may pull all. Default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users_file: Option<PathBuf>,
+}
+
+/// What a client without a login may pull.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AnonymousPull {
+    /// What the upstream lets everybody read.
+    #[default]
+    PublicImages,
+    /// Whatever the credentials read.
+    All,
+    /// Nothing.
+    None,
+}
+
+/// The proxy through which upstreams are reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EgressProxy {
+    /// Its address, http or https.
+    #[serde(deserialize_with = "strict::proxy_url")]
+    pub url: Url,
+    /// Hosts, `.domains`, addresses and networks that are reached without it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub no_proxy: Vec<String>,
+    /// Its user; default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// File of that user's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
 }
 
 /// Where a proxy keeps content.
@@ -58,6 +134,13 @@ pub struct Upstream {
     /// Where it is reached; default from the built-in table, else `https://<registry>`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "strict::registry_url")]
     pub url: Option<Url>,
+    /// The host name, without port, under which clients find this registry alone: `Host: docker-io.cache.corp` with
+    /// path `/v2/library/alpine/...`. Default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Who we are to it; default nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
     /// How its certificate is checked; default: the system's authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -70,8 +153,36 @@ impl Upstream {
     /// An upstream at its usual address, with nothing special.
     #[must_use]
     pub fn plain(registry: RegistryName) -> Self {
-        Self { registry, url: None, tls: None, repositories: Vec::new() }
+        Self { registry, url: None, host: None, credentials: None, tls: None, repositories: Vec::new() }
     }
+}
+
+/// Who we are to an upstream: `username` with `passwordFile`, or `dockerConfigFile`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Credentials {
+    /// The user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// File of the user's password or token; a newline at its end is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// File that `docker login` wrote, with an entry for the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker_config_file: Option<PathBuf>,
+    /// What they are for.
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+/// What credentials for an upstream are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// They lift limits: only what the upstream lets everybody read is served.
+    #[default]
+    PublicImages,
+    /// Whatever they read is served to nodes.
+    AllImages,
 }
 
 /// TLS towards an upstream.
@@ -81,6 +192,15 @@ pub struct Tls {
     /// PEM file of authorities that are trusted besides the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// PEM file of our own certificate, for a registry that asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of that certificate's private key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// Whether any certificate is taken for the registry's; whoever is on the way can then read and change all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_skip_verify: bool,
 }
 
 /// Why a text is no proxy configuration.
@@ -95,6 +215,22 @@ pub enum ProxyFileError {
     /// A limit of nothing.
     #[error("storage.limit: 0 would keep nothing; give a size such as 50Gi, or leave it out for no limit")]
     NoRoom,
+    /// A key that needs another beside it, or does not go with it.
+    #[error("{field}: {expected}")]
+    Together {
+        /// The path of the key.
+        field: String,
+        /// What belongs there.
+        expected: &'static str,
+    },
+    /// One host name for two registries.
+    #[error("upstreams[{index}].host: {host} is that of another upstream, keep one of the two")]
+    DuplicateHost {
+        /// Position of the second entry, from 0.
+        index: usize,
+        /// The host name.
+        host: String,
+    },
     /// One registry twice.
     #[error("upstreams[{index}].registry: {registry} is listed before, keep one of the two")]
     Duplicate {
@@ -121,7 +257,16 @@ impl ProxyFile {
     pub fn public_registries() -> Self {
         let upstreams =
             PUBLIC_REGISTRIES.iter().filter_map(|(name, _)| name.parse().ok()).map(Upstream::plain).collect();
-        Self { listen: None, admin: None, storage: None, upstreams }
+        Self {
+            listen: None,
+            admin: None,
+            revision: None,
+            agents: None,
+            access: None,
+            egress_proxy: None,
+            storage: None,
+            upstreams,
+        }
     }
 
     /// Reads and checks a file's text.
@@ -149,10 +294,20 @@ impl ProxyFile {
         if self.storage.as_ref().and_then(|storage| storage.limit) == Some(ByteSize(0)) {
             return Err(ProxyFileError::NoRoom);
         }
+        let egress = self.egress_proxy.as_ref();
+        if egress.is_some_and(|egress| egress.username.is_some() != egress.password_file.is_some()) {
+            return Err(together("egressProxy", "username and passwordFile go together: give both or neither"));
+        }
         for (index, upstream) in self.upstreams.iter().enumerate() {
             if self.upstreams[..index].iter().any(|other| other.registry == upstream.registry) {
                 return Err(ProxyFileError::Duplicate { index, registry: upstream.registry.clone() });
             }
+            if let Some(host) = &upstream.host
+                && self.upstreams[..index].iter().any(|other| other.host.as_ref() == Some(host))
+            {
+                return Err(ProxyFileError::DuplicateHost { index, host: host.clone() });
+            }
+            upstream.check_pairs(index)?;
             for (position, glob) in upstream.repositories.iter().enumerate() {
                 glob.parse::<RepositoryGlob>().map_err(|source| ProxyFileError::Repositories {
                     index,
@@ -165,9 +320,64 @@ impl ProxyFile {
     }
 }
 
+impl Upstream {
+    /// Keys that mean something only together.
+    fn check_pairs(&self, index: usize) -> Result<(), ProxyFileError> {
+        if let Some(Credentials { username, password_file, docker_config_file, .. }) = &self.credentials {
+            let login = username.is_some() && password_file.is_some() && docker_config_file.is_none();
+            let docker = username.is_none() && password_file.is_none() && docker_config_file.is_some();
+            if !login && !docker {
+                let expected = "needs username and passwordFile, or dockerConfigFile alone";
+                return Err(together(&format!("upstreams[{index}].credentials"), expected));
+            }
+        }
+        let tls = self.tls.as_ref();
+        if tls.is_some_and(|tls| tls.cert_file.is_some() != tls.key_file.is_some()) {
+            let expected = "certFile and keyFile go together: give both or neither";
+            return Err(together(&format!("upstreams[{index}].tls"), expected));
+        }
+        if tls.is_some_and(|tls| tls.insecure_skip_verify && tls.ca_file.is_some()) {
+            let expected = "insecureSkipVerify takes any certificate, so caFile has no use: keep one of the two";
+            return Err(together(&format!("upstreams[{index}].tls"), expected));
+        }
+        Ok(())
+    }
+}
+
+fn together(field: &str, expected: &'static str) -> ProxyFileError {
+    ProxyFileError::Together { field: field.to_owned(), expected }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_that_need_each_other_are_asked_for_by_name() {
+        let error = |text: &str| ProxyFile::parse(text).unwrap_err().to_string();
+        let of = |rest: &str| error(&format!("upstreams: [{{registry: a.b, {rest}}}]\n"));
+        assert!(
+            of("credentials: {username: u}").starts_with("upstreams[0].credentials: needs username and passwordFile")
+        );
+        assert!(of("credentials: {username: u, passwordFile: p, dockerConfigFile: d}").contains("alone"));
+        assert!(of("tls: {certFile: c}").starts_with("upstreams[0].tls: certFile and keyFile"));
+        assert!(of("tls: {caFile: c, insecureSkipVerify: true}").contains("keep one of the two"));
+        let hosts = error("upstreams: [{registry: a.b, host: c.d}, {registry: e.f, host: c.d}]\n");
+        assert!(hosts.starts_with("upstreams[1].host: c.d"), "{hosts}");
+        let egress = error("egressProxy: {url: \"http://p:3128\", username: u}\nupstreams: [{registry: a.b}]\n");
+        assert!(egress.starts_with("egressProxy: username and passwordFile"), "{egress}");
+        let secret = error("egressProxy: {url: \"http://u:secret@p\"}\nupstreams: [{registry: a.b}]\n");
+        assert!(secret.starts_with("egressProxy.url: ") && !secret.contains("secret"), "{secret}");
+    }
+
+    #[test]
+    fn reads_all_that_a_member_is_told() {
+        let text = "revision: r1\nagents: {listen: \"0.0.0.0:5443\", mirror: u1, certFile: /c, keyFile: /k, caFile: /a}\naccess: {anonymousPull: None, usersFile: /u}\negressProxy: {url: \"http://p:3128\", noProxy: [.corp], username: u, passwordFile: /p}\nupstreams:\n- registry: a.b\n  host: a-b.cache\n  credentials: {username: u, passwordFile: /p, scope: AllImages}\n  tls: {insecureSkipVerify: true}\n";
+        let file = ProxyFile::parse(text).unwrap();
+        assert_eq!(file.access.as_ref().unwrap().anonymous_pull, AnonymousPull::None);
+        assert_eq!(file.upstreams[0].credentials.as_ref().unwrap().scope, Scope::AllImages);
+        assert_eq!(ProxyFile::parse(&file.to_yaml().unwrap()).unwrap(), file);
+    }
 
     #[test]
     fn reads_the_example_and_writes_it_back() {

@@ -51,6 +51,11 @@ pub(crate) fn registry_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     deserializer.deserialize_any(Visitor(PhantomData))
 }
 
+/// Where a proxy is reached: as a registry, and there must be one.
+pub(crate) fn proxy_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    registry_url(deserializer)?.ok_or_else(|| de::Error::custom("names no address, such as http://proxy.corp:3128"))
+}
+
 struct Visitor<T>(PhantomData<T>);
 
 impl<T: Value> de::Visitor<'_> for Visitor<T> {

@@ -60,7 +60,8 @@ impl Proxy {
         hub.url = Some(fake.url().parse().unwrap());
         let free = Some(([127, 0, 0, 1], 0).into());
         let storage = Some(Storage { path: Some(dir.path().join("store")), limit: None });
-        let mut file = ProxyFile { listen: free, admin: free, storage, upstreams: vec![hub] };
+        let mut file =
+            ProxyFile { listen: free, admin: free, storage, upstreams: vec![hub], ..ProxyFile::public_registries() };
         change(&mut file);
         Self::serve(file, dir).await
     }

@@ -28,6 +28,7 @@ fn one_mirror() -> NodesDocument {
     NodesDocument::new(vec![MirrorEntry {
         name: "m".to_owned(),
         uid: "u".to_owned(),
+        priority: 0,
         created: "2026-01-01T00:00:00Z".to_owned(),
         mode: Mode::Configure,
         selector: NodeSelector::default(),

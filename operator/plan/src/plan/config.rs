@@ -24,6 +24,10 @@ pub(super) fn proxy_yaml(mirror: &ValidMirror) -> Result<String, serde_yaml::Err
     let file = ProxyFile {
         listen: Some(any(MEMBER_PORT)),
         admin: Some(any(ADMIN_PORT)),
+        revision: None,
+        agents: None,
+        access: None,
+        egress_proxy: None,
         storage: Some(Storage {
             path: Some(PathBuf::from(VOLUME_DIR).join("store")),
             limit: Some(limit(&mirror.storage)),
@@ -44,7 +48,9 @@ fn upstream(valid: &ValidUpstream) -> Upstream {
     Upstream {
         registry: valid.registry.clone(),
         url: valid.url.clone(),
-        tls: valid.ca.as_ref().map(|ca| Tls { ca_file: Some(ca_file(ca)) }),
+        host: None,
+        credentials: None,
+        tls: valid.ca.as_ref().map(|ca| Tls { ca_file: Some(ca_file(ca)), ..Tls::default() }),
         repositories: valid.repositories.iter().map(ToString::to_string).collect(),
     }
 }

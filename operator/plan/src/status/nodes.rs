@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidepool_api::{MirrorNodeStatus, MirrorState, NodeMirror, NodesStatus, condition::NODES_CONFIGURED};
-use tidepool_config::{MirrorEntry, Mode, names::EXCLUDE_LABEL};
+use tidepool_config::{MirrorEntry, Mode, is_excluded};
 use tidepool_oci::RegistryName;
 
 use super::Finding;
@@ -59,15 +59,14 @@ pub fn tally(entry: &MirrorEntry, entries: &[MirrorEntry], nodes: &[NodeFact<'_>
 }
 
 fn is_selected(entry: &MirrorEntry, labels: &BTreeMap<String, String>) -> bool {
-    labels.get(EXCLUDE_LABEL).is_none_or(|value| value != "true") && entry.selector.matches(labels)
+    !is_excluded(labels) && entry.selector.matches(labels)
 }
 
-/// Per node and registry the older mirror wins, then the name. Only mirrors that write files take part.
+/// Per node and registry one mirror wins. Only mirrors that write files take part.
 fn shadows(entry: &MirrorEntry, entries: &[MirrorEntry], nodes: &[&NodeFact<'_>]) -> BTreeMap<RegistryName, String> {
-    let rank = |entry: &MirrorEntry| (entry.created.clone(), entry.name.clone());
-    let mut winners: Vec<_> =
-        entries.iter().filter(|other| other.mode == Mode::Configure && rank(other) < rank(entry)).collect();
-    winners.sort_by_key(|other| rank(other));
+    let wins = |other: &&MirrorEntry| other.mode == Mode::Configure && other.precedence(entry).is_lt();
+    let mut winners: Vec<_> = entries.iter().filter(wins).collect();
+    winners.sort_by(|a, b| a.precedence(b));
     let meets = |other: &MirrorEntry| nodes.iter().any(|node| other.selector.matches(node.labels));
     let shadow = |registry: &RegistryName| {
         let winner = winners.iter().find(|other| other.registries.contains(registry) && meets(other))?;

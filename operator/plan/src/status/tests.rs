@@ -221,6 +221,7 @@ fn entry(name: &str, created: &str, registry: &str) -> tidepool_config::MirrorEn
     tidepool_config::MirrorEntry {
         name: name.into(),
         uid: format!("uid-of-{name}"),
+        priority: 0,
         created: created.into(),
         mode: Mode::Configure,
         selector: NodeSelector::default(),
