@@ -1,7 +1,7 @@
 //! The Tidepool proxy: a pull-through registry cache.
 //!
 //! Read in this order: [`routes`] is every route in one screen; [`pull`] is what a request does; [`store`] is what is
-//! kept and what it survives; [`upstream`] is how registries are asked; [`error`] is what each failure looks like to a
+//! kept and what it survives; [`upstream`] is how registries are asked; [`settings`] is what a reload replaces; [`error`] is what each failure looks like to a
 //! client. [`Server`] holds them together, [`Args`] is the command line.
 //!
 //! Rules named P1 to P14 are those of the design document, section 5.
@@ -16,6 +16,7 @@ mod metrics;
 mod pull;
 mod routes;
 mod server;
+mod settings;
 mod store;
 mod tasks;
 mod upstream;
@@ -23,5 +24,6 @@ mod write_deadline;
 
 pub use args::{Args, RunError};
 pub use server::{Server, StartError};
+pub use settings::{FileError, SettingsError};
 pub use store::OpenError;
 pub use upstream::ClientError;

@@ -7,7 +7,7 @@
 //! | `…/blobs/<digest>` | [`App::blob`] | [`App::blob_head`] |
 //! | `…/tags/list`, `…/referrers/<digest>` | [`App::list`] | same |
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -15,7 +15,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, Method, header};
-use tidepool_oci::{ByteRanges, Digest, Object, Reference, RegistryName, Route, Target, route};
+use tidepool_oci::{ByteRanges, Digest, Object, Reference, Route, Target, route};
 use url::form_urlencoded;
 
 use crate::{
@@ -23,13 +23,13 @@ use crate::{
     error::ApiError,
     metrics::{Class, Metrics, RequestResult},
     pull::{BlobBody, Part, PullError, Puller, Source},
-    upstream::Upstream,
+    settings::{Current, Settings},
 };
 
 /// What every request handler needs.
 #[derive(Debug)]
 pub(crate) struct App {
-    pub(crate) upstreams: HashMap<RegistryName, Arc<Upstream>>,
+    pub(crate) settings: Current,
     pub(crate) puller: Arc<Puller>,
     pub(crate) metrics: Metrics,
 }
@@ -54,19 +54,20 @@ async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     }
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let call = Call { method: parts.method, headers: parts.headers, path: parts.uri.path().to_owned(), query };
-    let routed = route(&call.path, call.query.ns.as_deref(), |registry| app.upstreams.contains_key(registry));
+    let settings = app.settings.load_full();
+    let routed = route(&call.path, call.query.ns.as_deref(), |registry| settings.upstreams.contains_key(registry));
     match routed {
         Ok(Route::Base) => answers::base(),
-        Ok(Route::Object(object)) => app.object(&object, &call).await,
+        Ok(Route::Object(object)) => app.object(&object, &call, &settings).await,
         Err(error) => answers::error(error.into(), Outcome::refused()),
     }
 }
 
 impl App {
-    async fn object(&self, object: &Object, call: &Call) -> Response {
+    async fn object(&self, object: &Object, call: &Call, settings: &Settings) -> Response {
         let class = class(&object.target);
         let outcome = Outcome::of(class, &object.registry, &object.repository);
-        let answered = match self.source(object) {
+        let answered = match source(object, settings) {
             Ok(source) => self.answer(&source, &object.target, call, &outcome).await,
             Err(error) => Err(error),
         };
@@ -129,14 +130,14 @@ impl App {
         let list = self.puller.list(source, path, &call.query.others, outcome.class).await.map_err(failed(outcome))?;
         Ok(answers::list(list, &call.path, call.query.ns.as_deref(), outcome.ended(RequestResult::Passed)))
     }
+}
 
-    fn source(&self, object: &Object) -> Result<Source, ApiError> {
-        let unlisted =
-            || ApiError::Unlisted { registry: object.registry.to_string(), repository: object.repository.to_string() };
-        let upstream = self.upstreams.get(&object.registry).filter(|upstream| upstream.lists(&object.repository));
-        let upstream = Arc::clone(upstream.ok_or_else(unlisted)?);
-        Ok(Source { upstream, repository: object.repository.clone() })
-    }
+fn source(object: &Object, settings: &Settings) -> Result<Source, ApiError> {
+    let unlisted =
+        || ApiError::Unlisted { registry: object.registry.to_string(), repository: object.repository.to_string() };
+    let upstream = settings.upstreams.get(&object.registry).filter(|upstream| upstream.lists(&object.repository));
+    let upstream = Arc::clone(upstream.ok_or_else(unlisted)?);
+    Ok(Source { upstream, repository: object.repository.clone() })
 }
 
 fn class(target: &Target) -> Class {

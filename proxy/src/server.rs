@@ -1,7 +1,8 @@
 //! The server: binds, serves, stops.
 
-use std::{collections::HashMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -23,9 +24,9 @@ use crate::{
     metrics::Metrics,
     pull::Puller,
     routes::App,
+    settings::{Files, Settings, SettingsError},
     store::{OpenError, Store},
     tasks::Tasks,
-    upstream::{ClientError, Upstream},
     write_deadline::WriteDeadline,
 };
 
@@ -64,14 +65,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error("storage.path")]
     Store(#[from] OpenError),
-    /// An upstream's entry cannot be used.
-    #[error("upstreams[{index}]")]
-    Upstream {
-        /// Position of the entry, from 0.
-        index: usize,
-        /// Why.
-        source: ClientError,
-    },
+    /// The configuration, or a file it names, cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The address is taken or forbidden.
     #[error("listen: cannot listen on {address}")]
     Listen {
@@ -96,12 +92,7 @@ impl Server {
     pub async fn bind(file: &ProxyFile) -> Result<Self, StartError> {
         let (metrics, tasks, mut registry) = (Metrics::default(), Tasks::default(), Registry::default());
         metrics.register(&mut registry);
-        let mut upstreams = HashMap::new();
-        for (index, entry) in file.upstreams.iter().enumerate() {
-            let upstream = Upstream::new(entry, metrics.clone(), &tasks);
-            let upstream = upstream.map_err(|source| StartError::Upstream { index, source })?;
-            upstreams.insert(entry.registry.clone(), Arc::new(upstream));
-        }
+        let settings = Settings::build(file, &Files::read(file), &metrics, &tasks)?;
         let address = file.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], tidepool_config::names::MEMBER_PORT)));
         let bound = TcpListener::bind(address).await;
         let listener = bound.map_err(|source| StartError::Listen { address, source })?;
@@ -114,7 +105,7 @@ impl Server {
         let path = path.or_else(default_store).ok_or(StartError::NoStore)?;
         let store = Store::open(path, limit.map(|limit| limit.0), metrics.store_bytes(), &tasks).await?;
         let puller = Puller::new(store, metrics.clone(), tasks.clone());
-        let app = Arc::new(App { upstreams, puller, metrics });
+        let app = Arc::new(App { settings: Arc::new(ArcSwap::from_pointee(settings)), puller, metrics });
         Ok(Self { listener, admin, app, tasks, registry })
     }
 

@@ -19,6 +19,9 @@ pub(crate) enum PullError {
     /// The upstream's answer breaks the protocol.
     #[error("the upstream's answer has {0}")]
     Garbage(&'static str),
+    /// It may be there, but who asks may not have it.
+    #[error("it is not served to who asks")]
+    NotForYou,
     /// The disk is full.
     #[error("no space left in the store")]
     NoSpace,
@@ -38,7 +41,7 @@ impl PullError {
     pub(crate) fn is_absence(&self) -> bool {
         match self {
             Self::Upstream(error) => error.is_absence(),
-            Self::KnownAbsent => true,
+            Self::KnownAbsent | Self::NotForYou => true,
             Self::WrongDigest | Self::Garbage(_) | Self::NoSpace | Self::Store(_) | Self::Late | Self::Stopped => false,
         }
     }

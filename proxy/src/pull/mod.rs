@@ -5,6 +5,7 @@
 //! - [`fill`]: one transfer of one blob into the store; [`transfer`] runs it, [`sink`] writes and hashes it.
 //! - [`body`]: bytes out, from a kept blob or from a fill in flight; [`direct`] past the store when the disk is full.
 //! - [`lists`]: tags and referrers, passed through.
+//! - [`permission`]: who may read what; asked before any of them.
 
 mod absent;
 mod blobs;
@@ -14,6 +15,7 @@ mod error;
 mod fill;
 mod lists;
 mod manifests;
+mod permission;
 mod segments;
 mod sink;
 mod transfer;
@@ -31,6 +33,7 @@ pub(crate) use body::{BlobBody, Part};
 pub(crate) use error::PullError;
 pub(crate) use lists::List;
 pub(crate) use manifests::DIGEST_HEADER;
+pub(crate) use permission::Audience;
 
 use crate::{
     metrics::{Metrics, RequestResult},

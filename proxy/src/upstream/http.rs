@@ -1,7 +1,6 @@
 //! Requests to one upstream and the hosts it refers to: connections, TLS, redirects.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -16,6 +15,7 @@ use super::{
     UpstreamError,
     address::{Boundary, proxies_of_environment},
 };
+use crate::settings::{FileError, Files};
 
 /// Redirects of one request; what the Go clients allow.
 const MOST_REDIRECTS: usize = 10;
@@ -41,14 +41,9 @@ pub enum ClientError {
     /// A pattern in `repositories`.
     #[error("repositories: {0}")]
     Repositories(RepositoryGlobError),
-    /// The file of authorities cannot be read.
-    #[error("tls.caFile: cannot read {path}")]
-    ReadAuthorities {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file holds no certificate.
     #[error("tls.caFile: {path} holds no PEM certificate")]
     ParseAuthorities {
@@ -61,10 +56,9 @@ pub enum ClientError {
 }
 
 impl Http {
-    /// A client that trusts the system's authorities and those in `ca_file`.
-    pub(super) fn new(base: &Url, ca_file: Option<&Path>) -> Result<Self, ClientError> {
+    /// A client that trusts the system's authorities and those given.
+    pub(super) fn new(base: &Url, authorities: Vec<reqwest::Certificate>) -> Result<Self, ClientError> {
         let boundary = Boundary::new(base, proxies_of_environment());
-        let authorities = ca_file.map_or(Ok(Vec::new()), read_authorities)?;
         let builder = || {
             reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none()) // we decide about each hop
@@ -149,10 +143,9 @@ fn location(answer: &reqwest::Response) -> Option<Option<Url>> {
     redirects.then(location)
 }
 
-fn read_authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
-    let read = fs::read(path);
-    let pem = read.map_err(|source| ClientError::ReadAuthorities { path: path.to_owned(), source })?;
-    let parsed = reqwest::Certificate::from_pem_bundle(&pem).ok().filter(|list| !list.is_empty());
+pub(super) fn read_authorities(path: &Path, files: &Files) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let pem = files.get("tls.caFile", path)?;
+    let parsed = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|list| !list.is_empty());
     parsed.ok_or_else(|| ClientError::ParseAuthorities { path: path.to_owned() })
 }
 

@@ -30,6 +30,7 @@ pub(crate) use http::read_limited;
 
 use crate::{
     metrics::{Class, Metrics, UpstreamResult},
+    settings::Files,
     tasks::Tasks,
 };
 use http::Http;
@@ -81,6 +82,7 @@ impl Upstream {
     /// Prepares an upstream; asks nothing of it.
     pub(crate) fn new(
         config: &tidepool_config::Upstream,
+        files: &Files,
         metrics: Metrics,
         tasks: &Tasks,
     ) -> Result<Self, ClientError> {
@@ -90,7 +92,8 @@ impl Upstream {
         };
         let repositories = config.repositories.iter().map(|glob| glob.parse()).collect::<Result<_, _>>();
         let ca_file = config.tls.as_ref().and_then(|tls| tls.ca_file.as_deref());
-        let http = Http::new(&base, ca_file)?;
+        let authorities = ca_file.map_or(Ok(Vec::new()), |path| http::read_authorities(path, files))?;
+        let http = Http::new(&base, authorities)?;
         Ok(Self {
             name: config.registry.clone(),
             repositories: repositories.map_err(ClientError::Repositories)?,

@@ -1,0 +1,131 @@
+//! Everything of a configuration that a reload replaces, built from the file and the files it names at one time.
+//!
+//! Requests take one [`Settings`] from [`Current`] and keep to it; a reload puts another there.
+
+mod files;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use tidepool_config::{AnonymousPull, ProxyFile, UsersError, users};
+use tidepool_oci::RegistryName;
+
+pub use files::FileError;
+pub(crate) use files::{Files, Stamps, coherent, named};
+
+use crate::{
+    metrics::Metrics,
+    tasks::Tasks,
+    upstream::{ClientError, Upstream},
+};
+
+/// The settings in use; a reload stores others.
+pub(crate) type Current = Arc<ArcSwap<Settings>>;
+
+/// What requests depend on and a reload replaces, as a whole.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The configuration's own word for its state.
+    pub(crate) revision: Option<String>,
+    /// The registries that are mirrored.
+    pub(crate) upstreams: HashMap<RegistryName, Arc<Upstream>>,
+    /// Host names, in lower case, under which clients find one registry alone.
+    pub(crate) hosts: HashMap<String, RegistryName>,
+    /// Who may pull at the clients' listener.
+    pub(crate) access: Access,
+    /// The certificates of the agents' listener; none where there is no such listener.
+    pub(crate) agents: Option<AgentFiles>,
+}
+
+/// Who may pull at the clients' listener. `Debug` shows no hash.
+pub(crate) struct Access {
+    pub(crate) anonymous_pull: AnonymousPull,
+    /// Users and the bcrypt hashes of their passwords; none where nobody can log in.
+    pub(crate) users: Option<BTreeMap<String, String>>,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let users = self.users.as_ref().map(BTreeMap::len);
+        f.debug_struct("Access").field("anonymous_pull", &self.anonymous_pull).field("users", &users).finish()
+    }
+}
+
+/// The files of the agents' listener, PEM. `Debug` shows none of them.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct AgentFiles {
+    /// Uid of the mirror that is served.
+    pub(crate) mirror: String,
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+    pub(crate) authorities: Vec<u8>,
+}
+
+impl std::fmt::Debug for AgentFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentFiles").field("mirror", &self.mirror).finish_non_exhaustive()
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// An upstream's entry cannot be used.
+    #[error("upstreams[{index}]")]
+    Upstream {
+        /// Position of the entry, from 0.
+        index: usize,
+        /// Why.
+        source: ClientError,
+    },
+    /// A file of `agents` or `access` cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The list of users is none.
+    #[error("access.usersFile: it {0}")]
+    Users(#[from] UsersError),
+}
+
+impl Settings {
+    /// Prepares everything; asks nobody anything.
+    pub(crate) fn build(
+        file: &ProxyFile,
+        files: &Files,
+        metrics: &Metrics,
+        tasks: &Tasks,
+    ) -> Result<Self, SettingsError> {
+        let (mut upstreams, mut hosts) = (HashMap::new(), HashMap::new());
+        for (index, entry) in file.upstreams.iter().enumerate() {
+            let upstream = Upstream::new(entry, files, metrics.clone(), tasks);
+            let upstream = upstream.map_err(|source| SettingsError::Upstream { index, source })?;
+            upstreams.insert(entry.registry.clone(), Arc::new(upstream));
+            if let Some(host) = &entry.host {
+                hosts.insert(host.to_ascii_lowercase(), entry.registry.clone());
+            }
+        }
+        let (access, agents) = (access(file, files)?, agents(file, files)?);
+        Ok(Self { revision: file.revision.clone(), upstreams, hosts, access, agents })
+    }
+}
+
+fn access(file: &ProxyFile, files: &Files) -> Result<Access, SettingsError> {
+    let access = file.access.clone().unwrap_or_default();
+    let users = match &access.users_file {
+        Some(path) => Some(users(files.get("access.usersFile", path)?)?),
+        None => None,
+    };
+    Ok(Access { anonymous_pull: access.anonymous_pull, users })
+}
+
+fn agents(file: &ProxyFile, files: &Files) -> Result<Option<AgentFiles>, SettingsError> {
+    let Some(agents) = &file.agents else { return Ok(None) };
+    Ok(Some(AgentFiles {
+        mirror: agents.mirror.clone(),
+        certificate: files.get("agents.certFile", &agents.cert_file)?.to_vec(),
+        key: files.get("agents.keyFile", &agents.key_file)?.to_vec(),
+        authorities: files.get("agents.caFile", &agents.ca_file)?.to_vec(),
+    }))
+}
