@@ -106,6 +106,34 @@ mod tests {
         }
     }
 
+    /// Kubernetes' own types, which carry its own texts.
+    const FOREIGN: [&str; 3] = [".proxy.resources", ".proxy.tolerations", ".proxy.topologySpreadConstraints"];
+
+    /// What fields below `path` lack of: meaning, default (unless required), example.
+    fn unexplained(path: &str, schema: &serde_json::Value, found: &mut Vec<String>) {
+        let required: Vec<_> = schema["required"].as_array().into_iter().flatten().collect();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            let text = property["description"].as_str().unwrap_or_default();
+            let default = text.contains("Default: ") || required.iter().any(|it| it.as_str() == Some(name));
+            if !default || !text.contains("Example") {
+                found.push(path.clone());
+            }
+            if !FOREIGN.contains(&path.as_str()) {
+                unexplained(&path, property, found);
+                unexplained(&format!("{path}[]"), &property["items"], found);
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_spec_tells_its_default_and_an_example() {
+        let crd = serde_json::to_value(RegistryMirror::crd()).unwrap();
+        let mut found = Vec::new();
+        unexplained("", &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], &mut found);
+        assert!(found.is_empty(), "{found:?}");
+    }
+
     #[test]
     fn every_field_says_what_it_is() {
         fn walk(path: &str, schema: &serde_json::Value, bare: &mut Vec<String>) {

@@ -18,7 +18,8 @@ pub use mirror_node::{
     MirrorNode, MirrorNodeSpec, MirrorNodeStatus, MirrorState, NodeMirror, Runtime, condition as mirror_node_condition,
 };
 pub use registry_mirror::{
-    Address, CaKind, CaRef, EphemeralStorage, LabelOperator, LabelRequirement, Members, NodeLabels, NodeMode,
-    NodeSettings, NodesStatus, ProxySettings, RegistryMirror, RegistryMirrorSpec, RegistryMirrorStatus, Retention,
-    Storage, StorageType, Upstream, UpstreamStatus, UpstreamTls, VolumeStorage, condition,
+    Access, Address, AnonymousPull, CaKind, CaRef, CredentialScope, Credentials, EgressProxy, EphemeralStorage,
+    Ingress, LabelOperator, LabelRequirement, Members, NodeLabels, NodeMode, NodeSettings, NodesStatus, ProxySettings,
+    RegistryMirror, RegistryMirrorSpec, RegistryMirrorStatus, Retention, Routing, SecretRef, Storage, StorageType,
+    Upstream, UpstreamStatus, UpstreamTls, VolumeStorage, condition,
 };

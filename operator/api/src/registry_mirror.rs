@@ -1,7 +1,11 @@
 //! `RegistryMirror`: the registries that nodes pull through a cache, and the cache itself.
 
+mod access;
+mod egress;
+mod ingress;
 mod nodes;
 mod proxy;
+mod references;
 mod status;
 mod storage;
 mod upstream;
@@ -12,11 +16,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::rule::rule;
 
+pub use access::{Access, AnonymousPull};
+pub use egress::EgressProxy;
+pub use ingress::{Ingress, Routing};
 pub use nodes::{LabelOperator, LabelRequirement, NodeLabels, NodeMode, NodeSettings};
 pub use proxy::ProxySettings;
+pub use references::{CaKind, CaRef, SecretRef};
 pub use status::{Address, Members, NodesStatus, RegistryMirrorStatus, UpstreamStatus, condition};
 pub use storage::{EphemeralStorage, Retention, Storage, StorageType, VolumeStorage};
-pub use upstream::{CaKind, CaRef, Upstream, UpstreamTls};
+pub use upstream::{CredentialScope, Credentials, Upstream, UpstreamTls};
 
 /// What is mirrored, where it is kept and which nodes use it. Only `upstreams` is needed:
 /// `spec: {upstreams: [{registry: docker.io}]}` gives a cache of 50Gi that every node pulls through.
@@ -42,6 +50,10 @@ pub use upstream::{CaKind, CaRef, Upstream, UpstreamTls};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "!has(self.ingress) || self.ingress.routing != 'HostPerUpstream' || self.upstreams.all(upstream, !upstream.registry.startsWith('[') && upstream.registry.size() <= 63 && upstream.registry.size() + self.ingress.host.size() < 253)",
+    "ingress.routing HostPerUpstream makes a host name of each registry, and one makes none (an IPv6 address, more than 63 characters, or more than 253 with ingress.host): use routing Path, or a shorter ingress.host",
+)]))]
 pub struct RegistryMirrorSpec {
     /// The registries that are mirrored, at least one, each once. Pulls from any other registry are not touched.
     /// Example: `[{registry: docker.io}, {registry: ghcr.io}]`.
@@ -50,6 +62,10 @@ pub struct RegistryMirrorSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["registry"])
     )]
     pub upstreams: Vec<Upstream>,
+    /// The proxy through which the registries are reached. Default: none; the cache goes to them itself.
+    /// Example: `{url: "http://proxy.corp:3128", noProxy: [".corp"]}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_proxy: Option<EgressProxy>,
     /// Where images are kept. Default: a volume of 50Gi of the default StorageClass.
     /// Example: `{type: Ephemeral}` where there is no StorageClass.
     #[serde(default)]
@@ -58,6 +74,14 @@ pub struct RegistryMirrorSpec {
     /// Example: `{nodeSelector: {disk: fast}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxySettings>,
+    /// Who may pull at the port for clients. Default: everybody, what the registries let everybody read.
+    /// Example: `{anonymousPull: None, usersSecretRef: {name: mirror-users}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// How clients outside the cluster reach the mirror. Default: not at all.
+    /// Example: `{host: mirror.example.com, tlsSecretName: mirror-tls}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
     /// Which nodes pull through the mirror. Default: all.
     /// Example: `{selector: {matchLabels: {pool: ci}}}`.
     #[serde(default)]
@@ -75,6 +99,10 @@ mod tests {
         let mut all = minimal.clone();
         all.proxy = Some(ProxySettings::default());
         all.upstreams[0].tls = Some(UpstreamTls::default());
+        all.upstreams[0].credentials = Some(Credentials::default());
+        all.egress_proxy = Some(EgressProxy::default());
+        all.access = Some(Access::default());
+        all.ingress = Some(Ingress::default());
         all.nodes.selector = Some(NodeLabels::default());
         all.storage.volume = Some(VolumeStorage::default());
         for spec in [minimal, all] {

@@ -179,7 +179,7 @@ fn cut(mut text: String) -> String {
 
 fn address(seen: &Seen<'_>) -> Address {
     let name = names::service(seen.mirror.metadata.name.as_deref().unwrap_or_default());
-    Address { service: Some(format!("{name}.{}.svc:{MEMBER_PORT}", seen.namespace)) }
+    Address { service: Some(format!("{name}.{}.svc:{MEMBER_PORT}", seen.namespace)), ingress: None }
 }
 
 fn members(facts: &[MemberFact]) -> Members {
@@ -187,6 +187,7 @@ fn members(facts: &[MemberFact]) -> Members {
         desired: facts.iter().map(|member| member.desired).sum(),
         ready: facts.iter().map(|member| member.ready).sum(),
         version: facts.iter().find_map(|member| member.image.as_deref().and_then(cache::version)),
+        revision: None,
     }
 }
 

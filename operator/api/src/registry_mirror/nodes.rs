@@ -11,14 +11,19 @@ use super::rule;
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeSettings {
-    /// What is done on the nodes: `Configure` (default) makes them pull through the mirror; `ReportOnly` writes nothing
-    /// and reports what would be done; `Withdraw` puts everything back as it was: the switch for emergencies.
+    /// What is done on the nodes: `Configure` makes them pull through the mirror; `ReportOnly` writes nothing and reports
+    /// what would be done; `Withdraw` puts everything back as it was: the switch for emergencies. Default: `Configure`.
+    /// Example: `Withdraw`.
     #[serde(default)]
     pub mode: NodeMode,
     /// The nodes it is for, by their labels. Default: all. A node labelled `tidepool.dev/exclude=true` is always left
     /// alone. Example: `{matchLabels: {pool: ci}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<NodeLabels>,
+    /// Of two mirrors of one registry on one node the one with the higher priority serves it; with one priority the
+    /// older does, then the first by name. Default: `0`. Example: `10`.
+    #[serde(default)]
+    pub priority: i32,
 }
 
 /// What a mirror does on its nodes.
@@ -58,9 +63,10 @@ pub struct LabelRequirement {
     /// The label. Example: `topology.kubernetes.io/zone`.
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
-    /// How the label relates to `values`: `In`, `NotIn`, `Exists` or `DoesNotExist`.
+    /// How the label relates to `values`: `In`, it is there with one of them; `NotIn`, it is absent or has another;
+    /// `Exists`, it is there; `DoesNotExist`, it is absent. Example: `In`.
     pub operator: LabelOperator,
-    /// Values for `In` and `NotIn`. Example: `[eu-1a, eu-1b]`.
+    /// Values for `In` and `NotIn`. Default: none. Example: `[eu-1a, eu-1b]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 63)), extend("x-kubernetes-list-type" = "atomic"))]
     pub values: Vec<String>,

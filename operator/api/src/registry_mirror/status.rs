@@ -17,6 +17,10 @@ pub mod condition {
     pub const STORAGE_READY: &str = "StorageReady";
     /// The selected nodes do what `spec.nodes.mode` says.
     pub const NODES_CONFIGURED: &str = "NodesConfigured";
+    /// The registries take the credentials that the spec names. No part of [`READY`]: what is kept is served without.
+    pub const CREDENTIALS_VALID: &str = "CredentialsValid";
+    /// The registries answer. No part of [`READY`]: in an outage the cache serves.
+    pub const UPSTREAMS_REACHABLE: &str = "UpstreamsReachable";
     /// Present and true while the operator or Kubernetes works towards the spec.
     pub const RECONCILING: &str = "Reconciling";
     /// Present and true when nothing goes on until somebody mends something.
@@ -35,8 +39,8 @@ pub struct RegistryMirrorStatus {
     /// The `metadata.generation` this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What is so: `Ready`, `Accepted`, `CacheAvailable`, `StorageReady`, `NodesConfigured`; and `Reconciling` or
-    /// `Stalled` while they are.
+    /// What is so: `Ready`, `Accepted`, `CacheAvailable`, `StorageReady`, `NodesConfigured`, `CredentialsValid`,
+    /// `UpstreamsReachable`; and `Reconciling` or `Stalled` while they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -67,6 +71,11 @@ pub struct Address {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub service: Option<String>,
+    /// The Ingress, for clients outside the cluster. Example: `mirror.example.com`, or `*.mirror.example.com` with a
+    /// name for each registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub ingress: Option<String>,
 }
 
 /// Pods of a mirror.
@@ -81,6 +90,10 @@ pub struct Members {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub version: Option<String>,
+    /// The revision of configuration and credentials that all ready members have loaded; absent while they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub revision: Option<String>,
 }
 
 /// One mirrored registry.

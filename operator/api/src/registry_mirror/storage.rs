@@ -25,8 +25,8 @@ use crate::rule::rule_at;
     ),
 ]))]
 pub struct Storage {
-    /// `Volume` (default): a claim that outlives pods and nodes. `Ephemeral`: the disk of the node the pod is on, gone
-    /// with the pod. Cannot change.
+    /// `Volume`: a claim that outlives pods and nodes. `Ephemeral`: the disk of the node the pod is on, gone with the
+    /// pod. Cannot change. Default: `Volume`. Example: `Ephemeral`.
     #[serde(rename = "type", default)]
     pub storage_type: StorageType,
     /// Settings of type `Volume`. Default: 50Gi of the default StorageClass. Example: `{size: 200Gi}`.
@@ -61,8 +61,8 @@ pub struct VolumeStorage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
-    /// What happens to the claim when the mirror is deleted: `Retain` (default) keeps it, and a new mirror of the same
-    /// name takes it over; `Delete` deletes it.
+    /// What happens to the claim when the mirror is deleted: `Retain` keeps it, and a new mirror of the same name takes
+    /// it over; `Delete` deletes it. Default: `Retain`. Example: `Delete`.
     #[serde(default)]
     pub retention: Retention,
 }

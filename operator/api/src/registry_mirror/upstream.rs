@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rule;
+use super::{CaRef, SecretRef, rule};
 
 /// One registry that is mirrored.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,7 +42,11 @@ pub struct Upstream {
         ])
     )]
     pub url: Option<String>,
-    /// How the registry's certificate is checked. Default: by the public authorities.
+    /// Who the cache is to the registry, and what for. Default: nobody; what everybody may read is mirrored.
+    /// Example: `{secretRef: {name: hub-login}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+    /// How the registry's certificate is checked, and which the cache shows. Default: by the public authorities, none.
     /// Example: `{caRef: {name: corporate-ca}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
@@ -54,42 +58,48 @@ pub struct Upstream {
     pub repositories: Vec<String>,
 }
 
+/// Who the cache is to a registry. A change is used within two minutes, without a restart.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// The Secret with the login: type `kubernetes.io/basic-auth`; or `kubernetes.io/dockerconfigjson` with an entry for
+    /// the registry; or any with keys `username` and `password`. Example: `{name: hub-login}`.
+    pub secret_ref: SecretRef,
+    /// What the credentials are for. `PublicImages`: they lift limits, and only what the registry lets everybody read is
+    /// served to nodes. `AllImages`: whatever they read is served to nodes, so that every pod of the cluster may run it.
+    /// Default: `PublicImages`. Example: `AllImages`.
+    #[serde(default)]
+    pub scope: CredentialScope,
+}
+
+/// What credentials for a registry are for.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CredentialScope {
+    /// They lift limits: only what the registry lets everybody read is served to nodes.
+    #[default]
+    PublicImages,
+    /// Whatever they read is served to nodes.
+    AllImages,
+}
+
 /// TLS towards the registry.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "!self.insecureSkipVerify || !has(self.caRef)",
+    "tls.insecureSkipVerify takes any certificate, so tls.caRef has no use: remove one of the two",
+)]))]
 pub struct UpstreamTls {
     /// Authorities that are trusted besides the public ones. Default: none.
     /// Example: `{kind: ConfigMap, name: corporate-ca, key: ca.crt}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<CaRef>,
-}
-
-/// Certificates of authorities, in PEM, in an object of the operator's namespace.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CaRef {
-    /// The kind of the object: `ConfigMap` (default) or `Secret`.
+    /// The Secret with the certificate that the cache shows to the registry, and its key: type `kubernetes.io/tls`.
+    /// Default: none is shown. Example: `{name: registry-client}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cert_secret_ref: Option<SecretRef>,
+    /// Whether any certificate is taken for the registry's. Whoever is on the way can then read and change all that is
+    /// pulled, so use it for trials alone. Default: `false`. Example: `true`.
     #[serde(default)]
-    pub kind: CaKind,
-    /// The name of the object. Example: `corporate-ca`.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// The key whose value is the PEM text. Default: `ca.crt`.
-    #[serde(default = "default_key")]
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
-}
-
-fn default_key() -> String {
-    "ca.crt".to_owned()
-}
-
-/// What holds certificates of authorities.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum CaKind {
-    /// A ConfigMap: certificates of authorities are no secret.
-    #[default]
-    ConfigMap,
-    /// A Secret, as cert-manager writes it.
-    Secret,
+    pub insecure_skip_verify: bool,
 }
