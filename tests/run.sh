@@ -36,6 +36,7 @@ run "texts" cargo test --locked --package tidepool-tests --test texts
 run "peers built from Go modules" make tools &&
     run "proxy between real registries and clients" cargo test --locked --package tidepool-tests --test peers &&
     run "cluster harness" cargo test --locked --package tidepool-tests --lib --bins --test harness -- --nocapture &&
+    run "chart on a real API server" cargo test --locked --package tidepool-tests --test chart -- --test-threads=1 --nocapture &&
     run "cluster" cluster_suite
 
 printf '\n\033[1m==> summary\033[0m\n'

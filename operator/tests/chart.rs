@@ -1,11 +1,14 @@
-//! The chart agrees with the programs, and explains itself.
+//! The chart agrees with the programs, and explains itself. What it renders is `tests/suites/chart.rs`.
 
 #![cfg(test)]
 
 use std::{fs, path::PathBuf};
 
 use serde_yaml::Value;
-use tidepool_config::names::{AGENT_PORT, NODES_CONFIG_MAP};
+use tidepool_config::{
+    names::{AGENT_PORT, NODES_CONFIG_MAP},
+    trust::AGENT_SECRET,
+};
 
 fn read(path: &str) -> String {
     fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/tidepool").join(path)).unwrap()
@@ -25,7 +28,9 @@ fn versions_and_names_are_those_of_the_programs() {
     let image = format!("{}:{}", values["image"]["repository"].as_str().unwrap(), env!("CARGO_PKG_VERSION"));
     assert_eq!(read("cleanup.yaml").matches(&format!("image: {image}\n")).count(), 2);
     for template in ["agent-rbac.yaml", "operator-rbac.yaml"] {
-        assert!(read(&format!("templates/{template}")).contains(&format!("resourceNames: [{NODES_CONFIG_MAP}]")));
+        for name in [NODES_CONFIG_MAP, AGENT_SECRET] {
+            assert!(read(&format!("templates/{template}")).contains(&format!("resourceNames: [{name}]")), "{name}");
+        }
     }
 }
 
@@ -60,31 +65,4 @@ fn the_schema_knows_every_value_and_no_other() {
     let mut parts = keys(&schema["properties"]);
     parts.retain(|part| part != "global");
     assert_eq!(parts, keys(&values));
-}
-
-#[test]
-fn what_would_break_an_installation_is_refused_before_it() {
-    let schema: Value = serde_yaml::from_str(&read("values.schema.json")).unwrap();
-    let most = &schema["properties"]["agent"]["properties"]["maxUnavailable"];
-    // With nothing to spare, no agent would ever be replaced.
-    assert_eq!((most["minimum"].as_u64(), most["pattern"].as_str()), (Some(1), Some("^[1-9][0-9]*%?$")));
-    assert!(read("templates/agent.yaml").contains("{{- if eq $agent.namespace .Release.Namespace }}\n{{- fail "));
-}
-
-#[test]
-fn free_text_is_quoted() {
-    for template in ["agent.yaml", "operator.yaml"] {
-        let text = read(&format!("templates/{template}"));
-        let free = ["hostPath: {path: {{", "priorityClassName: {{", "priorityClassName }}", "Dir }}", "image\" . }}"];
-        let bare: Vec<_> = text.lines().filter(|line| free.iter().any(|mark| line.contains(mark))).collect();
-        assert!(bare.iter().all(|line| line.contains("| quote") || line.trim_start().starts_with("{{-")), "{bare:#?}");
-    }
-}
-
-#[test]
-fn the_operator_may_not_delete_what_it_never_deletes() {
-    let text = read("templates/operator-rbac.yaml");
-    let (_, document) = text.split_once("resourceNames: [tidepool-nodes]").unwrap();
-    assert!(document.lines().nth(1).unwrap().trim() == "verbs: [get, list, watch, patch]");
-    assert!(read("templates/NOTES.txt").contains("configmap -n {{ .Values.agent.namespace }} tidepool-nodes"));
 }

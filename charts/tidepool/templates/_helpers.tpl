@@ -22,3 +22,27 @@ app.kubernetes.io/name: tidepool
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .part }}
 {{- end -}}
+
+{{/* A lifetime, such as 30d, in seconds. */}}
+{{- define "tidepool.seconds" -}}
+{{- $units := dict "s" 1 "m" 60 "h" 3600 "d" 86400 -}}
+{{- $last := sub (len .) 1 | int -}}
+{{- mul (substr 0 $last . | int64) (get $units (substr $last -1 .)) -}}
+{{- end -}}
+
+{{/* Ends the rendering where values are right each by itself, and wrong together. */}}
+{{- define "tidepool.validate" -}}
+{{- $agent := .Values.agent -}}
+{{- if eq $agent.namespace .Release.Namespace -}}
+{{- fail (printf "agent.namespace: %s is the release's namespace, whose Pod Security the agent does not meet and whose Secrets are the operator's: name another" $agent.namespace) -}}
+{{- end -}}
+{{- range list (list $agent.registryDir $agent.stateDir) (list $agent.runtimeConfigDir $agent.stateDir) (list $agent.registryDir $agent.runtimeConfigDir) -}}
+{{- if eq (clean (index . 0)) (clean (index . 1)) -}}
+{{- fail (printf "agent: registryDir, runtimeConfigDir and stateDir are three folders, and %s is two of them: name different ones" (index . 0)) -}}
+{{- end -}}
+{{- end -}}
+{{- $trust := .Values.trust -}}
+{{- if le (include "tidepool.seconds" $trust.authorityLifetime | int64) (include "tidepool.seconds" $trust.certificateLifetime | int64) -}}
+{{- fail (printf "trust.certificateLifetime: %s is not shorter than authorityLifetime, which is %s: an authority outlives what it signs" $trust.certificateLifetime $trust.authorityLifetime) -}}
+{{- end -}}
+{{- end -}}
