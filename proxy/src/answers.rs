@@ -50,7 +50,7 @@ impl Outcome {
     }
 }
 
-/// `/v2/`: yes, this is a registry, and nobody needs to log in.
+/// `/v2/`: yes, this is a registry, and who asks is welcome.
 pub(crate) fn base() -> Response {
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     let outcome = Outcome { result: RequestResult::Hit, ..Outcome::refused() };

@@ -24,6 +24,12 @@ pub(crate) enum ApiError {
     /// A write, or another method that the API has not.
     #[error("this is a mirror: only GET and HEAD are served")]
     Method,
+    /// No login, or a wrong one, where one is needed; to clients only.
+    #[error("log in with a user of this mirror")]
+    Unauthorized,
+    /// More passwords to check than can be checked in time.
+    #[error("too many logins are being checked")]
+    Busy,
     /// No byte of the blob lies in the range.
     #[error(transparent)]
     Range(#[from] Unsatisfiable),
@@ -36,7 +42,7 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
-    /// Status and code. Never 401, 408, 429 or a redirect: nodes take those amiss.
+    /// Status and code. Never 408, 429 or a redirect, and 401 to clients only: nodes take those amiss.
     fn wire(&self) -> (StatusCode, ErrorCode) {
         match self {
             Self::Route(RouteError::Path(PathError::Endpoint)) => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
@@ -47,18 +53,21 @@ impl ApiError {
                 (StatusCode::NOT_FOUND, ErrorCode::NameUnknown)
             }
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
             Self::Range(_) => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
             Self::Pull { class, error } if error.is_absence() => (StatusCode::NOT_FOUND, unknown(*class)),
-            Self::Pull { .. } | Self::Late => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+            Self::Pull { .. } | Self::Busy | Self::Late => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
         }
     }
 
     /// How the request counts.
     pub(crate) fn result(&self) -> RequestResult {
         match self {
-            Self::Route(_) | Self::Unlisted { .. } | Self::Method | Self::Range(_) => RequestResult::Refused,
+            Self::Route(_) | Self::Unlisted { .. } | Self::Method | Self::Unauthorized | Self::Range(_) => {
+                RequestResult::Refused
+            }
             Self::Pull { error, .. } if error.is_absence() => RequestResult::Absent,
-            Self::Pull { .. } | Self::Late => RequestResult::Failed,
+            Self::Pull { .. } | Self::Busy | Self::Late => RequestResult::Failed,
         }
     }
 
@@ -66,17 +75,27 @@ impl ApiError {
     pub(crate) fn cause(&self) -> &(dyn std::error::Error + 'static) {
         match self {
             Self::Pull { error, .. } => error,
-            Self::Route(_) | Self::Unlisted { .. } | Self::Method | Self::Range(_) | Self::Late => self,
+            Self::Route(_)
+            | Self::Unlisted { .. }
+            | Self::Method
+            | Self::Unauthorized
+            | Self::Range(_)
+            | Self::Busy
+            | Self::Late => self,
         }
     }
 
     fn extra_header(&self) -> Option<(header::HeaderName, HeaderValue)> {
         match self {
             Self::Method => Some((header::ALLOW, HeaderValue::from_static("GET, HEAD"))),
+            // Basic, not Bearer: there is no token server, and this host's alone, so without another's name.
+            Self::Unauthorized => {
+                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"tidepool\"")))
+            }
             Self::Range(Unsatisfiable { size }) => {
                 HeaderValue::try_from(format!("bytes */{size}")).ok().map(|value| (header::CONTENT_RANGE, value))
             }
-            Self::Route(_) | Self::Unlisted { .. } | Self::Pull { .. } | Self::Late => None,
+            Self::Route(_) | Self::Unlisted { .. } | Self::Pull { .. } | Self::Busy | Self::Late => None,
         }
     }
 }

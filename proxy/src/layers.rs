@@ -11,6 +11,7 @@ use axum::{
 use tokio::time::Instant;
 
 use crate::{
+    access::Door,
     answers::{self, Outcome},
     error::ApiError,
     metrics::Metrics,
@@ -21,10 +22,10 @@ use crate::{
 /// between, a node gets its 503 well before containerd's own 30 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-/// The whole stack around the routes.
-pub(crate) fn stack(app: Arc<App>) -> Router {
+/// The whole stack around the routes, for the requests that come in by `door`.
+pub(crate) fn stack(app: Arc<App>, door: Door) -> Router {
     let metrics = app.metrics.clone();
-    routes::router(app)
+    routes::router(app, door)
         // Bounds the wait for headers only: a blob's body may stream for as long as it moves.
         .layer(from_fn(in_time))
         // Outermost, so that it sees what the client sees.

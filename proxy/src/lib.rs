@@ -1,17 +1,19 @@
 //! The Tidepool proxy: a pull-through registry cache.
 //!
 //! Read in this order: [`routes`] is every route in one screen; [`pull`] is what a request does; [`store`] is what is
-//! kept and what it survives; [`upstream`] is how registries are asked; [`settings`] is what a reload replaces; [`error`] is what each failure looks like to a
+//! kept and what it survives; [`upstream`] is how registries are asked; [`listen`] and [`access`] are who may ask us; [`settings`] is what a reload replaces; [`error`] is what each failure looks like to a
 //! client. [`Server`] holds them together, [`Args`] is the command line.
 //!
 //! Rules named P1 to P14 are those of the design document, section 5.
 #![cfg_attr(not(test), expect(rustdoc::private_intra_doc_links, reason = "the map above is for readers of the source"))]
 
+mod access;
 mod answers;
 mod args;
 mod error;
 mod hash;
 mod layers;
+mod listen;
 mod metrics;
 mod pull;
 mod routes;
@@ -22,7 +24,9 @@ mod tasks;
 mod upstream;
 mod write_deadline;
 
+pub use access::NoRandomness;
 pub use args::{Args, RunError};
+pub use listen::tls::AgentsError;
 pub use server::{Server, StartError};
 pub use settings::{FileError, SettingsError};
 pub use store::OpenError;

@@ -78,6 +78,22 @@ label! {
     }
 }
 
+label! {
+    /// How the handshake of a connection to the agents' listener ended.
+    HandshakeResult {
+        Ok = "ok",
+        /// No certificate, or not that of an agent of this mirror.
+        Refused = "refused",
+        /// The peer turned down our certificate.
+        Distrusted = "distrusted",
+        /// No TLS 1.3.
+        Malformed = "malformed",
+        Late = "late",
+        /// The peer left.
+        Cut = "cut",
+    }
+}
+
 impl UpstreamResult {
     pub(crate) fn of(error: Option<&UpstreamError>) -> Self {
         match error {
@@ -130,6 +146,11 @@ struct UpstreamLabels {
     result: UpstreamResult,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabels {
+    result: HandshakeResult,
+}
+
 /// The counters of one proxy. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
@@ -139,6 +160,8 @@ pub(crate) struct Metrics {
     upstream_bytes: Family<Of, Counter>,
     fills_in_flight: Gauge,
     store_bytes: Gauge<u64, AtomicU64>,
+    agent_handshakes: Family<HandshakeLabels, Counter>,
+    password_checks: Counter,
 }
 
 impl Metrics {
@@ -154,6 +177,10 @@ impl Metrics {
         tidepool.register("fills_in_flight", "Blobs being filled from upstreams", self.fills_in_flight.clone());
         let help = "Bytes of manifests and blobs kept";
         tidepool.register_with_unit("store", help, Unit::Bytes, self.store_bytes.clone());
+        let help = "Handshakes at the agents' listener";
+        tidepool.register("agent_handshakes", help, self.agent_handshakes.clone());
+        let help = "Passwords of clients that were hashed and compared; logins that are remembered need none";
+        tidepool.register("password_checks", help, self.password_checks.clone());
     }
 
     pub(crate) fn request(&self, upstream: Option<&RegistryName>, class: Class, result: RequestResult) {
@@ -174,6 +201,19 @@ impl Metrics {
     pub(crate) fn upstream_bytes(&self, upstream: &RegistryName, bytes: usize) {
         let counter = self.upstream_bytes.get_or_create(&Of { upstream: Name(Some(upstream.clone())) });
         counter.inc_by(u64::try_from(bytes).unwrap_or_default());
+    }
+
+    pub(crate) fn agent_handshake(&self, result: HandshakeResult) {
+        self.agent_handshakes.get_or_create(&HandshakeLabels { result }).inc();
+    }
+
+    pub(crate) fn password_check(&self) {
+        self.password_checks.inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn password_checks(&self) -> u64 {
+        self.password_checks.get()
     }
 
     /// The gauge of bytes kept, for the store to keep.

@@ -14,11 +14,12 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderMap, Method, header};
-use tidepool_oci::{ByteRanges, Digest, Object, Reference, Route, Target, route};
+use http::{HeaderMap, Method, header, request::Parts, uri::Authority};
+use tidepool_oci::{ByteRanges, Digest, Object, Reference, RegistryName, Route, Target, host_name, route_at};
 use url::form_urlencoded;
 
 use crate::{
+    access::{Door, Logins, Visitor},
     answers::{self, Outcome},
     error::ApiError,
     metrics::{Class, Metrics, RequestResult},
@@ -30,13 +31,14 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) settings: Current,
+    pub(crate) logins: Logins,
     pub(crate) puller: Arc<Puller>,
     pub(crate) metrics: Metrics,
 }
 
 /// The registry API. Its paths are told apart by `tidepool_oci::route`, since repository names hold slashes.
-pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new().fallback(serve).with_state(app)
+pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
+    Router::new().fallback(serve).with_state((app, door))
 }
 
 /// A request for something in a repository.
@@ -47,31 +49,50 @@ struct Call {
     query: Query,
 }
 
-async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn serve(State((app, door)): State<(Arc<App>, Door)>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
+    // One state of the settings for the whole request, whatever is reloaded meanwhile.
+    let settings = app.settings.load_full();
+    let visitor = match Visitor::admit(door, &parts.headers, &settings.access, &app.logins).await {
+        Ok(visitor) => visitor,
+        Err(error) => return answers::error(error, Outcome::refused()),
+    };
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return answers::error(ApiError::Method, Outcome::refused());
     }
     let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let own = host(&parts).and_then(|host| settings.hosts.get(&host));
+    let is_mirrored = |registry: &RegistryName| settings.upstreams.contains_key(registry);
+    let routed = route_at(own, parts.uri.path(), query.ns.as_deref(), is_mirrored);
     let call = Call { method: parts.method, headers: parts.headers, path: parts.uri.path().to_owned(), query };
-    let settings = app.settings.load_full();
-    let routed = route(&call.path, call.query.ns.as_deref(), |registry| settings.upstreams.contains_key(registry));
     match routed {
-        Ok(Route::Base) => answers::base(),
-        Ok(Route::Object(object)) => app.object(&object, &call, &settings).await,
+        Ok(Route::Base) => match visitor.at_base() {
+            Ok(()) => answers::base(),
+            Err(error) => answers::error(error, Outcome::refused()),
+        },
+        Ok(Route::Object(object)) => app.object(&object, &call, &settings, visitor).await,
         Err(error) => answers::error(error.into(), Outcome::refused()),
     }
 }
 
+/// The host name that the client called us by. Not `X-Forwarded-Host`, which anybody can say.
+fn host(parts: &Parts) -> Option<String> {
+    let authority = parts.uri.authority().map(Authority::as_str);
+    let header = || parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    host_name(authority.or_else(header)?)
+}
+
 impl App {
-    async fn object(&self, object: &Object, call: &Call, settings: &Settings) -> Response {
+    async fn object(&self, object: &Object, call: &Call, settings: &Settings, visitor: Visitor) -> Response {
         let class = class(&object.target);
         let outcome = Outcome::of(class, &object.registry, &object.repository);
-        let answered = match source(object, settings) {
-            Ok(source) => self.answer(&source, &object.target, call, &outcome).await,
-            Err(error) => Err(error),
+        let answered = async {
+            let source = source(object, settings)?;
+            let permission = self.puller.may_read(&source, &object.target, visitor.audience).await;
+            permission.map_err(|error| visitor.refusal(&error).unwrap_or(ApiError::Pull { class, error }))?;
+            self.answer(&source, &object.target, call, &outcome).await
         };
-        answered.unwrap_or_else(|error| answers::error(error, outcome))
+        answered.await.unwrap_or_else(|error| answers::error(error, outcome))
     }
 
     async fn answer(

@@ -4,52 +4,34 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use prometheus_client::registry::Registry;
 use tidepool_config::{ProxyFile, Storage};
 use tidepool_runtime::admin::{AdminError, AdminServer, LINGER, Readiness};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::{Door, Logins, NoRandomness},
     layers,
+    listen::{self, DRAIN_WITHIN},
     metrics::Metrics,
     pull::Puller,
     routes::App,
     settings::{Files, Settings, SettingsError},
     store::{OpenError, Store},
     tasks::Tasks,
-    write_deadline::WriteDeadline,
 };
 
-/// How long a client may take to send a request's head, and how long a connection may idle between requests: above the
-/// 30 s for which containerd keeps its own, so that it is never us who close one in use.
-const HEAD_WITHIN: Duration = Duration::from_secs(90);
-/// How long a client may take nothing of an answer: more than the pauses of a node whose disk is busy.
-const TAKEN_WITHIN: Duration = Duration::from_secs(120);
-/// How long transfers may take to end once we are told to stop: with [`TASKS_WITHIN`] and the admin server's
-/// [`LINGER`] below Kubernetes' 30 s.
-const DRAIN_WITHIN: Duration = Duration::from_secs(25);
-/// How long background work may take to end after them; it ends at its next wait.
+/// How long background work may take to end after the transfers: with [`DRAIN_WITHIN`] and the admin server's [`LINGER`]
+/// below Kubernetes' 30 s. It ends at its next wait.
 const TASKS_WITHIN: Duration = Duration::from_secs(1);
 const _: () = assert!(DRAIN_WITHIN.as_secs() + TASKS_WITHIN.as_secs() + LINGER.as_secs() < 30);
-/// Connections at once; further ones wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 8192;
-/// Pause after a failure to accept, which means that file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound proxy, not serving yet.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    clients: TcpListener,
+    agents: Option<TcpListener>,
     admin: Option<AdminServer>,
     app: Arc<App>,
     tasks: Tasks,
@@ -68,9 +50,14 @@ pub enum StartError {
     /// The configuration, or a file it names, cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The address is taken or forbidden.
-    #[error("listen: cannot listen on {address}")]
+    /// Logins cannot be checked safely.
+    #[error("access")]
+    Access(#[from] NoRandomness),
+    /// An address is taken or forbidden.
+    #[error("{key}: cannot listen on {address}")]
     Listen {
+        /// The key that names it.
+        key: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -94,8 +81,12 @@ impl Server {
         metrics.register(&mut registry);
         let settings = Settings::build(file, &Files::read(file), &metrics, &tasks)?;
         let address = file.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], tidepool_config::names::MEMBER_PORT)));
-        let bound = TcpListener::bind(address).await;
-        let listener = bound.map_err(|source| StartError::Listen { address, source })?;
+        let clients = bind("listen", address).await?;
+        let agents = match &file.agents {
+            Some(agents) => Some(bind("agents.listen", agents.listen).await?),
+            None => None,
+        };
+        let logins = Logins::new(metrics.clone(), &tasks)?;
         let admin = match file.admin {
             Some(address) => Some(AdminServer::bind(address).await?),
             None => None,
@@ -105,8 +96,8 @@ impl Server {
         let path = path.or_else(default_store).ok_or(StartError::NoStore)?;
         let store = Store::open(path, limit.map(|limit| limit.0), metrics.store_bytes(), &tasks).await?;
         let puller = Puller::new(store, metrics.clone(), tasks.clone());
-        let app = Arc::new(App { settings: Arc::new(ArcSwap::from_pointee(settings)), puller, metrics });
-        Ok(Self { listener, admin, app, tasks, registry })
+        let app = Arc::new(App { settings: Arc::new(ArcSwap::from_pointee(settings)), logins, puller, metrics });
+        Ok(Self { clients, agents, admin, app, tasks, registry })
     }
 
     /// The address of the registry API.
@@ -114,7 +105,13 @@ impl Server {
     /// # Errors
     /// When the system does not tell.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.clients.local_addr()
+    }
+
+    /// The address of the registry API for node agents, where there is one.
+    #[must_use]
+    pub fn agents_addr(&self) -> Option<SocketAddr> {
+        self.agents.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// The address of metrics and health, where there is one.
@@ -134,10 +131,16 @@ impl Server {
             .admin
             .map(|admin| tokio::spawn(admin.serve(self.registry, ready.clone(), Router::new(), admin_stop.clone())));
         ready.set(true);
-        let serve = accept(self.listener, layers::stack(self.app), stop.clone());
-        let connections = serve.await;
+        let clients = accept_clients(self.clients, Arc::clone(&self.app), stop.clone());
+        let agents = async {
+            match self.agents {
+                Some(listener) => accept_agents(listener, self.app, stop.clone()).await,
+                None => JoinSet::new(),
+            }
+        };
+        let (clients, agents) = tokio::join!(clients, agents);
         ready.set(false);
-        drain(connections).await;
+        tokio::join!(listen::drain(clients), listen::drain(agents));
         if tokio::time::timeout(TASKS_WITHIN, self.tasks.stop()).await.is_err() {
             tracing::warn!("stopping with background work that does not end");
         }
@@ -149,64 +152,28 @@ impl Server {
     }
 }
 
-/// Accepts connections until `stop`; gives back those still open, which have been asked to end.
-async fn accept(listener: TcpListener, app: Router, stop: CancellationToken) -> JoinSet<()> {
-    let (mut connections, slots) = (JoinSet::new(), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
-    loop {
-        let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((slot, listener.accept().await?.0))
-        };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return connections,
-            Some(_) = connections.join_next() => continue,
-            accepted = accepted => accepted,
-        };
-        match accepted {
-            Ok((slot, stream)) => {
-                let serving = connection(stream, app.clone(), stop.clone());
-                connections.spawn(async move {
-                    serving.await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { key, address, source })
 }
 
-/// Serves one connection; once told to stop, to the end of the answer in flight.
-async fn connection(stream: TcpStream, app: Router, stop: CancellationToken) {
-    // Answers are small or written in large pieces: waiting to fill packets gains nothing.
-    let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(app);
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
-    let serving = builder.serve_connection(TokioIo::new(WriteDeadline::new(stream, TAKEN_WITHIN)), service);
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+async fn accept_clients(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> JoinSet<()> {
+    let stack = layers::stack(app, Door::Clients);
+    listen::accept(listener, stop.clone(), |stream| listen::serve_http(stream, stack.clone(), stop.clone())).await
+}
+
+async fn accept_agents(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> JoinSet<()> {
+    let stack = layers::stack(Arc::clone(&app), Door::Agents);
+    let serve = |stream| {
+        // By the certificates of this moment; none while the configuration names no agents any more.
+        let tls = app.settings.load().agents.clone();
+        let (stack, stop, metrics) = (stack.clone(), stop.clone(), app.metrics.clone());
+        async move {
+            if let Some(tls) = tls {
+                listen::agents::serve_agent(stream, tls, stack, stop, metrics).await;
+            }
         }
     };
-    if let Err(error) = ended {
-        // A client that left, or an answer that we broke off and logged.
-        tracing::debug!(error = &error as &dyn std::error::Error, "connection ended early");
-    }
-}
-
-/// Waits for the connections still open, then ends them.
-async fn drain(mut connections: JoinSet<()>) {
-    let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN_WITHIN, all).await.is_err() {
-        tracing::warn!(connections = connections.len(), "stopping with transfers in flight");
-        connections.shutdown().await;
-    }
+    listen::accept(listener, stop.clone(), serve).await
 }
 
 /// `$XDG_CACHE_HOME/tidepool/store`, or `~/.cache/tidepool/store`.

@@ -23,6 +23,8 @@ pub enum ErrorCode {
     RangeInvalid,
     /// It cannot be had now; distribution's own addition, sent with status 503.
     Unavailable,
+    /// A login is needed, or the one given is wrong.
+    Unauthorized,
     /// Nothing this server does.
     Unsupported,
 }
@@ -41,6 +43,7 @@ impl ErrorCode {
             Self::NameUnknown => "NAME_UNKNOWN",
             Self::RangeInvalid => "RANGE_INVALID",
             Self::Unavailable => "UNAVAILABLE",
+            Self::Unauthorized => "UNAUTHORIZED",
             Self::Unsupported => "UNSUPPORTED",
         }
     }

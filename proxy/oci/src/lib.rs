@@ -7,6 +7,7 @@
 mod digest;
 mod error_code;
 mod glob;
+mod host;
 mod path;
 mod range;
 mod reference;
@@ -16,11 +17,12 @@ mod route;
 pub use digest::{Algorithm, Digest, DigestError};
 pub use error_code::{ErrorBody, ErrorCode};
 pub use glob::{RepositoryGlob, RepositoryGlobError};
+pub use host::host_name;
 pub use path::{PathError, RequestPath, Target};
 pub use range::{ByteRange, ByteRanges, ContentRange, Unsatisfiable, Window};
 pub use reference::{Reference, ReferenceError, RepositoryName, RepositoryNameError};
 pub use registry::{RegistryName, RegistryNameError};
-pub use route::{Object, Route, RouteError, route};
+pub use route::{Object, Route, RouteError, route, route_at};
 
 /// Serialises a type as its text and reads it back through `FromStr`.
 macro_rules! serde_as_text {

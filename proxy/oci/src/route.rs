@@ -42,7 +42,7 @@ pub enum RouteError {
     NoDefault,
 }
 
-/// Decides which repository a request means.
+/// Decides which repository a request means, at a host name that serves all registries.
 ///
 /// In this order: `ns`, the query parameter that containerd adds; a first path segment that is a registry
 /// (`/v2/ghcr.io/…`, `/v2/host_5000_/…`); the same after `proxy/`; Docker Hub, if it is mirrored. A first segment that
@@ -53,17 +53,34 @@ pub enum RouteError {
 /// # Errors
 /// A [`RouteError`]; nothing needs to be asked of anyone to answer it.
 pub fn route(path: &str, ns: Option<&str>, is_mirrored: impl Fn(&RegistryName) -> bool) -> Result<Route, RouteError> {
+    route_at(None, path, ns, is_mirrored)
+}
+
+/// As [`route`], at a host name that is one registry's alone, if `own` is that registry.
+///
+/// `ns` still comes first, for a client that sends it names the registry itself. Then the whole path is the repository:
+/// at Docker Hub's host `/v2/ghcr.io/a/…` means Docker Hub's `ghcr.io/a`, as it would at Docker Hub.
+///
+/// # Errors
+/// As [`route`].
+pub fn route_at(
+    own: Option<&RegistryName>,
+    path: &str,
+    ns: Option<&str>,
+    is_mirrored: impl Fn(&RegistryName) -> bool,
+) -> Result<Route, RouteError> {
     let (name, target) = match RequestPath::parse(path)? {
         RequestPath::Base => return Ok(Route::Base),
         RequestPath::In { name, target } => (name, target),
     };
-    let (registry, repository) = match ns {
-        Some(ns) => {
+    let (registry, repository) = match (ns, own) {
+        (Some(ns), _) => {
             let registry = mirrored(ns, parse_registry(ns), &is_mirrored)?;
             let rest = prefixed(&name).filter(|(prefix, _)| *prefix == registry).map(|(_, rest)| rest);
             (registry, rest.unwrap_or(&name))
         }
-        None => by_path(&name, &is_mirrored)?,
+        (None, Some(own)) => (own.clone(), name.as_str()),
+        (None, None) => by_path(&name, &is_mirrored)?,
     };
     let repository = repository.parse::<RepositoryName>()?.qualified_for(&registry);
     Ok(Route::Object(Object { registry, repository, target }))
@@ -193,6 +210,30 @@ mod tests {
         let got = routed("/v2/ghcr.io/../a/manifests/1", None, &MIRRORED);
         assert_eq!(got, Err(RouteError::Name(RepositoryNameError::Syntax)));
         assert!(matches!(routed("/v2/a/blobs/x", None, &MIRRORED), Err(RouteError::Path(PathError::Digest(_)))));
+    }
+
+    #[test]
+    fn at_a_registrys_own_host_the_whole_path_is_its_repository() {
+        let mirrored = |registry: &RegistryName| MIRRORED.contains(&registry.as_str());
+        let at = |own: &str, name: &str, ns: Option<&str>| {
+            let routed = route_at(Some(&own.parse().unwrap()), &format!("/v2/{name}/manifests/1"), ns, mirrored);
+            routed.map(|route| match route {
+                Route::Base => "base".to_owned(),
+                Route::Object(Object { registry, repository, .. }) => format!("{registry} {repository}"),
+            })
+        };
+        for (own, name, ns, expected) in [
+            ("docker.io", "alpine", None, "docker.io library/alpine"),
+            ("docker.io", "a/b", None, "docker.io a/b"),
+            ("ghcr.io", "alpine", None, "ghcr.io alpine"),
+            ("ghcr.io", "proxy/a", None, "ghcr.io proxy/a"),
+            ("ghcr.io", "docker.io/library/a", None, "ghcr.io docker.io/library/a"),
+            ("ghcr.io", "a/b", Some("docker.io"), "docker.io a/b"),
+        ] {
+            assert_eq!(at(own, name, ns).as_deref(), Ok(expected), "{own} {name} {ns:?}");
+        }
+        assert!(matches!(at("ghcr.io", "a", Some("quay.io")), Err(RouteError::Registry { .. })));
+        assert!(matches!(at("ghcr.io", "A", None), Err(RouteError::Name(_))));
     }
 
     proptest! {

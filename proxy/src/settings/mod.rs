@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use tidepool_config::{AnonymousPull, ProxyFile, UsersError, users};
 use tidepool_oci::RegistryName;
 
@@ -17,6 +18,7 @@ pub use files::FileError;
 pub(crate) use files::{Files, Stamps, coherent, named};
 
 use crate::{
+    listen::tls::{self, AgentsError},
     metrics::Metrics,
     tasks::Tasks,
     upstream::{ClientError, Upstream},
@@ -36,8 +38,8 @@ pub(crate) struct Settings {
     pub(crate) hosts: HashMap<String, RegistryName>,
     /// Who may pull at the clients' listener.
     pub(crate) access: Access,
-    /// The certificates of the agents' listener; none where there is no such listener.
-    pub(crate) agents: Option<AgentFiles>,
+    /// The TLS of the agents' listener; none where there is no such listener.
+    pub(crate) agents: Option<Arc<ServerConfig>>,
 }
 
 /// Who may pull at the clients' listener. `Debug` shows no hash.
@@ -51,22 +53,6 @@ impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let users = self.users.as_ref().map(BTreeMap::len);
         f.debug_struct("Access").field("anonymous_pull", &self.anonymous_pull).field("users", &users).finish()
-    }
-}
-
-/// The files of the agents' listener, PEM. `Debug` shows none of them.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct AgentFiles {
-    /// Uid of the mirror that is served.
-    pub(crate) mirror: String,
-    pub(crate) certificate: Vec<u8>,
-    pub(crate) key: Vec<u8>,
-    pub(crate) authorities: Vec<u8>,
-}
-
-impl std::fmt::Debug for AgentFiles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AgentFiles").field("mirror", &self.mirror).finish_non_exhaustive()
     }
 }
 
@@ -87,6 +73,9 @@ pub enum SettingsError {
     /// The list of users is none.
     #[error("access.usersFile: it {0}")]
     Users(#[from] UsersError),
+    /// The agents' listener cannot have its TLS.
+    #[error(transparent)]
+    Agents(#[from] AgentsError),
 }
 
 impl Settings {
@@ -120,12 +109,10 @@ fn access(file: &ProxyFile, files: &Files) -> Result<Access, SettingsError> {
     Ok(Access { anonymous_pull: access.anonymous_pull, users })
 }
 
-fn agents(file: &ProxyFile, files: &Files) -> Result<Option<AgentFiles>, SettingsError> {
+fn agents(file: &ProxyFile, files: &Files) -> Result<Option<Arc<ServerConfig>>, SettingsError> {
     let Some(agents) = &file.agents else { return Ok(None) };
-    Ok(Some(AgentFiles {
-        mirror: agents.mirror.clone(),
-        certificate: files.get("agents.certFile", &agents.cert_file)?.to_vec(),
-        key: files.get("agents.keyFile", &agents.key_file)?.to_vec(),
-        authorities: files.get("agents.caFile", &agents.ca_file)?.to_vec(),
-    }))
+    let certificate = files.get("agents.certFile", &agents.cert_file)?;
+    let key = files.get("agents.keyFile", &agents.key_file)?;
+    let authorities = files.get("agents.caFile", &agents.ca_file)?;
+    Ok(Some(tls::server_config(&agents.mirror, certificate, key, authorities)?))
 }
