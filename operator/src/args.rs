@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use tidepool_runtime::LogArgs;
 
+use crate::Lifetime;
+
 /// Makes of each RegistryMirror the objects that run it
 #[derive(Debug, Parser)]
 #[command(name = "tidepool-operator", version)]
@@ -40,6 +42,12 @@ pub struct RunArgs {
     #[arg(long, env = "TIDEPOOL_IMAGE_PULL_POLICY", default_value = "IfNotPresent",
           value_parser = ["IfNotPresent", "Always", "Never"])]
     pub image_pull_policy: String,
+    /// How long an authority of the operator lives; the next one is made after two thirds
+    #[arg(long, value_name = "TIME", default_value = "365d")]
+    pub authority_lifetime: Lifetime,
+    /// How long certificates of members and agents live; they are renewed after two thirds
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    pub certificate_lifetime: Lifetime,
     /// Address of metrics and health
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub admin: SocketAddr,

@@ -18,7 +18,10 @@ use kube::{
     },
 };
 use tidepool_api::MirrorNode;
-use tidepool_config::names::{MIRROR_LABEL, NODES_CONFIG_MAP};
+use tidepool_config::{
+    names::{MIRROR_LABEL, NODES_CONFIG_MAP},
+    trust::AGENT_SECRET,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +47,8 @@ pub(crate) struct Caches {
     pub(crate) pods: Store<Pod>,
     /// The document that agents read, in their namespace.
     pub(crate) document: Store<ConfigMap>,
+    /// The agents' key and certificates, in their namespace.
+    pub(crate) agent_identity: Store<Secret>,
 }
 
 /// A store and the end that fills it.
@@ -87,6 +92,11 @@ pub(crate) fn watch_all(
             Api::namespaced(client(), agent_namespace),
             all().fields(&format!("metadata.name={NODES_CONFIG_MAP}")),
             Triggers::document,
+        ),
+        agent_identity: watches.start(
+            Api::namespaced(client(), agent_namespace),
+            all().fields(&format!("metadata.name={AGENT_SECRET}")),
+            Triggers::agent_identity,
         ),
     };
     (caches, triggers)
@@ -156,7 +166,7 @@ impl Caches {
     /// Waits until every store has been filled once.
     pub(crate) async fn filled(&self) {
         let Self { mirrors, mirror_nodes, nodes, classes, config_maps, secrets, .. } = self;
-        let Self { service_accounts, services, claims, deployments, pods, document, .. } = self;
+        let Self { service_accounts, services, claims, deployments, pods, document, agent_identity, .. } = self;
         // An error means that the watch has been stopped: then nobody waits for us either.
         let _ = tokio::join!(
             mirrors.wait_until_ready(),
@@ -171,6 +181,7 @@ impl Caches {
             deployments.wait_until_ready(),
             pods.wait_until_ready(),
             document.wait_until_ready(),
+            agent_identity.wait_until_ready(),
         );
     }
 }

@@ -4,6 +4,7 @@
 //! - `controllers`: one module a controller, each reconcile a visible list of steps. What is decided is decided in
 //!   crate `tidepool-plan`, which is pure; here is what reads and writes the cluster.
 //! - `caches`: what is watched, kept in memory; `triggers`: which change concerns which mirror.
+//! - `trust`: the authorities of the operator, and the certificates of members and agents.
 //! - `apply`: how an object is written, and when it is not.
 
 mod apply;
@@ -20,6 +21,8 @@ mod report;
 mod resources;
 mod start;
 mod triggers;
+mod trust;
 
 pub use args::{Args, Command, RunArgs};
 pub use start::{StartError, start};
+pub use trust::{Lifetime, LifetimeError, LifetimesError};

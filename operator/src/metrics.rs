@@ -1,6 +1,6 @@
 //! Metrics of the operator: what controllers do, and what is so of mirrors.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -45,12 +45,43 @@ struct OfState {
     state: &'static str,
 }
 
+/// What ends if it is not renewed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expiring<'a> {
+    /// The last authority that can sign.
+    Authority,
+    /// The certificate of the members of the mirror with this name.
+    Member(&'a str),
+    /// The first of the agents' certificates.
+    Agents,
+}
+
+/// `mirror` is empty, which Prometheus takes for no label, where it is not of one mirror.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCertificate {
+    kind: &'static str,
+    mirror: String,
+}
+
+impl From<Expiring<'_>> for OfCertificate {
+    fn from(expiring: Expiring<'_>) -> Self {
+        let (kind, mirror) = match expiring {
+            Expiring::Authority => ("authority", ""),
+            Expiring::Member(mirror) => ("member", mirror),
+            Expiring::Agents => ("agent", ""),
+        };
+        Self { kind, mirror: mirror.to_owned() }
+    }
+}
+
 /// All metrics of the operator. Labels are bounded: by the number of mirrors, and by enums.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     reconcile: Family<Done, Histogram, fn() -> Histogram>,
     condition: Family<OfCondition, Gauge>,
     nodes: Family<OfState, Gauge>,
+    expiry: Family<OfCertificate, Gauge>,
+    leader: Gauge,
 }
 
 /// Conditions a mirror may have; a fixed list, so that those of a deleted mirror can be removed.
@@ -69,6 +100,8 @@ impl Metrics {
             reconcile: Family::new_with_constructor(new),
             condition: Family::default(),
             nodes: Family::default(),
+            expiry: Family::default(),
+            leader: Gauge::default(),
         };
         registry.register_with_unit("reconcile", "Time of a reconcile", Unit::Seconds, metrics.reconcile.clone());
         registry.register(
@@ -77,6 +110,12 @@ impl Metrics {
             metrics.condition.clone(),
         );
         registry.register("nodes", "Nodes a mirror is for, by what they report", metrics.nodes.clone());
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When what the operator issued ends, in seconds since 1970: it is renewed after two thirds of its life",
+            metrics.expiry.clone(),
+        );
+        registry.register("leader", "Whether this process leads (1) or stands by (0)", metrics.leader.clone());
         metrics
     }
 
@@ -104,11 +143,21 @@ impl Metrics {
         }
     }
 
+    pub(crate) fn expires(&self, what: Expiring<'_>, at: SystemTime) {
+        let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.expiry.get_or_create(&what.into()).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
     /// Removes what was told of a mirror that is gone.
     pub(crate) fn forget(&self, mirror: &str) {
         for kind in CONDITIONS {
             self.condition.remove(&OfCondition { mirror: mirror.to_owned(), condition: kind.to_owned() });
         }
+        self.expiry.remove(&Expiring::Member(mirror).into());
         for state in Tally::STATES {
             self.nodes.remove(&OfState { mirror: mirror.to_owned(), state });
         }

@@ -15,8 +15,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    RunArgs, backoff::Backoff, caches, context::Context, controllers, events, metrics::Metrics, report::report,
-    resources::Watched, triggers::Triggers,
+    RunArgs,
+    backoff::Backoff,
+    caches,
+    context::Context,
+    controllers, events,
+    metrics::Metrics,
+    report::report,
+    resources::Watched,
+    triggers::Triggers,
+    trust::{Lifetimes, LifetimesError, Trust},
 };
 
 /// How often a cluster without our resource definitions is asked again.
@@ -36,6 +44,9 @@ pub enum StartError {
     /// The admin server failed.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The arguments contradict each other.
+    #[error(transparent)]
+    Lifetimes(#[from] LifetimesError),
     /// A task ended that should run for ever: a defect.
     #[error("a controller ended by itself")]
     Ended,
@@ -46,6 +57,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`] when it cannot start or go on. A cluster that does not answer, and missing definitions, are waited for.
 pub async fn start(args: RunArgs) -> Result<(), StartError> {
+    let trust = Trust::new(Lifetimes::new(args.authority_lifetime, args.certificate_lifetime)?);
     let stop = stop_signal()?;
     let client = Client::try_default().await.map_err(|source| StartError::Cluster(Box::new(source)))?;
     let mut registry = Registry::default();
@@ -54,7 +66,7 @@ pub async fn start(args: RunArgs) -> Result<(), StartError> {
     let admin = AdminServer::bind(args.admin).await?;
     let mut tasks = JoinSet::new();
     let mut admin = tokio::spawn(admin.serve(registry, ready.clone(), axum::Router::new(), stop.clone()));
-    let control = control(client, args, metrics, ready.clone(), &mut tasks, stop.clone());
+    let control = control(client, args, trust, metrics, ready.clone(), &mut tasks, stop.clone());
     let result = tokio::select! {
         controlled = control => controlled,
         served = &mut admin => served.unwrap_or(Ok(())).map_err(StartError::from),
@@ -70,6 +82,7 @@ pub async fn start(args: RunArgs) -> Result<(), StartError> {
 async fn control(
     client: Client,
     args: RunArgs,
+    trust: Trust,
     metrics: Metrics,
     ready: Readiness,
     tasks: &mut JoinSet<()>,
@@ -93,6 +106,7 @@ async fn control(
         caches,
         defaults,
         metrics,
+        trust,
     });
     run_controllers(context, &triggers, tasks, &stop);
     ready.set(true);

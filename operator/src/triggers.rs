@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::{
     queue::Queue,
     resources::{AnyMirror, Watched, label, name},
+    trust::AUTHORITY_SECRET,
 };
 
 /// Reports of nodes are collected this long: a thousand nodes that change together are one change of a mirror.
@@ -101,6 +102,11 @@ impl Triggers {
         self.collected.push(self.all());
     }
 
+    /// The agents' certificates.
+    pub(crate) fn agent_identity(&self, _: &Change<'_, Secret>) {
+        self.nodes.notify_one();
+    }
+
     /// The StorageClasses.
     pub(crate) fn classes(&self, _: &Change<'_, StorageClass>) {
         self.queue.push(self.all());
@@ -113,6 +119,13 @@ impl Triggers {
     pub(crate) fn secret(&self, change: &Change<'_, Secret>) {
         self.reference(CaKind::Secret, change);
         self.child(change);
+        if let Change::Applied { now: object, .. } | Change::Deleted(object) = change
+            && name(*object) == AUTHORITY_SECRET
+        {
+            // Everybody's certificates hang on it.
+            self.nodes.notify_one();
+            self.queue.push(self.all());
+        }
     }
 
     /// A ConfigMap or Secret that mirrors may refer to.

@@ -19,6 +19,17 @@ pub enum Standing {
     },
 }
 
+impl Standing {
+    /// The uid of the mirror.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        match self {
+            Self::Valid(mirror) => &mirror.uid,
+            Self::Invalid { uid, .. } => uid,
+        }
+    }
+}
+
 /// What agents were told last.
 #[derive(Clone, Debug)]
 pub enum Told {

@@ -1,4 +1,5 @@
-//! What nodes do: one document of all mirrors for all agents, and a MirrorNode for each Node to report in.
+//! What nodes do: one document of all mirrors for all agents, certificates by which members know agents, and a
+//! MirrorNode for each Node to report in.
 //!
 //! The document says of an invalid mirror what it last said, of a mirror that goes nothing. Nothing is written before
 //! all caches are filled: an empty document would make every node let go of its mirrors.
@@ -8,17 +9,19 @@ mod observe;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tidepool_plan::{Told, UnknownPast, nodes_document};
 use tokio::sync::Notify;
 
 use crate::{
+    apply::ApplyError,
     backoff::Backoff,
     context::{Context, RECONCILE_WITHIN, RESYNC},
     metrics::{Controller, Outcome},
     report::report,
+    trust::{TrustError, until},
 };
 
 use observe::Observed;
@@ -40,19 +43,26 @@ pub(crate) enum NodesError {
     Apply { name: &'static str, source: Box<kube::Error> },
     #[error("cannot create MirrorNode {name}")]
     Create { name: String, source: Box<kube::Error> },
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error("cannot give agents their certificates")]
+    Identity(#[source] ApplyError),
     #[error("took longer than {} s", RECONCILE_WITHIN.as_secs())]
     Deadline,
 }
 
-/// All mirrors, told to all agents; all Nodes, each with a MirrorNode.
+/// All mirrors, told to all agents; all Nodes, each with a MirrorNode. Returns when certificates or authorities are due.
 ///
 /// `told` is what this process told agents last. The cache may be a moment behind it, and what an invalid mirror last
 /// said must not be lost in that moment.
-async fn reconcile(context: &Context, told: &mut Told) -> Result<(), NodesError> {
+async fn reconcile(context: &Context, told: &mut Told) -> Result<SystemTime, NodesError> {
     let observed = observe::observe(context); // reads the caches
-    let outcome = tell(context, &observed, told).await;
+    // Before the document: who is told of a mirror can pull through it. None of the three waits for the others' success.
+    let renewal = apply::identity(context, &observed.standings).await;
+    let document = tell(context, &observed, told).await;
     apply::mirror_nodes(context, observed.unreported).await?;
-    outcome
+    document?;
+    renewal
 }
 
 async fn tell(context: &Context, observed: &Observed, told: &mut Told) -> Result<(), NodesError> {
@@ -77,9 +87,9 @@ pub(crate) async fn run(context: Arc<Context>, bell: Arc<Notify>) {
         let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Error };
         context.metrics.reconciled(Controller::Nodes, outcome, started.elapsed());
         wait = match result {
-            Ok(()) => {
+            Ok(renewal) => {
                 backoff.forget(ALL);
-                RESYNC
+                until(renewal, RESYNC)
             }
             Err(error) => {
                 tracing::warn!(error = report(&error), "cannot tell agents, trying again");

@@ -1,6 +1,6 @@
 //! Writes the agents' document, and makes MirrorNodes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::{api::core::v1::ConfigMap, api::core::v1::Node, apimachinery::pkg::apis::meta::v1::OwnerReference};
@@ -15,10 +15,13 @@ use tidepool_config::{
     NodesDocument,
     names::{NODES_CONFIG_MAP, NODES_KEY},
 };
-use tidepool_plan::names::{MANAGED_BY, MANAGED_BY_LABEL, MANAGER};
+use tidepool_plan::{
+    Standing,
+    names::{MANAGED_BY, MANAGED_BY_LABEL, MANAGER},
+};
 
 use super::NodesError;
-use crate::{context::Context, resources::name};
+use crate::{apply::ensure, context::Context, resources::name, trust::agents_secret};
 
 /// A new cluster's nodes come together; the API server need not feel it.
 const CREATES_AT_ONCE: usize = 8;
@@ -46,6 +49,17 @@ pub(super) async fn document(context: &Context, document: &NodesDocument) -> Res
     let applied = api.patch(NODES_CONFIG_MAP, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&wanted)).await;
     applied.map_err(|source| NodesError::Apply { name: NODES_CONFIG_MAP, source: Box::new(source) })?;
     Ok(())
+}
+
+/// Gives agents a certificate for each of these mirrors, and takes back those of others. Returns when to do it again.
+pub(super) async fn identity(context: &Context, standings: &[Standing]) -> Result<SystemTime, NodesError> {
+    let mut uids: Vec<_> = standings.iter().map(|standing| standing.uid().to_owned()).collect();
+    uids.sort();
+    uids.retain(|uid| !uid.is_empty());
+    let (wanted, due) = agents_secret(context, &uids).await?;
+    let live = context.caches.agent_identity.state().into_iter().next();
+    ensure(&context.client, &wanted, live.as_deref()).await.map_err(NodesError::Identity)?;
+    Ok(due)
 }
 
 /// Makes a MirrorNode for each of these Nodes, to go with its Node.

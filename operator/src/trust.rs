@@ -1,0 +1,110 @@
+//! Trust in the cluster (design P14): agents and members know each other by certificates that the operator issues.
+//!
+//! - `stage`: when an authority is made, signs, and is forgotten; pure. `authorities`: what is in the Secret, moved on.
+//! - `issue`, `certificate`: making certificates and reading them back; `lifetimes`: how long they live.
+//! - `members`, `agents`: what each side has, kept while it is good.
+//! - `store`: Secret `tidepool-authority`, read from the caches and written only on the very state it was read in.
+//!
+//! Each certificate names a mirror by its uid, and whether a member or an agent shows it.
+
+mod agents;
+mod authorities;
+mod certificate;
+mod issue;
+mod lifetimes;
+mod members;
+mod stage;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ObjectMeta;
+use tidepool_config::trust::AGENT_SECRET;
+use tidepool_plan::{
+    Identity, ValidMirror,
+    names::{MANAGED_BY, MANAGED_BY_LABEL},
+};
+
+use crate::{context::Context, metrics::Expiring};
+
+pub(crate) use lifetimes::Lifetimes;
+pub use lifetimes::{Lifetime, LifetimeError, LifetimesError};
+pub(crate) use store::{AUTHORITY_SECRET, Trust};
+
+use issue::IssueError;
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrustError {
+    #[error("cannot issue certificates")]
+    Issue(#[from] IssueError),
+    #[error("there is no authority that could sign")]
+    NoAuthority,
+    #[error("Secret {AUTHORITY_SECRET} is there and is not the operator's: delete or rename it")]
+    Foreign,
+    #[error("cannot read Secret {AUTHORITY_SECRET}")]
+    Read(#[source] Box<kube::Error>),
+    #[error("cannot write Secret {AUTHORITY_SECRET}")]
+    Write(#[source] Box<kube::Error>),
+}
+
+/// The identity of the mirror's members, and when to ask again for it to be renewed in time.
+///
+/// `live` is the configuration's Secret as last seen: what is in it is kept while it is good, so asking again changes
+/// nothing.
+pub(crate) async fn member_identity(
+    context: &Context,
+    mirror: &ValidMirror,
+    live: Option<&Secret>,
+) -> Result<(Identity, SystemTime), TrustError> {
+    let (trust, now) = (&context.trust, SystemTime::now());
+    let (authorities, _) = trust.authorities(context, now).await?;
+    let lifetime = trust.lifetimes.certificate;
+    let past = trust.issued().members.remove(&mirror.uid);
+    let past = past.or_else(|| members::read(live?.data.as_ref()?));
+    let pair = members::member(&authorities, &mirror.uid, past, now, lifetime)?;
+    trust.issued().members.insert(mirror.uid.clone(), pair.clone());
+    let validity = pair.certificate.validity;
+    context.metrics.expires(Expiring::Member(&mirror.name), validity.ends);
+    let identity = Identity { certificate: pair.certificate.pem, key: pair.key, authorities: authorities.bundle() };
+    Ok((identity, validity.renew_at(lifetime)))
+}
+
+/// The Secret with the agents' key, and a certificate for each of the mirrors with these uids; and when to ask again.
+pub(crate) async fn agents_secret(context: &Context, uids: &[String]) -> Result<(Secret, SystemTime), TrustError> {
+    let (trust, now) = (&context.trust, SystemTime::now());
+    let (authorities, staged) = trust.authorities(context, now).await?;
+    let lifetime = trust.lifetimes.certificate;
+    let past = trust.issued().agents.take().or_else(|| context.caches.agent_identity.state().first()?.data.clone());
+    let agents = agents::Agents::new(&authorities, uids, &past.unwrap_or_default(), now, lifetime)?;
+    let data = agents.data(&authorities);
+    let mut issued = trust.issued();
+    issued.agents = Some(data.clone());
+    issued.members.retain(|uid, _| uids.contains(uid));
+    drop(issued);
+    let due = match agents.times(lifetime) {
+        Some((renewal, ends)) => {
+            context.metrics.expires(Expiring::Agents, ends);
+            staged.min(renewal)
+        }
+        None => staged,
+    };
+    let labels = [("app.kubernetes.io/name", "tidepool"), (MANAGED_BY_LABEL, MANAGED_BY)];
+    let metadata = ObjectMeta {
+        name: Some(AGENT_SECRET.to_owned()),
+        namespace: Some(context.agent_namespace.clone()),
+        labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+        ..ObjectMeta::default()
+    };
+    Ok((Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() }, due))
+}
+
+/// How long until `due`: at least a second, and at most `longest`.
+pub(crate) fn until(due: SystemTime, longest: Duration) -> Duration {
+    // It has passed: something is due now, yet not in a busy loop.
+    let wait = due.duration_since(SystemTime::now()).unwrap_or_default();
+    wait.clamp(Duration::from_secs(1), longest)
+}

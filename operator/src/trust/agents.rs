@@ -1,0 +1,86 @@
+//! By what agents are known: one key, and a certificate for each mirror, in a Secret that agents watch.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::{Duration, SystemTime},
+};
+
+use k8s_openapi::ByteString;
+use rcgen::KeyPair;
+use tidepool_config::trust::{AUTHORITIES_KEY, PRIVATE_KEY_KEY, agent_name, certificate_key};
+
+use super::{
+    TrustError,
+    authorities::{Authorities, Data},
+    certificate::Certificate,
+    issue::{Role, key, leaf},
+    members::is_good,
+};
+
+/// What agents are given.
+pub(super) struct Agents {
+    key: KeyPair,
+    /// By the uid of the mirror.
+    certificates: BTreeMap<String, Certificate>,
+}
+
+impl Agents {
+    /// What agents had, as far as it is good, and the rest issued: a certificate for each of the mirrors with `uids`.
+    ///
+    /// When one is due, all are issued anew, for a new key: it is one write, and no key lives for ever.
+    pub(super) fn new(
+        authorities: &Authorities,
+        uids: &[String],
+        past: &Data,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<Self, TrustError> {
+        let mut agents = match Self::kept(authorities, uids, past, now, lifetime) {
+            Some(kept) => kept,
+            None => Self { key: key()?, certificates: BTreeMap::new() },
+        };
+        let signer = authorities.signer().ok_or(TrustError::NoAuthority)?;
+        for uid in uids {
+            if let Entry::Vacant(place) = agents.certificates.entry(uid.clone()) {
+                place.insert(leaf(signer, (Role::Agent, &agent_name(uid)), &agents.key, now, lifetime)?);
+            }
+        }
+        Ok(agents)
+    }
+
+    /// What is there, unless one of the certificates that are wanted must be another.
+    fn kept(
+        authorities: &Authorities,
+        uids: &[String],
+        live: &Data,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Option<Self> {
+        let key = KeyPair::from_pem(std::str::from_utf8(&live.get(PRIVATE_KEY_KEY)?.0).ok()?).ok()?;
+        let mut certificates = BTreeMap::new();
+        for uid in uids {
+            let Some(text) = live.get(&certificate_key(uid)) else { continue };
+            let certificate = Certificate::read(&text.0)?;
+            let good = certificate.is_of(&key) && is_good(&certificate, &agent_name(uid), authorities, now, lifetime);
+            certificates.insert(uid.clone(), good.then_some(certificate)?);
+        }
+        Some(Self { key, certificates })
+    }
+
+    /// The Secret's entries.
+    pub(super) fn data(&self, authorities: &Authorities) -> Data {
+        let certificates = self.certificates.iter().map(|(uid, it)| (certificate_key(uid), it.pem.clone()));
+        let rest = [
+            (AUTHORITIES_KEY.to_owned(), authorities.bundle()),
+            (PRIVATE_KEY_KEY.to_owned(), self.key.serialize_pem()),
+        ];
+        certificates.chain(rest).map(|(key, text)| (key, ByteString(text.into_bytes()))).collect()
+    }
+
+    /// When the first must be renewed, and when the first ends.
+    pub(super) fn times(&self, lifetime: Duration) -> Option<(SystemTime, SystemTime)> {
+        let validities = || self.certificates.values().map(|certificate| certificate.validity);
+        let renewal = validities().map(|validity| validity.renew_at(lifetime)).min()?;
+        Some((renewal, validities().map(|validity| validity.ends).min()?))
+    }
+}

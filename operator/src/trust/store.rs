@@ -1,0 +1,169 @@
+//! Where the authorities are kept: Secret `tidepool-authority`, in the operator's namespace.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api,
+    api::{ObjectMeta, Patch, PatchParams},
+    runtime::reflector::ObjectRef,
+};
+use tidepool_plan::names::{MANAGED_BY, MANAGED_BY_LABEL, MANAGER};
+use tokio::sync::Mutex;
+
+use super::{
+    Lifetimes, TrustError,
+    authorities::{Authorities, Data},
+    issue::Pair,
+};
+use crate::{context::Context, metrics::Expiring, resources::label};
+
+/// The Secret's name. No mirror's object has it: those start with `mirror-`.
+pub(crate) const AUTHORITY_SECRET: &str = "tidepool-authority";
+/// The cache has what was written long before; if not, what was written is gone.
+const CACHED_WITHIN: Duration = Duration::from_secs(60);
+
+/// The authorities, in the one place of the process that changes them.
+pub(crate) struct Trust {
+    pub(super) lifetimes: Lifetimes,
+    state: Mutex<Option<State>>,
+    issued: std::sync::Mutex<Issued>,
+}
+
+/// What this process issued last. The caches may be a moment behind it, and what is not seen yet must not be issued
+/// twice.
+#[derive(Default)]
+pub(super) struct Issued {
+    /// By the uid of the mirror.
+    pub(super) members: HashMap<String, Pair>,
+    /// The entries of the agents' Secret.
+    pub(super) agents: Option<Data>,
+}
+
+/// The authorities as this process knows them.
+struct State {
+    /// The version of the Secret in the cache when they were read, or written: while the cache still has that one, it
+    /// is behind what is here.
+    seen: Option<String>,
+    /// When they were written, if they were not read.
+    written: Option<Instant>,
+    authorities: Arc<Authorities>,
+    /// The certificate of the next one, and since when everybody is told of it.
+    told: Option<(String, SystemTime)>,
+}
+
+impl Trust {
+    pub(crate) fn new(lifetimes: Lifetimes) -> Self {
+        Self { lifetimes, state: Mutex::default(), issued: std::sync::Mutex::default() }
+    }
+
+    pub(super) fn issued(&self) -> MutexGuard<'_, Issued> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The authorities as they are to be `now`, and when that changes. Writes them when something is due.
+    pub(super) async fn authorities(
+        &self,
+        context: &Context,
+        now: SystemTime,
+    ) -> Result<(Arc<Authorities>, SystemTime), TrustError> {
+        let mut state = self.state.lock().await;
+        let cached = cached(context);
+        let seen = cached.as_ref().and_then(|secret| version(secret));
+        let known = match state.take() {
+            Some(known) if known.is_of(&seen) => known,
+            past => State {
+                authorities: read(cached.as_deref())?,
+                told: past.and_then(|past| past.told),
+                written: None,
+                seen,
+            },
+        };
+        let known = state.insert(known);
+        known.tell(now);
+        let mut wanted = Authorities::clone(&known.authorities);
+        let (changed, mut due) = wanted.advance(known.told_since(), now, self.lifetimes.authority)?;
+        if changed {
+            (known.authorities, due) = self.change(context, known.told_since(), now).await?;
+            known.written = Some(Instant::now());
+            known.tell(now);
+        }
+        if let Some(ends) = known.authorities.ends() {
+            context.metrics.expires(Expiring::Authority, ends);
+        }
+        Ok((Arc::clone(&known.authorities), due))
+    }
+
+    /// Does what is due, decided anew on what the API server has, which the cache may be behind of.
+    async fn change(
+        &self,
+        context: &Context,
+        told: Option<SystemTime>,
+        now: SystemTime,
+    ) -> Result<(Arc<Authorities>, SystemTime), TrustError> {
+        let api = Api::<Secret>::namespaced(context.client.clone(), &context.defaults.namespace);
+        let live = api.get_opt(AUTHORITY_SECRET).await.map_err(|source| TrustError::Read(Box::new(source)))?;
+        let mut authorities = Authorities::clone(&*read(live.as_ref())?);
+        let (changed, due) = authorities.advance(told, now, self.lifetimes.authority)?;
+        if changed {
+            let wanted = secret(context, live.as_ref().and_then(version), &authorities);
+            let manager = PatchParams::apply(MANAGER).force();
+            let written = api.patch(AUTHORITY_SECRET, &manager, &Patch::Apply(&wanted)).await;
+            written.map_err(|source| TrustError::Write(Box::new(source)))?;
+        }
+        Ok((Arc::new(authorities), due))
+    }
+}
+
+impl State {
+    /// Whether this is the newest there is, `seen` being the version in the cache.
+    fn is_of(&self, seen: &Option<String>) -> bool {
+        self.seen == *seen && self.written.is_none_or(|written| written.elapsed() < CACHED_WITHIN)
+    }
+
+    /// Notes that from `now` on everybody is told of the next authority, if that is news.
+    fn tell(&mut self, now: SystemTime) {
+        let next = self.authorities.next().map(|certificate| &certificate.pem);
+        if next != self.told.as_ref().map(|(pem, _)| pem) {
+            self.told = next.map(|pem| (pem.clone(), now));
+        }
+    }
+
+    fn told_since(&self) -> Option<SystemTime> {
+        Some(self.told.as_ref()?.1)
+    }
+}
+
+fn cached(context: &Context) -> Option<Arc<Secret>> {
+    context.caches.secrets.get(&ObjectRef::<Secret>::new(AUTHORITY_SECRET).within(&context.defaults.namespace))
+}
+
+fn version(secret: &Secret) -> Option<String> {
+    secret.metadata.resource_version.clone()
+}
+
+/// What is in the Secret. One that is neither ours by its label nor holds an authority is somebody else's.
+fn read(secret: Option<&Secret>) -> Result<Arc<Authorities>, TrustError> {
+    let Some(secret) = secret else { return Ok(Arc::default()) };
+    let authorities = secret.data.as_ref().map(Authorities::read).unwrap_or_default();
+    let ours = label(secret, MANAGED_BY_LABEL) == Some(MANAGED_BY) || authorities.signer().is_some();
+    if ours { Ok(Arc::new(authorities)) } else { Err(TrustError::Foreign) }
+}
+
+/// The Secret as it is to be. With the version it was read in, so that a change in between is not undone: the API
+/// server then refuses, and all is decided again.
+fn secret(context: &Context, version: Option<String>, authorities: &Authorities) -> Secret {
+    let labels = [("app.kubernetes.io/name", "tidepool"), (MANAGED_BY_LABEL, MANAGED_BY)];
+    let metadata = ObjectMeta {
+        name: Some(AUTHORITY_SECRET.to_owned()),
+        namespace: Some(context.defaults.namespace.clone()),
+        labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+        resource_version: version,
+        ..ObjectMeta::default()
+    };
+    Secret { metadata, data: Some(authorities.data()), type_: Some("Opaque".to_owned()), ..Secret::default() }
+}
