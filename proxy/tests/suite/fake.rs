@@ -72,6 +72,7 @@ struct Content {
     tags: Mutex<HashMap<String, String>>,
     rules: Mutex<Vec<Rule>>,
     log: Mutex<Vec<String>>,
+    logins: Mutex<Vec<String>>,
     tokens: AtomicBool,
     granted: AtomicUsize,
     address: Mutex<Option<SocketAddr>>,
@@ -168,6 +169,11 @@ impl Fake {
         log.iter().filter(|line| line.contains(text)).cloned().collect()
     }
 
+    /// The values of `Authorization` so far.
+    pub(crate) fn logins(&self) -> Vec<String> {
+        self.content.logins.lock().unwrap().clone()
+    }
+
     pub(crate) fn forget(&self) {
         self.content.log.lock().unwrap().clear();
     }
@@ -199,6 +205,8 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
     let range = request.headers().get("range").map(|value| value.to_str().unwrap().to_owned());
     let line = format!("{} {} {}", request.method(), request.uri(), range.clone().unwrap_or_default());
     content.log.lock().unwrap().push(line.trim().to_owned());
+    let login = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    content.logins.lock().unwrap().extend(login);
     let fault = content.take_fault(&line);
     match &fault {
         Some(Fault::Silent) => return std::future::pending().await,

@@ -2,12 +2,17 @@
 //!
 //! Real registries and real clients are in the workspace's `tests/`; here is what those cannot be made to do on demand.
 
+mod access;
+mod agents;
 mod bad_input;
 mod blobs;
 // `cfg(test)` tells clippy that these are test code.
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod fake;
 mod faults;
+mod hosts;
 #[cfg(test)]
 mod program;
 #[cfg(test)]

@@ -15,6 +15,8 @@ use crate::fake::Fake;
 /// A proxy with one upstream, called `docker.io`.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    /// The agents' listener, where the file names one.
+    pub(crate) agents: Option<SocketAddr>,
     admin: SocketAddr,
     dir: std::sync::Arc<TempDir>,
     file: ProxyFile,
@@ -69,11 +71,12 @@ impl Proxy {
     async fn serve(file: ProxyFile, dir: std::sync::Arc<TempDir>) -> Self {
         let server = Server::bind(&file).await.unwrap();
         let (address, admin) = (server.local_addr().unwrap(), server.admin_addr().unwrap());
+        let agents = server.agents_addr();
         let stop = CancellationToken::new();
         let running = server.run(stop.clone());
         let task = Some(tokio::spawn(async move { running.await.unwrap() }));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, admin, dir, file, stop, task, client }
+        Self { address, agents, admin, dir, file, stop, task, client }
     }
 
     /// Stops the proxy and starts another on the same store.
@@ -81,6 +84,11 @@ impl Proxy {
         self.stop.cancel();
         self.task.take().unwrap().await.unwrap();
         Self::serve(self.file.clone(), std::sync::Arc::clone(&self.dir)).await
+    }
+
+    /// Tells the proxy to stop, and does not wait for it.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
     }
 
     pub(crate) fn store(&self) -> std::path::PathBuf {
