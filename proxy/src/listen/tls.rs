@@ -139,3 +139,36 @@ impl ClientCertVerifier for AgentVerifier {
         self.chain.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_used_is_named_by_its_key() {
+        let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap().serialize_pem());
+        let certificate = CertificateParams::new(["m".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        let key = key.serialize_pem();
+        let cut = &certificate[..certificate.len() / 2];
+        let error = |mirror: &str, certificate: &str, key: &str, authorities: &str| {
+            let config = server_config(mirror, certificate.as_bytes(), key.as_bytes(), authorities.as_bytes());
+            config.map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(error("uid", &certificate, &key, &certificate), Ok(()));
+        let none = "holds no PEM";
+        for (mirror, leaf, leaf_key, authorities, expected) in [
+            ("a b", certificate.as_str(), key.as_str(), certificate.as_str(), "agents.mirror: is no uid".to_owned()),
+            ("uid", "", &key, &certificate, format!("agents.certFile: {none} certificate")),
+            ("uid", cut, &key, &certificate, format!("agents.certFile: {none} certificate")),
+            ("uid", &certificate, &certificate, &certificate, format!("agents.keyFile: {none} private key")),
+            ("uid", &certificate, &other, &certificate, "agents.keyFile: does not go with".to_owned()),
+            ("uid", &certificate, &key, &key, format!("agents.caFile: {none} certificates")),
+            ("uid", &certificate, &key, cut, format!("agents.caFile: {none} certificates")),
+        ] {
+            let got = error(mirror, leaf, leaf_key, authorities).expect_err(&expected);
+            assert!(got.starts_with(&expected), "{got}, not {expected}");
+        }
+    }
+}
