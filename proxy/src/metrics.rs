@@ -94,6 +94,15 @@ label! {
     }
 }
 
+label! {
+    /// How a login at an upstream ended.
+    LoginResult {
+        Accepted = "accepted",
+        Refused = "refused",
+        Failed = "failed",
+    }
+}
+
 impl UpstreamResult {
     pub(crate) fn of(error: Option<&UpstreamError>) -> Self {
         match error {
@@ -102,6 +111,7 @@ impl UpstreamResult {
             Some(UpstreamError::Limited { .. }) => Self::Limited,
             Some(
                 UpstreamError::Failing(_)
+                | UpstreamError::CredentialsRefused
                 | UpstreamError::Redirect(_)
                 | UpstreamError::Garbage(_)
                 | UpstreamError::Cut(_)
@@ -151,6 +161,12 @@ struct HandshakeLabels {
     result: HandshakeResult,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabels {
+    upstream: Name,
+    result: LoginResult,
+}
+
 /// The counters of one proxy. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
@@ -158,6 +174,7 @@ pub(crate) struct Metrics {
     served_bytes: Family<Of, Counter>,
     upstream_requests: Family<UpstreamLabels, Counter>,
     upstream_bytes: Family<Of, Counter>,
+    upstream_logins: Family<LoginLabels, Counter>,
     fills_in_flight: Gauge,
     store_bytes: Gauge<u64, AtomicU64>,
     agent_handshakes: Family<HandshakeLabels, Counter>,
@@ -174,6 +191,7 @@ impl Metrics {
         tidepool.register("upstream_requests", "Requests to upstreams", self.upstream_requests.clone());
         let help = "Bytes of manifests and blobs received from upstreams";
         tidepool.register_with_unit("upstream", help, Unit::Bytes, self.upstream_bytes.clone());
+        tidepool.register("upstream_logins", "Logins at upstreams with credentials", self.upstream_logins.clone());
         tidepool.register("fills_in_flight", "Blobs being filled from upstreams", self.fills_in_flight.clone());
         let help = "Bytes of manifests and blobs kept";
         tidepool.register_with_unit("store", help, Unit::Bytes, self.store_bytes.clone());
@@ -214,6 +232,10 @@ impl Metrics {
     #[cfg(test)]
     pub(crate) fn password_checks(&self) -> u64 {
         self.password_checks.get()
+    }
+
+    pub(crate) fn login(&self, upstream: &RegistryName, result: LoginResult) {
+        self.upstream_logins.get_or_create(&LoginLabels { upstream: Name(Some(upstream.clone())), result }).inc();
     }
 
     /// The gauge of bytes kept, for the store to keep.

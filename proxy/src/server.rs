@@ -79,7 +79,7 @@ impl Server {
     pub async fn bind(file: &ProxyFile) -> Result<Self, StartError> {
         let (metrics, tasks, mut registry) = (Metrics::default(), Tasks::default(), Registry::default());
         metrics.register(&mut registry);
-        let settings = Settings::build(file, &Files::read(file), &metrics, &tasks)?;
+        let settings = Settings::build(file, &Files::read(file), None, &metrics, &tasks)?;
         let address = file.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], tidepool_config::names::MEMBER_PORT)));
         let clients = bind("listen", address).await?;
         let agents = match &file.agents {

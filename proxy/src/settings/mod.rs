@@ -21,7 +21,7 @@ use crate::{
     listen::tls::{self, AgentsError},
     metrics::Metrics,
     tasks::Tasks,
-    upstream::{ClientError, Upstream},
+    upstream::{ClientError, Egress, Entry, Upstream},
 };
 
 /// The settings in use; a reload stores others.
@@ -67,6 +67,9 @@ pub enum SettingsError {
         /// Why.
         source: ClientError,
     },
+    /// The egress proxy's entry cannot be used.
+    #[error("egressProxy")]
+    Egress(#[source] ClientError),
     /// A file of `agents` or `access` cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -79,20 +82,30 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Prepares everything; asks nobody anything.
+    /// Prepares everything; asks nobody anything. An upstream whose entry and files are as in `previous` is that one,
+    /// with its connections, tokens and what is known of it.
     pub(crate) fn build(
         file: &ProxyFile,
         files: &Files,
+        previous: Option<&Self>,
         metrics: &Metrics,
         tasks: &Tasks,
     ) -> Result<Self, SettingsError> {
+        let egress = file.egress_proxy.as_ref().map(|egress| Egress::read(egress, files));
+        let egress = egress.transpose().map_err(SettingsError::Egress)?;
         let (mut upstreams, mut hosts) = (HashMap::new(), HashMap::new());
-        for (index, entry) in file.upstreams.iter().enumerate() {
-            let upstream = Upstream::new(entry, files, metrics.clone(), tasks);
-            let upstream = upstream.map_err(|source| SettingsError::Upstream { index, source })?;
-            upstreams.insert(entry.registry.clone(), Arc::new(upstream));
-            if let Some(host) = &entry.host {
-                hosts.insert(host.to_ascii_lowercase(), entry.registry.clone());
+        for (index, config) in file.upstreams.iter().enumerate() {
+            let made = Entry::read(config, egress.as_ref(), files).and_then(|entry| {
+                let before = previous.and_then(|previous| previous.upstreams.get(&config.registry));
+                match before.filter(|before| before.is_of(&entry)) {
+                    Some(same) => Ok(Arc::clone(same)),
+                    None => Upstream::new(entry, metrics.clone(), tasks).map(Arc::new),
+                }
+            });
+            let upstream = made.map_err(|source| SettingsError::Upstream { index, source })?;
+            upstreams.insert(config.registry.clone(), upstream);
+            if let Some(host) = &config.host {
+                hosts.insert(host.to_ascii_lowercase(), config.registry.clone());
             }
         }
         let (access, agents) = (access(file, files)?, agents(file, files)?);

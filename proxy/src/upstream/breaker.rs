@@ -68,6 +68,7 @@ impl Breaker {
                 UpstreamError::Resting
                 | UpstreamError::Elsewhere(_)
                 | UpstreamError::Refused(_)
+                | UpstreamError::CredentialsRefused
                 | UpstreamError::Redirect(_)
                 | UpstreamError::Garbage(_)
                 | UpstreamError::Cut(_)

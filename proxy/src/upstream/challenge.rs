@@ -1,4 +1,4 @@
-//! Bearer challenges: where a registry wants its tokens from (RFC 7235, and the distribution project's token
+//! Challenges: a password, or a token and where it is to be had (RFC 7235, and the distribution project's token
 //! specification).
 
 use http::{HeaderMap, header};
@@ -13,29 +13,43 @@ pub(super) struct Challenge {
     pub(super) scope: String,
 }
 
+/// What a registry wants of who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// A token.
+    Bearer(Challenge),
+    /// A password.
+    Basic,
+}
+
 impl Challenge {
     /// The address that gives the token.
     pub(super) fn url(&self) -> Url {
+        let mut url = self.login_url();
+        url.query_pairs_mut().append_pair("scope", &self.scope);
+        url
+    }
+
+    /// The address that gives a token for nothing in particular, as `docker login` asks for: it tells whether a password
+    /// is right.
+    pub(super) fn login_url(&self) -> Url {
         let mut url = self.realm.clone();
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(service) = &self.service {
-                query.append_pair("service", service);
-            }
-            query.append_pair("scope", &self.scope);
+        if let Some(service) = &self.service {
+            url.query_pairs_mut().append_pair("service", service);
         }
         url
     }
 }
 
-/// The Bearer challenge among an answer's `WWW-Authenticate` headers, each of which may hold several.
+/// The challenge among an answer's `WWW-Authenticate` headers, each of which may hold several; Bearer before Basic.
 ///
 /// Without a scope of its own (public.ecr.aws has one, gcr.io's `/v2/` has none) it is for pulling `repository`.
-pub(super) fn find(headers: &HeaderMap, repository: &RepositoryName) -> Option<Challenge> {
-    headers.get_all(header::WWW_AUTHENTICATE).iter().find_map(|value| {
-        let challenges = http_auth::parse_challenges(value.to_str().ok()?).ok()?;
-        challenges.iter().find_map(|challenge| bearer(challenge, repository))
-    })
+pub(super) fn find(headers: &HeaderMap, repository: &RepositoryName) -> Option<Wanted> {
+    let values = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let challenges: Vec<_> = values.filter_map(|value| http_auth::parse_challenges(value).ok()).flatten().collect();
+    let bearer = challenges.iter().find_map(|challenge| bearer(challenge, repository)).map(Wanted::Bearer);
+    let basic = || challenges.iter().any(|challenge| challenge.scheme.eq_ignore_ascii_case("basic"));
+    bearer.or_else(|| basic().then_some(Wanted::Basic))
 }
 
 fn bearer(challenge: &http_auth::ChallengeRef<'_>, repository: &RepositoryName) -> Option<Challenge> {
@@ -60,7 +74,22 @@ mod tests {
         for value in values {
             headers.append(header::WWW_AUTHENTICATE, value.parse().unwrap());
         }
-        find(&headers, &"a/b".parse().unwrap()).map(|c| (c.realm.to_string(), c.service, c.scope))
+        match find(&headers, &"a/b".parse().unwrap()) {
+            Some(Wanted::Bearer(c)) => Some((c.realm.to_string(), c.service, c.scope)),
+            Some(Wanted::Basic) | None => None,
+        }
+    }
+
+    #[test]
+    fn a_password_is_shown_only_where_no_token_is_wanted() {
+        let wanted = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append(header::WWW_AUTHENTICATE, value.parse().unwrap());
+            find(&headers, &"a/b".parse().unwrap())
+        };
+        assert_eq!(wanted(r#"basic realm="https://1.dkr.ecr.eu.amazonaws.com/""#), Some(Wanted::Basic));
+        assert!(matches!(wanted(r#"Basic realm="x", Bearer realm="https://r/t""#), Some(Wanted::Bearer(_))));
+        assert_eq!(wanted("Negotiate"), None);
     }
 
     #[test]

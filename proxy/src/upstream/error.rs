@@ -34,6 +34,9 @@ pub(crate) enum UpstreamError {
     /// 401 or 403: no such thing for us.
     #[error("the upstream refuses it, it answered {0}")]
     Refused(StatusCode),
+    /// 401 or 403 to our credentials; they are left alone for a while, or until they change.
+    #[error("the upstream refuses our credentials")]
+    CredentialsRefused,
     /// A redirect that we do not follow.
     #[error("the upstream redirects {0}")]
     Redirect(&'static str),

@@ -1,21 +1,15 @@
 //! Requests to one upstream and the hosts it refers to: connections, TLS, redirects.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tidepool_oci::RepositoryGlobError;
 use url::Url;
 
 use super::{
-    UpstreamError,
+    ClientError, Entry, UpstreamError,
     address::{Boundary, proxies_of_environment},
 };
-use crate::settings::{FileError, Files};
 
 /// Redirects of one request; what the Go clients allow.
 const MOST_REDIRECTS: usize = 10;
@@ -28,52 +22,25 @@ const USER_AGENT: &str = concat!("tidepool/", env!("CARGO_PKG_VERSION"));
 /// A client for one upstream. Clones share its connections.
 #[derive(Clone, Debug)]
 pub(super) struct Http {
-    client: reqwest::Client,
+    /// For the registry's own host.
+    own: reqwest::Client,
+    /// For hosts that it redirects to, or names for tokens.
+    others: reqwest::Client,
+    host: Arc<str>,
     boundary: Boundary,
 }
 
-/// Why an upstream's entry cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The registry's name makes no address.
-    #[error("url: the registry's name makes no address, name one")]
-    Address(#[source] url::ParseError),
-    /// A pattern in `repositories`.
-    #[error("repositories: {0}")]
-    Repositories(RepositoryGlobError),
-    /// A file cannot be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The file holds no certificate.
-    #[error("tls.caFile: {path} holds no PEM certificate")]
-    ParseAuthorities {
-        /// The file.
-        path: PathBuf,
-    },
-    /// TLS cannot be set up.
-    #[error("cannot set up TLS")]
-    Tls(#[source] reqwest::Error),
-}
-
 impl Http {
-    /// A client that trusts the system's authorities and those given.
-    pub(super) fn new(base: &Url, authorities: Vec<reqwest::Certificate>) -> Result<Self, ClientError> {
-        let boundary = Boundary::new(base, proxies_of_environment());
-        let builder = || {
-            reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none()) // we decide about each hop
-                .dns_resolver(boundary.clone())
-                .http1_only() // HTTP/2 would have all fills share one connection, and its window
-                .connect_timeout(CONNECT_WITHIN)
-                .pool_idle_timeout(KEEP_IDLE)
-                .user_agent(USER_AGENT)
-        };
-        let built = builder().tls_certs_merge(authorities.clone()).build().or_else(|error| {
-            // No authorities at all, as in a container without any: what is held and plain HTTP still work.
-            tracing::warn!(error = &error as &dyn std::error::Error, "no authorities of the system, HTTPS will fail");
-            builder().tls_certs_only(authorities).build()
+    /// Clients as the entry wants them. Its certificate, and its leave to take any, are for the registry's own host.
+    pub(super) fn new(base: &Url, entry: &Entry) -> Result<Self, ClientError> {
+        let proxies = entry.egress.as_ref().map_or_else(proxies_of_environment, |egress| {
+            egress.url.host_str().map(str::to_owned).into_iter().collect()
         });
-        Ok(Self { client: built.map_err(ClientError::Tls)?, boundary })
+        let boundary = Boundary::new(base, proxies);
+        let others = client(&boundary, entry, false)?;
+        let special = entry.identity.is_some() || entry.takes_any_certificate();
+        let own = if special { client(&boundary, entry, true)? } else { others.clone() };
+        Ok(Self { own, others, host: base.host_str().unwrap_or_default().into(), boundary })
     }
 
     /// Sends a request without body and follows redirects; `authorization` goes to the first host only.
@@ -113,7 +80,9 @@ impl Http {
         headers: &HeaderMap,
         authorization: Option<&HeaderValue>,
     ) -> Result<reqwest::Response, UpstreamError> {
-        let mut request = self.client.request(method.clone(), url).headers(headers.clone());
+        let own = url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(&self.host));
+        let client = if own { &self.own } else { &self.others };
+        let mut request = client.request(method.clone(), url).headers(headers.clone());
         request = request.header(header::ACCEPT_ENCODING, "identity");
         if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);
@@ -143,10 +112,56 @@ fn location(answer: &reqwest::Response) -> Option<Option<Url>> {
     redirects.then(location)
 }
 
-pub(super) fn read_authorities(path: &Path, files: &Files) -> Result<Vec<reqwest::Certificate>, ClientError> {
-    let pem = files.get("tls.caFile", path)?;
+fn client(boundary: &Boundary, entry: &Entry, own: bool) -> Result<reqwest::Client, ClientError> {
+    let authorities = authorities(entry)?;
+    let (identity, egress) = (if own { identity(entry)? } else { None }, egress(entry)?);
+    let builder = || {
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none()) // we decide about each hop
+            .dns_resolver(boundary.clone())
+            .http1_only() // HTTP/2 would have all fills share one connection, and its window
+            .connect_timeout(CONNECT_WITHIN)
+            .pool_idle_timeout(KEEP_IDLE)
+            .user_agent(USER_AGENT)
+            .tls_danger_accept_invalid_certs(own && entry.takes_any_certificate());
+        if let Some(identity) = identity.clone() {
+            builder = builder.identity(identity);
+        }
+        match egress.clone() {
+            Some(proxy) => builder.no_proxy().proxy(proxy), // instead of the environment's
+            None => builder,
+        }
+    };
+    let built = builder().tls_certs_merge(authorities.clone()).build().or_else(|error| {
+        // No authorities at all, as in a container without any: what is held and plain HTTP still work.
+        tracing::warn!(error = &error as &dyn std::error::Error, "no authorities of the system, HTTPS will fail");
+        builder().tls_certs_only(authorities).build()
+    });
+    built.map_err(|error| match &entry.identity {
+        Some(_) if own => ClientError::Identity { path: entry.tls_file(|tls| &tls.cert_file) },
+        _ => ClientError::Tls(error),
+    })
+}
+
+fn authorities(entry: &Entry) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let Some(pem) = &entry.authorities else { return Ok(Vec::new()) };
     let parsed = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|list| !list.is_empty());
-    parsed.ok_or_else(|| ClientError::ParseAuthorities { path: path.to_owned() })
+    parsed.ok_or_else(|| ClientError::ParseAuthorities { path: entry.tls_file(|tls| &tls.ca_file) })
+}
+
+fn identity(entry: &Entry) -> Result<Option<reqwest::Identity>, ClientError> {
+    let Some(pem) = &entry.identity else { return Ok(None) };
+    let refused = || ClientError::Identity { path: entry.tls_file(|tls| &tls.cert_file) };
+    reqwest::Identity::from_pem(pem).map(Some).map_err(|_| refused())
+}
+
+fn egress(entry: &Entry) -> Result<Option<reqwest::Proxy>, ClientError> {
+    let Some(egress) = &entry.egress else { return Ok(None) };
+    let mut proxy = reqwest::Proxy::all(egress.url.clone()).map_err(ClientError::Tls)?;
+    if let Some(login) = &egress.login {
+        proxy = proxy.basic_auth(&login.username, &login.password);
+    }
+    Ok(Some(proxy.no_proxy(reqwest::NoProxy::from_string(&egress.no_proxy))))
 }
 
 /// Reads a whole body of at most `limit` bytes. No deadline of its own: callers have one.

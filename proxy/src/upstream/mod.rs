@@ -1,46 +1,52 @@
 //! Registries that are mirrored: how each is asked, and what its answers mean.
 //!
 //! One [`Upstream`] per entry of the configuration, with its own connections, tokens and breaker. [`Upstream::send`] is
-//! the one way out: it gets a token where the registry wants one ([`token`]), follows redirects ([`http`]) within the
+//! the one way out: it shows a token or a password where the registry wants one ([`converse`], [`token`], [`account`]), follows redirects ([`http`]) within the
 //! rules of [`address`], keeps to the request's deadline, and turns every answer that is no success into an
 //! [`UpstreamError`].
 
+mod account;
 mod address;
 mod breaker;
 mod challenge;
+mod converse;
+mod entry;
 mod error;
 mod http;
 mod token;
 
 use std::{
+    sync::Arc,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tidepool_config::default_url;
+use ::http::{HeaderMap, Method, StatusCode, header};
+use tidepool_config::{Scope, default_url};
 use tidepool_oci::{RegistryName, RepositoryGlob, RepositoryName};
 use tokio::time::Instant;
 use url::Url;
 
 pub(crate) use breaker::Breaker;
+pub use entry::ClientError;
+pub(crate) use entry::{Egress, Entry};
 pub(crate) use error::UpstreamError;
-pub use http::ClientError;
 pub(crate) use http::read_limited;
 
 use crate::{
     metrics::{Class, Metrics, UpstreamResult},
-    settings::Files,
     tasks::Tasks,
 };
+use account::Account;
 use http::Http;
 use token::Tokens;
 
 /// One mirrored registry.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    name: RegistryName,
+    entry: Entry,
     base: Url,
+    account: Option<Arc<Account>>,
     repositories: Vec<RepositoryGlob>,
     http: Http,
     tokens: Tokens,
@@ -62,6 +68,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) until: Instant,
     /// Whether to ask even while the breaker is open: a fill under way resumes in its own rhythm.
     pub(crate) insist: bool,
+    /// Whether to ask as anybody could, though there are credentials.
+    pub(crate) anonymously: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -74,40 +82,58 @@ impl<'a> Ask<'a> {
         deadline: Duration,
     ) -> Self {
         let until = Instant::now() + deadline;
-        Self { method, repository, path, headers: HeaderMap::new(), class, until, insist: false }
+        Self { method, repository, path, headers: HeaderMap::new(), class, until, insist: false, anonymously: false }
     }
 }
 
 impl Upstream {
     /// Prepares an upstream; asks nothing of it.
-    pub(crate) fn new(
-        config: &tidepool_config::Upstream,
-        files: &Files,
-        metrics: Metrics,
-        tasks: &Tasks,
-    ) -> Result<Self, ClientError> {
+    pub(crate) fn new(entry: Entry, metrics: Metrics, tasks: &Tasks) -> Result<Self, ClientError> {
+        let config = &entry.config;
         let base = match &config.url {
             Some(url) => url.clone(),
             None => default_url(&config.registry).map_err(ClientError::Address)?,
         };
         let repositories = config.repositories.iter().map(|glob| glob.parse()).collect::<Result<_, _>>();
-        let ca_file = config.tls.as_ref().and_then(|tls| tls.ca_file.as_deref());
-        let authorities = ca_file.map_or(Ok(Vec::new()), |path| http::read_authorities(path, files))?;
-        let http = Http::new(&base, authorities)?;
+        let http = Http::new(&base, &entry)?;
+        let account = match &entry.login {
+            Some(login) => {
+                let verified = !entry.takes_any_certificate();
+                let made = Account::new(&config.registry, &base, verified, login, entry.scope(), metrics.clone());
+                Some(Arc::new(made.ok_or(ClientError::Username)?))
+            }
+            None => None,
+        };
         Ok(Self {
-            name: config.registry.clone(),
             repositories: repositories.map_err(ClientError::Repositories)?,
-            tokens: Tokens::new(http.clone(), tasks.clone()),
+            tokens: Tokens::new(http.clone(), account.clone(), tasks.clone()),
+            account,
             base,
             http,
             breaker: Breaker::default(),
             metrics,
+            entry,
         })
+    }
+
+    /// Whether `entry` would make the same upstream.
+    pub(crate) fn is_of(&self, entry: &Entry) -> bool {
+        self.entry == *entry
+    }
+
+    /// What the credentials are for; none where everything is asked for as anybody could.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        self.account.as_ref().map(|account| account.scope())
+    }
+
+    /// Where it is reached.
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
     }
 
     /// The name that images carry.
     pub(crate) fn name(&self) -> &RegistryName {
-        &self.name
+        &self.entry.config.registry
     }
 
     /// Whether it is worth asking now, and how its failures are noted.
@@ -122,7 +148,7 @@ impl Upstream {
 
     /// Counts bytes of a body that this upstream sent.
     pub(crate) fn count_bytes(&self, bytes: usize) {
-        self.metrics.upstream_bytes(&self.name, bytes);
+        self.metrics.upstream_bytes(&self.entry.config.registry, bytes);
     }
 
     /// Asks, and returns an answer of success only: 200 or 206, body unread.
@@ -144,45 +170,8 @@ impl Upstream {
         if answered || !slow_list {
             self.breaker.note(sent.as_ref().err(), answered, begun);
         }
-        self.metrics.upstream_request(&self.name, ask.class, UpstreamResult::of(sent.as_ref().err()));
+        self.metrics.upstream_request(&self.entry.config.registry, ask.class, UpstreamResult::of(sent.as_ref().err()));
         sent
-    }
-
-    /// The request, and once more with a token where the registry asks for one.
-    async fn converse(&self, ask: &Ask<'_>, answered: &AtomicBool) -> Result<reqwest::Response, UpstreamError> {
-        let url = self.url(ask)?;
-        let token = self.tokens.held(ask.repository);
-        let first = self.request(ask, url.clone(), token.as_ref().map(token::Token::header), answered).await?;
-        if first.status() != StatusCode::UNAUTHORIZED {
-            return Ok(first);
-        }
-        let Some(challenge) = self.challenge(&first, ask.repository).await? else { return Ok(first) };
-        let token = self.tokens.renew(ask.repository, challenge, token.as_ref()).await?;
-        self.request(ask, url, Some(token.header()), answered).await
-    }
-
-    async fn request(
-        &self,
-        ask: &Ask<'_>,
-        url: Url,
-        token: Option<HeaderValue>,
-        answered: &AtomicBool,
-    ) -> Result<reqwest::Response, UpstreamError> {
-        let on_answer = |status| answered.store(status != StatusCode::UNAUTHORIZED, Ordering::Relaxed);
-        self.http.send(&ask.method, url, &ask.headers, token, &on_answer).await
-    }
-
-    /// The Bearer challenge of a 401; where that has none, the one that `/v2/` answers with.
-    async fn challenge(
-        &self,
-        refusal: &reqwest::Response,
-        repository: &RepositoryName,
-    ) -> Result<Option<challenge::Challenge>, UpstreamError> {
-        if let Some(found) = challenge::find(refusal.headers(), repository) {
-            return Ok(Some(found));
-        }
-        let ping = self.http.send(&Method::GET, self.below_v2("")?, &HeaderMap::new(), None, &|_| {}).await?;
-        Ok(challenge::find(ping.headers(), repository))
     }
 
     fn url(&self, ask: &Ask<'_>) -> Result<Url, UpstreamError> {

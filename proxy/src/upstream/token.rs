@@ -1,4 +1,4 @@
-//! Tokens: one per (realm, service, scope), asked for once, renewed early.
+//! Tokens: one per (realm, service, scope) and who it is for, asked for once, renewed early.
 
 use std::{collections::HashMap, fmt, sync::Arc, sync::Mutex, time::Duration};
 
@@ -6,8 +6,16 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use tidepool_oci::RepositoryName;
 use tokio::time::Instant;
+use url::Url;
 
-use super::{UpstreamError, challenge::Challenge, classify, http::Http, read_limited};
+use super::{
+    UpstreamError,
+    account::{Account, answered},
+    challenge::Challenge,
+    classify,
+    http::Http,
+    read_limited,
+};
 use crate::tasks::{Flights, Tasks, lock};
 
 /// What a realm that names no lifetime means (distribution's token specification).
@@ -49,46 +57,60 @@ impl Token {
 
 type Fetched = Result<Token, UpstreamError>;
 
+/// Who a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Who {
+    /// Everybody.
+    Nobody,
+    /// The user of our credentials.
+    Us,
+}
+
+/// What one token is about.
+type Key = (Challenge, Who);
+
 /// The tokens for one upstream.
 #[derive(Debug)]
 pub(super) struct Tokens {
     http: Http,
+    account: Option<Arc<Account>>,
     known: Arc<Mutex<Known>>,
-    flights: Flights<Challenge, Fetched>,
+    flights: Flights<Key, Fetched>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     challenges: HashMap<RepositoryName, Challenge>,
-    tokens: HashMap<Challenge, Token>,
+    tokens: HashMap<Key, Token>,
 }
 
 impl Known {
-    fn keep(&mut self, challenge: Challenge, token: Token) {
+    fn keep(&mut self, key: Key, token: Token) {
         let now = Instant::now();
         self.tokens.retain(|_, token| now < token.ends_at);
         if self.tokens.len() >= MOST_TOKENS {
             self.tokens.clear();
         }
-        self.tokens.insert(challenge, token);
+        self.tokens.insert(key, token);
     }
 }
 
 impl Tokens {
-    pub(super) fn new(http: Http, tasks: Tasks) -> Self {
-        Self { http, known: Arc::default(), flights: Flights::new(tasks) }
+    pub(super) fn new(http: Http, account: Option<Arc<Account>>, tasks: Tasks) -> Self {
+        Self { http, account, known: Arc::default(), flights: Flights::new(tasks) }
     }
 
     /// The token to begin a request with, if there is one. Past 80 % of its life a new one is asked for meanwhile.
-    pub(super) fn held(&self, repository: &RepositoryName) -> Option<Token> {
+    pub(super) fn held(&self, repository: &RepositoryName, who: Who) -> Option<Token> {
         let now = Instant::now();
-        let (challenge, token) = {
+        let (key, token) = {
             let known = lock(&self.known);
-            let challenge = known.challenges.get(repository)?;
-            (challenge.clone(), known.tokens.get(challenge).filter(|token| now < token.ends_at)?.clone())
+            let key = (known.challenges.get(repository)?.clone(), who);
+            let token = known.tokens.get(&key).filter(|token| now < token.ends_at)?.clone();
+            (key, token)
         };
         if token.renew_at <= now {
-            drop(self.flights.start(challenge.clone(), || self.fetch(challenge)));
+            drop(self.flights.start(key.clone(), || self.fetch(key)));
         }
         Some(token)
     }
@@ -98,39 +120,81 @@ impl Tokens {
         &self,
         repository: &RepositoryName,
         challenge: Challenge,
+        who: Who,
         refused: Option<&Token>,
     ) -> Fetched {
+        let key = (challenge.clone(), who);
         let held = {
             let mut known = lock(&self.known);
             if known.challenges.len() >= MOST_REPOSITORIES {
                 *known = Known::default();
             }
-            known.challenges.insert(repository.clone(), challenge.clone());
-            known.tokens.get(&challenge).filter(|token| Instant::now() < token.ends_at).cloned()
+            known.challenges.insert(repository.clone(), challenge);
+            known.tokens.get(&key).filter(|token| Instant::now() < token.ends_at).cloned()
         };
         match held.filter(|token| refused.is_none_or(|refused| refused.header != token.header)) {
             Some(token) => Ok(token),
             None => {
-                let fetched = self.flights.join(challenge.clone(), || self.fetch(challenge)).await;
+                let fetched = self.flights.join(key.clone(), || self.fetch(key)).await;
                 fetched.unwrap_or(Err(UpstreamError::Stopped))
             }
         }
     }
 
-    fn fetch(&self, challenge: Challenge) -> impl Future<Output = Fetched> + Send + 'static {
+    fn fetch(&self, key: Key) -> impl Future<Output = Fetched> + Send + 'static {
         let (http, known) = (self.http.clone(), Arc::clone(&self.known));
+        let account = self.account.clone().filter(|_| key.1 == Who::Us);
         async move {
-            let begun = Instant::now();
-            let asked = tokio::time::timeout(TOKEN_WITHIN, ask(&http, &challenge)).await;
-            let token = asked.unwrap_or_else(|_| Err(UpstreamError::Silent(begun.elapsed())))?;
-            lock(&known).keep(challenge, token.clone());
+            let token = match account {
+                Some(account) => log_in(&http, &account, &key.0).await?,
+                None => ask(&http, key.0.url(), None).await?,
+            };
+            lock(&known).keep(key, token.clone());
             Ok(token)
         }
     }
 }
 
-async fn ask(http: &Http, challenge: &Challenge) -> Fetched {
-    let asked = http.send(&Method::GET, challenge.url(), &HeaderMap::new(), None, &|_| {}).await;
+/// Asks for a token with our password; what is refused for one repository is told from a password that is wrong.
+async fn log_in(http: &Http, account: &Account, challenge: &Challenge) -> Fetched {
+    let turn = account.turn().await?;
+    let Some(password) = account.header_for(&challenge.realm) else {
+        let host = challenge.realm.host_str().unwrap_or_default();
+        return Err(account.refused(&format!("it would have to be shown to {host}, which is not secure enough for it")));
+    };
+    let error = match ask(http, challenge.url(), Some(password.clone())).await {
+        Ok(token) => {
+            account.accepted();
+            return Ok(token);
+        }
+        Err(error) => error,
+    };
+    account.count(&error);
+    let UpstreamError::Refused(status) = error else { return Err(error) };
+    drop(turn);
+    let _alone = account.turn_alone().await?;
+    match ask(http, challenge.login_url(), Some(password)).await {
+        Ok(_) => {
+            account.accepted();
+            Err(UpstreamError::Refused(status))
+        }
+        // Some give tokens for repositories only: then the first answer holds.
+        Err(UpstreamError::Failing(other)) if !other.is_client_error() => Err(UpstreamError::Failing(other)),
+        Err(UpstreamError::Refused(_) | UpstreamError::Failing(_) | UpstreamError::Garbage(_)) => {
+            Err(account.refused(&answered("the token server", status)))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+async fn ask(http: &Http, url: Url, password: Option<HeaderValue>) -> Fetched {
+    let begun = Instant::now();
+    let asked = tokio::time::timeout(TOKEN_WITHIN, ask_patiently(http, url, password)).await;
+    asked.unwrap_or_else(|_| Err(UpstreamError::Silent(begun.elapsed())))
+}
+
+async fn ask_patiently(http: &Http, url: Url, password: Option<HeaderValue>) -> Fetched {
+    let asked = http.send(&Method::GET, url, &HeaderMap::new(), password, &|_| {}).await;
     let answer = asked.map_err(UpstreamError::of_referred_host).and_then(classify).map_err(|error| match error {
         // No realm knows what an image is: there, 404 is trouble and no absence.
         UpstreamError::Gone(_) => UpstreamError::Failing(StatusCode::NOT_FOUND),
@@ -162,7 +226,6 @@ impl Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use url::Url;
 
     fn granted(json: &str) -> Option<(String, u64, u64)> {
         let now = Instant::now();
@@ -185,7 +248,7 @@ mod tests {
             let realm = Url::parse("https://auth.example/token").unwrap();
             let challenge = Challenge { realm, service: None, scope: n.to_string() };
             let grant = serde_json::from_str::<Grant>(r#"{"token":"a"}"#).unwrap();
-            known.keep(challenge, grant.token(Instant::now()).unwrap());
+            known.keep((challenge, Who::Nobody), grant.token(Instant::now()).unwrap());
             known.tokens.len()
         };
         assert_eq!((0..MOST_TOKENS).map(&mut keep).max(), Some(MOST_TOKENS));
