@@ -167,6 +167,19 @@ struct LoginLabels {
     result: LoginResult,
 }
 
+label! {
+    /// How reading a changed configuration ended.
+    ReloadResult {
+        Ok = "ok",
+        Failed = "failed",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    result: ReloadResult,
+}
+
 /// The counters of one proxy. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
@@ -175,6 +188,8 @@ pub(crate) struct Metrics {
     upstream_requests: Family<UpstreamLabels, Counter>,
     upstream_bytes: Family<Of, Counter>,
     upstream_logins: Family<LoginLabels, Counter>,
+    config_in_use: Gauge,
+    config_reloads: Family<ReloadLabels, Counter>,
     fills_in_flight: Gauge,
     store_bytes: Gauge<u64, AtomicU64>,
     agent_handshakes: Family<HandshakeLabels, Counter>,
@@ -192,6 +207,9 @@ impl Metrics {
         let help = "Bytes of manifests and blobs received from upstreams";
         tidepool.register_with_unit("upstream", help, Unit::Bytes, self.upstream_bytes.clone());
         tidepool.register("upstream_logins", "Logins at upstreams with credentials", self.upstream_logins.clone());
+        let help = "Whether the configuration on disk is the one in use";
+        tidepool.register("config_reload_successful", help, self.config_in_use.clone());
+        tidepool.register("config_reloads", "Readings of a changed configuration", self.config_reloads.clone());
         tidepool.register("fills_in_flight", "Blobs being filled from upstreams", self.fills_in_flight.clone());
         let help = "Bytes of manifests and blobs kept";
         tidepool.register_with_unit("store", help, Unit::Bytes, self.store_bytes.clone());
@@ -236,6 +254,15 @@ impl Metrics {
 
     pub(crate) fn login(&self, upstream: &RegistryName, result: LoginResult) {
         self.upstream_logins.get_or_create(&LoginLabels { upstream: Name(Some(upstream.clone())), result }).inc();
+    }
+
+    /// Says whether the configuration on disk is in use.
+    pub(crate) fn config_in_use(&self, in_use: bool) {
+        self.config_in_use.set(in_use.into());
+    }
+
+    pub(crate) fn config_reload(&self, result: ReloadResult) {
+        self.config_reloads.get_or_create(&ReloadLabels { result }).inc();
     }
 
     /// The gauge of bytes kept, for the store to keep.

@@ -52,6 +52,11 @@ impl Stamps {
         Self(paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
     }
 
+    /// The files that were looked at.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.0.iter().map(|(path, _)| path.clone()).collect()
+    }
+
     /// Looks at the same files again. Blocks.
     pub(crate) fn again(&self) -> Self {
         Self::take(self.0.iter().map(|(path, _)| path.clone()))

@@ -125,6 +125,11 @@ impl Store {
         self.room.reserve()
     }
 
+    /// Changes how many bytes may be kept.
+    pub(crate) fn set_limit(&self, limit: Option<u64>) {
+        self.room.set_limit(limit);
+    }
+
     /// Says that the disk is full: old content goes even where the limit is not reached.
     pub(crate) fn disk_is_full(&self) {
         self.room.disk_is_full();

@@ -25,7 +25,8 @@ const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct Room {
     layout: Layout,
-    limit: Option<u64>,
+    /// `u64::MAX`: none.
+    limit: AtomicU64,
     bytes: Gauge<u64, AtomicU64>,
     /// Bytes being filled.
     reserved: AtomicU64,
@@ -45,7 +46,7 @@ impl Reservation {
     /// other blobs are more than there may be.
     pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else { return true };
-        let limit = self.room.limit.unwrap_or(u64::MAX);
+        let limit = self.room.limit();
         let grown = |reserved: u64| reserved.checked_add(more).filter(|all| *all <= limit);
         let fits = self.room.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
         if fits {
@@ -66,12 +67,22 @@ impl Room {
     pub(super) fn new(layout: Layout, limit: Option<u64>, bytes: Gauge<u64, AtomicU64>) -> Self {
         Self {
             layout,
-            limit,
+            limit: AtomicU64::new(limit.unwrap_or(u64::MAX)),
             bytes,
             reserved: AtomicU64::new(0),
             disk_is_full: AtomicBool::new(false),
             wake: Notify::new(),
         }
+    }
+
+    fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes the limit; what is too much then goes.
+    pub(super) fn set_limit(&self, limit: Option<u64>) {
+        self.limit.store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.wake_if_over();
     }
 
     /// A reservation of nothing yet.
@@ -87,7 +98,7 @@ impl Room {
 
     fn wake_if_over(&self) {
         let all = self.bytes.get().saturating_add(self.reserved.load(Ordering::Relaxed));
-        if self.limit.is_some_and(|limit| all > limit) {
+        if all > self.limit() {
             self.wake.notify_one();
         }
     }
@@ -128,7 +139,8 @@ impl Room {
     /// How many bytes must go: down to 90 % of the limit, so that not every fill evicts.
     fn surplus(&self, total: u64) -> u64 {
         let all = total.saturating_add(self.reserved.load(Ordering::Relaxed));
-        let over = self.limit.filter(|limit| all > *limit).map_or(0, |limit| all - (limit - limit / 10));
+        let limit = self.limit();
+        let over = if all > limit { all - (limit - limit / 10) } else { 0 };
         let full = if self.disk_is_full.swap(false, Ordering::Relaxed) { total / 10 } else { 0 };
         over.max(full)
     }

@@ -13,6 +13,7 @@ mod converse;
 mod entry;
 mod error;
 mod http;
+mod reach;
 mod token;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
 };
 
 use ::http::{HeaderMap, Method, StatusCode, header};
-use tidepool_config::{Scope, default_url};
+use tidepool_config::{CredentialState, Scope, UpstreamState, default_url};
 use tidepool_oci::{RegistryName, RepositoryGlob, RepositoryName};
 use tokio::time::Instant;
 use url::Url;
@@ -39,6 +40,7 @@ use crate::{
 };
 use account::Account;
 use http::Http;
+use reach::LastWord;
 use token::Tokens;
 
 /// One mirrored registry.
@@ -51,6 +53,7 @@ pub(crate) struct Upstream {
     http: Http,
     tokens: Tokens,
     breaker: Breaker,
+    last: LastWord,
     metrics: Metrics,
 }
 
@@ -111,6 +114,7 @@ impl Upstream {
             base,
             http,
             breaker: Breaker::default(),
+            last: LastWord::default(),
             metrics,
             entry,
         })
@@ -124,6 +128,14 @@ impl Upstream {
     /// What the credentials are for; none where everything is asked for as anybody could.
     pub(crate) fn scope(&self) -> Option<Scope> {
         self.account.as_ref().map(|account| account.scope())
+    }
+
+    /// How it behaves, for who looks from outside; a refusal of the credentials is the message that matters most.
+    pub(crate) fn state(&self) -> UpstreamState {
+        let (reach, failure) = self.last.get();
+        let verdict = self.account.as_ref().map(|account| account.verdict());
+        let (credentials, refusal) = verdict.unwrap_or((CredentialState::Untried, None));
+        UpstreamState { registry: self.name().clone(), reach, credentials, message: refusal.or(failure) }
     }
 
     /// Where it is reached.
@@ -169,6 +181,7 @@ impl Upstream {
             matches!(ask.class, Class::Tags | Class::Referrers) && matches!(sent, Err(UpstreamError::Silent(_)));
         if answered || !slow_list {
             self.breaker.note(sent.as_ref().err(), answered, begun);
+            self.last.note(sent.as_ref().err());
         }
         self.metrics.upstream_request(&self.entry.config.registry, ask.class, UpstreamResult::of(sent.as_ref().err()));
         sent
