@@ -1,17 +1,19 @@
 //! The command line.
 
 use std::{
-    fs,
     io::{self, Write as _},
     net::SocketAddr,
     path::PathBuf,
 };
 
 use clap::Parser;
-use tidepool_config::{ProxyFile, ProxyFileError};
+use tidepool_config::ProxyFile;
 use tidepool_runtime::{LogArgs, SignalError, admin::AdminError, stop_signal};
 
-use crate::server::{Server, StartError};
+use crate::{
+    config_source::{ConfigError, ConfigSource},
+    server::{Server, StartError},
+};
 
 /// A pull-through registry cache.
 ///
@@ -39,22 +41,9 @@ pub struct Args {
 /// Why the program ends with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The configuration file cannot be read.
-    #[error("{path}: cannot be read")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The configuration file is wrong; the text names the key and what was expected.
-    #[error("{path}: {source}")]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: ProxyFileError,
-    },
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// What the configuration asks for cannot be had.
     #[error("{origin}")]
     Start {
@@ -76,7 +65,7 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Read { .. } | Self::Config { .. } | Self::Start { .. } => 2,
+            Self::Config(_) | Self::Start { .. } => 2,
             Self::Signal(_) | Self::Admin(_) => 1,
         }
     }
@@ -89,30 +78,23 @@ impl Args {
     /// A [`RunError`]; its text with that of its sources is one message for people.
     pub async fn run(self) -> Result<(), RunError> {
         self.log.start();
-        let file = self.file()?;
+        let source = self.source();
+        let file = source.read()?;
         let stop = stop_signal()?;
         let origin = self.config.as_ref().map_or("command line".to_owned(), |path| path.display().to_string());
-        let server = Server::bind(&file).await.map_err(|source| RunError::Start { origin, source })?;
+        let server = Server::bind(source).await.map_err(|source| RunError::Start { origin, source })?;
         announce(&server, &file);
         Ok(server.run(stop).await?)
     }
 
     /// The configuration, with the command line's changes.
-    fn file(&self) -> Result<ProxyFile, RunError> {
-        let mut file = match &self.config {
-            None => ProxyFile::public_registries(),
-            Some(path) => {
-                let path = path.clone();
-                let text = fs::read_to_string(&path).map_err(|source| RunError::Read { path: path.clone(), source })?;
-                ProxyFile::parse(&text).map_err(|source| RunError::Config { path, source })?
-            }
+    fn source(&self) -> ConfigSource {
+        let mut source = match &self.config {
+            Some(path) => ConfigSource::file(path.clone()),
+            None => ProxyFile::public_registries().into(),
         };
-        file.listen = self.listen.or(file.listen);
-        file.admin = self.admin.or(file.admin);
-        if let Some(path) = &self.store {
-            file.storage.get_or_insert_default().path = Some(path.clone());
-        }
-        Ok(file)
+        (source.listen, source.admin, source.store) = (self.listen, self.admin, self.store.clone());
+        source
     }
 }
 

@@ -78,6 +78,12 @@ impl ConfigSource {
     }
 }
 
+impl From<&ProxyFile> for ConfigSource {
+    fn from(file: &ProxyFile) -> Self {
+        file.clone().into()
+    }
+}
+
 impl From<ProxyFile> for ConfigSource {
     /// A configuration that stays; the files it names are read again when they change all the same.
     fn from(file: ProxyFile) -> Self {

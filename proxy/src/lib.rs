@@ -1,7 +1,7 @@
 //! The Tidepool proxy: a pull-through registry cache.
 //!
 //! Read in this order: [`routes`] is every route in one screen; [`pull`] is what a request does; [`store`] is what is
-//! kept and what it survives; [`upstream`] is how registries are asked; [`listen`] and [`access`] are who may ask us; [`settings`] is what a reload replaces; [`error`] is what each failure looks like to a
+//! kept and what it survives; [`upstream`] is how registries are asked; [`listen`] and [`access`] are who may ask us; [`settings`] is what a reload replaces, [`reload`] when it does; [`error`] is what each failure looks like to a
 //! client. [`Server`] holds them together, [`Args`] is the command line.
 //!
 //! Rules named P1 to P14 are those of the design document, section 5.
@@ -10,15 +10,18 @@
 mod access;
 mod answers;
 mod args;
+mod config_source;
 mod error;
 mod hash;
 mod layers;
 mod listen;
 mod metrics;
 mod pull;
+mod reload;
 mod routes;
 mod server;
 mod settings;
+mod state;
 mod store;
 mod tasks;
 mod upstream;
@@ -26,6 +29,7 @@ mod write_deadline;
 
 pub use access::NoRandomness;
 pub use args::{Args, RunError};
+pub use config_source::{ConfigError, ConfigSource};
 pub use listen::tls::AgentsError;
 pub use server::{Server, StartError};
 pub use settings::{FileError, SettingsError};

@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
@@ -23,6 +24,8 @@ use crate::{
 
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after a change files are read: longer than writing one takes.
+const SETTLE: Duration = Duration::from_millis(50);
 /// How often what could not be used is tried again though no file changed: reading may have failed for a moment.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
 
@@ -117,7 +120,10 @@ impl Reloader {
             // On a thread that may block, since files may lie on a slow disk.
             let looked = tokio::task::spawn_blocking(move || {
                 let changed = failing || before.again() != before;
-                changed.then(|| read(&it.source, &before))
+                changed.then(|| {
+                    thread::sleep(SETTLE); // for who writes a file in place
+                    read(&it.source, &before)
+                })
             });
             if let Ok(Some((stamps, reading))) = looked.await {
                 (seen, tried) = (stamps, Instant::now());

@@ -5,19 +5,22 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use axum::Router;
 use prometheus_client::registry::Registry;
-use tidepool_config::{ProxyFile, Storage};
+use tidepool_config::Storage;
 use tidepool_runtime::admin::{AdminError, AdminServer, LINGER, Readiness};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Door, Logins, NoRandomness},
+    config_source::{ConfigError, ConfigSource},
     layers,
     listen::{self, DRAIN_WITHIN},
     metrics::Metrics,
     pull::Puller,
+    reload::{self, Reloader},
     routes::App,
-    settings::{Files, Settings, SettingsError},
+    settings::{Settings, SettingsError, Stamps},
+    state,
     store::{OpenError, Store},
     tasks::Tasks,
 };
@@ -33,6 +36,8 @@ pub struct Server {
     clients: TcpListener,
     agents: Option<TcpListener>,
     admin: Option<AdminServer>,
+    /// What the admin server serves besides metrics and health.
+    state: Router,
     app: Arc<App>,
     tasks: Tasks,
     registry: Registry,
@@ -47,6 +52,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error("storage.path")]
     Store(#[from] OpenError),
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The configuration, or a file it names, cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -76,10 +84,13 @@ impl Server {
     ///
     /// # Errors
     /// A [`StartError`] that begins with the configuration's key.
-    pub async fn bind(file: &ProxyFile) -> Result<Self, StartError> {
+    pub async fn bind(source: impl Into<ConfigSource>) -> Result<Self, StartError> {
+        let source = source.into();
+        let (seen, reading) = reload::read(&source, &Stamps::default());
+        let (file, files) = reading?;
         let (metrics, tasks, mut registry) = (Metrics::default(), Tasks::default(), Registry::default());
         metrics.register(&mut registry);
-        let settings = Settings::build(file, &Files::read(file), None, &metrics, &tasks)?;
+        let settings = Settings::build(&file, &files, None, &metrics, &tasks)?;
         let address = file.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], tidepool_config::names::MEMBER_PORT)));
         let clients = bind("listen", address).await?;
         let agents = match &file.agents {
@@ -95,9 +106,13 @@ impl Server {
         let Storage { path, limit } = file.storage.clone().unwrap_or_default();
         let path = path.or_else(default_store).ok_or(StartError::NoStore)?;
         let store = Store::open(path, limit.map(|limit| limit.0), metrics.store_bytes(), &tasks).await?;
-        let puller = Puller::new(store, metrics.clone(), tasks.clone());
-        let app = Arc::new(App { settings: Arc::new(ArcSwap::from_pointee(settings)), logins, puller, metrics });
-        Ok(Self { clients, agents, admin, app, tasks, registry })
+        let puller = Puller::new(Arc::clone(&store), metrics.clone(), tasks.clone());
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let reloader = Reloader::new(source, &file, Arc::clone(&settings), store, metrics.clone(), tasks.clone());
+        let state = state::router(Arc::clone(&settings), reloader.report());
+        tasks.spawn(reloader.keep(seen));
+        let app = Arc::new(App { settings, logins, puller, metrics });
+        Ok(Self { clients, agents, admin, state, app, tasks, registry })
     }
 
     /// The address of the registry API.
@@ -129,7 +144,7 @@ impl Server {
         let (ready, admin_stop) = (Readiness::default(), CancellationToken::new());
         let admin = self
             .admin
-            .map(|admin| tokio::spawn(admin.serve(self.registry, ready.clone(), Router::new(), admin_stop.clone())));
+            .map(|admin| tokio::spawn(admin.serve(self.registry, ready.clone(), self.state, admin_stop.clone())));
         ready.set(true);
         let clients = accept_clients(self.clients, Arc::clone(&self.app), stop.clone());
         let agents = async {

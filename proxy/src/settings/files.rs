@@ -90,18 +90,18 @@ impl Files {
 /// `read` returns the paths it depends on beside its result. Files that never rest are taken as they are. Blocks.
 pub(crate) fn coherent<T>(mut read: impl FnMut() -> (Vec<PathBuf>, T)) -> (Stamps, T) {
     let (paths, mut result) = read();
-    let mut before = Stamps::take(paths);
+    let mut stamps = Stamps::take(paths);
     for _ in 0..MOST_READS {
-        thread::sleep(SETTLE);
         let (paths, again) = read();
-        result = again;
         let after = Stamps::take(paths);
-        if after == before {
+        let rested = after == stamps;
+        (stamps, result) = (after, again);
+        if rested {
             break;
         }
-        before = after;
+        thread::sleep(SETTLE);
     }
-    (before, result)
+    (stamps, result)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
