@@ -19,3 +19,5 @@ mod removal;
 mod resource;
 #[path = "cluster/spec.rs"]
 mod spec;
+#[path = "cluster/upgrade.rs"]
+mod upgrade;

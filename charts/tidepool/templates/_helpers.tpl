@@ -42,7 +42,7 @@ app.kubernetes.io/component: {{ .part }}
 {{- end -}}
 {{- end -}}
 {{- $trust := .Values.trust -}}
-{{- if le (include "tidepool.seconds" $trust.authorityLifetime | int64) (include "tidepool.seconds" $trust.certificateLifetime | int64) -}}
-{{- fail (printf "trust.certificateLifetime: %s is not shorter than authorityLifetime, which is %s: an authority outlives what it signs" $trust.certificateLifetime $trust.authorityLifetime) -}}
+{{- if lt (include "tidepool.seconds" $trust.authorityLifetime | int64) (include "tidepool.seconds" $trust.certificateLifetime | int64 | mul 3) -}}
+{{- fail (printf "trust.certificateLifetime: %s is more than a third of authorityLifetime, which is %s: shorten it, or have authorities live longer" $trust.certificateLifetime $trust.authorityLifetime) -}}
 {{- end -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-//! Every file in `examples/` is read, validated and planned, beside the ConfigMaps it brings along.
+//! Every file in `examples/` is read, validated and planned, beside the ConfigMaps and Secrets it brings along.
 
 #![cfg(test)]
 
@@ -16,14 +16,18 @@ fn documents(path: &PathBuf) -> Vec<Value> {
 
 /// What the documents bring for references to find.
 fn referenced(documents: &[Value]) -> Referenced {
-    let maps = documents.iter().filter(|document| document["kind"] == "ConfigMap");
-    let source = |map: &Value| {
-        assert_eq!(map["metadata"]["namespace"], "tidepool-system", "references are looked up there");
-        let data = map["data"].as_object().unwrap().iter();
+    let source = |object: &Value| {
+        let (kind, data) = match object["kind"].as_str()? {
+            "ConfigMap" => (CaKind::ConfigMap, &object["data"]),
+            "Secret" => (CaKind::Secret, &object["stringData"]),
+            _ => return None,
+        };
+        assert_eq!(object["metadata"]["namespace"], "tidepool-system", "references are looked up there");
+        let data = data.as_object().unwrap().iter();
         let data = data.map(|(key, text)| (key.clone(), text.as_str().unwrap().as_bytes().to_vec())).collect();
-        ((CaKind::ConfigMap, map["metadata"]["name"].as_str().unwrap().to_owned()), Source { data, ours: false })
+        Some(((kind, object["metadata"]["name"].as_str().unwrap().to_owned()), Source { data, ours: false }))
     };
-    Referenced { sources: maps.map(source).collect(), ..Referenced::default() }
+    Referenced { sources: documents.iter().filter_map(source).collect(), ..Referenced::default() }
 }
 
 /// Fields of the file that the type does not know, which the API server would drop.
@@ -65,5 +69,5 @@ fn every_example_is_valid_and_has_a_plan() {
             mirrors += 1;
         }
     }
-    assert!(mirrors >= 3);
+    assert!(mirrors >= 7);
 }

@@ -51,7 +51,7 @@ fn the_operator_may_do_its_work() {
     let rights = [
         (SYSTEM, "patch pods"),
         (SYSTEM, "create leases.coordination.k8s.io"),
-        (SYSTEM, "patch leases.coordination.k8s.io/tidepool-operator"),
+        (SYSTEM, "update leases.coordination.k8s.io/tidepool-operator"),
         (AGENTS, "patch configmaps/tidepool-nodes"),
         (AGENTS, "patch secrets/tidepool-agent-identity"),
         ("default", "create events.events.k8s.io"),
@@ -77,7 +77,7 @@ fn the_operator_may_not_do_more() {
         (SYSTEM, "create pods"),
         (SYSTEM, "create pods --subresource=exec"),
         (SYSTEM, "create serviceaccounts --subresource=token"),
-        (SYSTEM, "patch leases.coordination.k8s.io/another"),
+        (SYSTEM, "update leases.coordination.k8s.io/another"),
         (SYSTEM, "patch roles.rbac.authorization.k8s.io"),
         // What users write is theirs.
         ("", "patch registrymirrors.tidepool.dev"),
