@@ -62,6 +62,9 @@ pub struct RunArgs {
     /// Socket of metrics and health
     #[arg(long, env = "TIDEPOOL_ADMIN_SOCKET", default_value = "/run/tidepool/admin.sock")]
     pub admin_socket: PathBuf,
+    /// Where the agent keeps its certificates and key over a restart of its container; memory, not a disk
+    #[arg(long, env = "TIDEPOOL_RUN_DIR", default_value = "/run/tidepool")]
+    pub run_dir: PathBuf,
     /// Seconds that streams under way may take to end when the agent stops
     #[arg(long, env = "TIDEPOOL_DRAIN_SECONDS", default_value = "20", value_parser = seconds)]
     pub drain: Duration,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     forward::{Forwarder, Member, Routings},
-    states::Reach,
+    states::{Reach, Trouble},
 };
 
 /// How often the mirrors are looked through; most of the time nobody is asked.
@@ -113,7 +113,16 @@ impl Health {
     fn reach_of(&self, mirror: &str, members: &[Arc<Member>]) -> Reach {
         match self.down.get(mirror) {
             None => Reach::Up,
-            Some(down) => Reach::Down { members: members.len(), long: down.since.elapsed() >= LONG },
+            Some(down) => Reach::Down { why: self.trouble_with(members), long: down.since.elapsed() >= LONG },
+        }
+    }
+
+    fn trouble_with(&self, members: &[Arc<Member>]) -> Trouble {
+        match members.first() {
+            None => Trouble::NoMember,
+            Some(member) if !self.forwarder.has_identity_for(member.mirror_uid()) => Trouble::NoIdentity,
+            Some(_) if members.iter().all(|member| member.is_distrusted()) => Trouble::Untrusted(members.len()),
+            Some(_) => Trouble::Silent(members.len()),
         }
     }
 }
@@ -128,7 +137,9 @@ mod tests {
     use super::*;
     use crate::{
         forward::{Honored, Limits},
+        identity::Identity,
         metrics::Metrics,
+        testing::{Authority, entries},
     };
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -146,18 +157,24 @@ mod tests {
     fn set(routings: &Routings, member: Option<std::net::SocketAddr>) {
         let members = member.map(|address| ("m-0".to_owned(), address)).into_iter().collect();
         let routes = [("docker.io".parse().unwrap(), "m".to_owned())].into();
-        routings.set(routes, &[("m".to_owned(), members)].into());
+        routings.set(routes, &[("m".to_owned(), "u".to_owned())].into(), &[("m".to_owned(), members)].into());
     }
 
     #[tokio::test]
     async fn a_mirror_without_members_is_down_and_up_as_soon_as_one_answers() {
         let (mut health, routings, reach) = health(None);
         health.look().await;
-        assert_eq!(reach.borrow()["m"], Reach::Down { members: 0, long: false });
+        assert_eq!(reach.borrow()["m"], Reach::Down { why: Trouble::NoMember, long: false });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         set(&routings, listener.local_addr().ok());
+        health.look().await;
+        assert_eq!(reach.borrow()["m"], Reach::Down { why: Trouble::NoIdentity, long: false });
+        let authority = Authority::new();
+        health.forwarder.identify(Identity::new(entries(&[&authority], &["u"])).unwrap());
         let member = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = tokio_rustls::TlsAcceptor::from(authority.member("u", &[&authority]));
+            let mut stream = acceptor.accept(stream).await.unwrap();
             let mut head = [0; 64];
             let read = stream.read(&mut head).await.unwrap();
             assert!(head[..read].starts_with(b"GET /v2/ "));
@@ -181,10 +198,10 @@ mod tests {
         let (mut health, _, reach) = health(None);
         for _ in 0..60 {
             health.look().await;
-            assert_eq!(reach.borrow()["m"], Reach::Down { members: 0, long: false });
+            assert_eq!(reach.borrow()["m"], Reach::Down { why: Trouble::NoMember, long: false });
             tokio::time::advance(LOOK).await;
         }
         health.look().await;
-        assert_eq!(reach.borrow()["m"], Reach::Down { members: 0, long: true });
+        assert_eq!(reach.borrow()["m"], Reach::Down { why: Trouble::NoMember, long: true });
     }
 }

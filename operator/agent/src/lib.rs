@@ -1,13 +1,14 @@
 //! The Tidepool node agent: writes the runtime's mirror configuration on its node, and forwards pulls on loopback.
 //!
 //! Pure, without IO: [`wanted`], [`hosts_toml`], [`rendezvous`], [`runtime_config`], [`states`], `report::status`.
-//! One module writes on the node: [`files`]. One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires.
+//! One module writes on the node: [`files`] (and `identity`, to memory). One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires.
 //!
 //! What the agent needs of the API server, and no more (design N7, N8), with its ServiceAccount in its namespace:
 //!
 //! | where | resource | verbs |
 //! |---|---|---|
 //! | its namespace | `configmaps`, resourceName `tidepool-nodes` | get, list, watch |
+//! | its namespace | `secrets`, resourceName `tidepool-agent-identity` | get, list, watch |
 //! | its namespace | `daemonsets.apps`, resourceName its own | get |
 //! | the mirrors' namespace | `endpointslices.discovery.k8s.io` | list, watch |
 //! | cluster | `nodes` | get, list, watch (asked by `metadata.name`) |
@@ -23,6 +24,7 @@ pub mod files;
 pub mod forward;
 pub mod health;
 pub mod hosts_toml;
+pub mod identity;
 pub mod last;
 pub mod listen;
 pub mod metrics;
@@ -34,6 +36,9 @@ pub mod report;
 pub mod run;
 pub mod runtime_config;
 pub mod states;
+#[cfg(test)]
+#[path = "../tests/testing/mod.rs"]
+mod testing;
 pub mod uninstall;
 pub mod wanted;
 pub mod watch;

@@ -8,11 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     controller::Listening,
-    forward::{Forwarder, Member, server},
+    forward::{Forwarder, answers, server},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long the listener may take to answer itself.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves pulls on `127.0.0.1:port` until `stop`, then lets streams end within `drain`. A port that is taken is tried
 /// again and again: ending would help nobody.
@@ -27,15 +29,14 @@ pub async fn listen(
     let Some(listener) = bind(address, &listening, &stop).await else { return };
     let address = listener.local_addr().unwrap_or(address);
     let serving = server::serve(listener, Arc::clone(&forwarder), stop.clone(), drain);
-    tokio::join!(serving, stop.run_until_cancelled(ask_until_answered(address, &forwarder, &listening)));
+    tokio::join!(serving, stop.run_until_cancelled(ask_until_answered(address, PATIENCE, &listening)));
 }
 
 /// Asks over loopback until the listener answers: what answers there is what a runtime would reach. A node that is too
 /// busy for it now may not be in a moment.
-async fn ask_until_answered(address: SocketAddr, forwarder: &Forwarder, listening: &watch::Sender<Listening>) {
-    let myself = Member::new("self", address);
+async fn ask_until_answered(address: SocketAddr, patience: Duration, listening: &watch::Sender<Listening>) {
     let mut pause = FIRST_PAUSE;
-    while !forwarder.is_alive(&myself).await {
+    while !answers(address, patience).await {
         tracing::warn!(%address, "the listener does not answer itself, asking again");
         listening.send_replace(Listening::No(format!("{address} does not answer itself; the node may be overloaded")));
         tokio::time::sleep(pause).await;
@@ -108,10 +109,9 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = silent.local_addr().unwrap();
         let routings = Arc::new(Routings::default());
-        let limits = Limits { silence: Duration::from_millis(50), ..Limits::default() };
-        let forwarder = Arc::new(Forwarder::new(routings, limits, Metrics::default(), Honored::default()));
+        let forwarder = Arc::new(Forwarder::new(routings, Limits::default(), Metrics::default(), Honored::default()));
         let (send, mut receive) = watch::channel(Listening::Starting);
-        let asking = ask_until_answered(address, &forwarder, &send);
+        let asking = ask_until_answered(address, Duration::from_millis(50), &send);
         let answering = async {
             receive.changed().await.unwrap();
             assert!(matches!(&*receive.borrow_and_update(), Listening::No(_)));

@@ -7,12 +7,15 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::forward::TlsFailure;
+
 /// The agent's metrics; clones share the counters.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     requests: Family<Request, Counter>,
     resumes: Family<Resume, Counter>,
     files: Family<File, Counter>,
+    tls_failures: Family<Tls, Counter>,
 }
 
 /// How a pull's request ended.
@@ -51,6 +54,11 @@ struct Resume {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct File {
     change: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tls {
+    reason: &'static str,
 }
 
 impl Outcome {
@@ -92,6 +100,8 @@ impl Metrics {
         registry.register("requests", "Pull requests on loopback, by mirror and result", self.requests.clone());
         registry.register("resumes", "Bodies that broke and were asked for elsewhere", self.resumes.clone());
         registry.register("files", "Changes to files of the runtime", self.files.clone());
+        let help = "Connections to members on which one side did not prove who it is, by reason";
+        registry.register("tls_failures", help, self.tls_failures.clone());
     }
 
     /// Counts a request.
@@ -104,6 +114,10 @@ impl Metrics {
         if files > 0 {
             self.files.get_or_create(&File { change: change.label() }).inc_by(files as u64);
         }
+    }
+
+    pub(crate) fn count_tls_failure(&self, failure: TlsFailure) {
+        self.tls_failures.get_or_create(&Tls { reason: failure.label() }).inc();
     }
 
     pub(crate) fn count_resume(&self, completed: bool) {

@@ -1,9 +1,9 @@
 //! `tidepool-agent run`: the tasks of the agent, who tells whom, and how they stop.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, Node},
+    core::v1::{ConfigMap, Node, Secret},
     discovery::v1::EndpointSlice,
 };
 use kube::{
@@ -11,7 +11,10 @@ use kube::{
     runtime::watcher::{Config, Event},
 };
 use prometheus_client::registry::Registry;
-use tidepool_config::names::{MIRROR_LABEL, NODES_CONFIG_MAP};
+use tidepool_config::{
+    names::{MIRROR_LABEL, NODES_CONFIG_MAP},
+    trust::AGENT_SECRET,
+};
 use tidepool_runtime::{
     SignalError,
     admin::{AdminError, AdminServer, Readiness},
@@ -28,6 +31,7 @@ use crate::{
     controller::{Controller, Inputs, Listening, Outputs, Places},
     forward::{Forwarder, Honored, Limits, Routings},
     health::Health,
+    identity::{self, Identity, IdentityView},
     last::Last,
     listen::listen,
     metrics::Metrics,
@@ -128,11 +132,16 @@ impl Agent {
         let (routings, honored) = (Arc::new(Routings::default()), Honored::default());
         let limits = Limits::default();
         let forwarder = Arc::new(Forwarder::new(Arc::clone(&routings), limits, metrics.clone(), honored.clone()));
+        if let Some(identity) = identity::load(&args.run_dir) {
+            forwarder.identify(identity);
+        }
         let (listening_out, listening) = watch::channel(Listening::Starting);
         let (reach_out, reach) = watch::channel(BTreeMap::new());
         let (report_out, report) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let (document, members, node) = watch_cluster(args, client, &last, &mut tasks, stop);
+        let identity = watch_identity(args, client, &mut tasks, stop);
+        tasks.spawn(follow_identity(identity, Arc::clone(&forwarder), args.run_dir.clone(), stop.clone()));
         servers.spawn(listen(args.port, Arc::clone(&forwarder), listening_out, args.drain, serving.clone()));
         tasks.spawn(be_ready(ready.clone(), listening.clone()));
         tasks.spawn(Health::new(forwarder, Arc::clone(&routings), reach_out).run(stop.clone()));
@@ -171,10 +180,32 @@ async fn be_ready(ready: Readiness, mut listening: watch::Receiver<Listening>) {
     }
 }
 
+/// Connects by each new identity, and keeps it for the next container.
+async fn follow_identity(
+    mut identity: watch::Receiver<Option<Identity>>,
+    forwarder: Arc<Forwarder>,
+    run: PathBuf,
+    stop: CancellationToken,
+) {
+    while let Some(Ok(())) = stop.run_until_cancelled(identity.changed()).await {
+        let Some(new) = identity.borrow_and_update().clone() else { continue };
+        let run = run.clone();
+        forwarder.identify(new.clone());
+        // Memory: no reason to wait for it elsewhere.
+        let kept = tokio::task::spawn_blocking(move || identity::keep(&new, &run)).await;
+        if let Ok(Err(error)) = kept {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(%error, cause, "after a restart without the API server this node will pull past its mirrors");
+        }
+    }
+    // Told to stop, or the watch ended, which only happens then.
+    stop.cancelled().await;
+}
+
 type Watched =
     (watch::Receiver<Document>, watch::Receiver<crate::forward::Members>, watch::Receiver<Option<NodeFacts>>);
 
-/// Starts the three watches, from what was last known.
+/// Starts the watches that say what is to be done, from what was last known.
 fn watch_cluster(
     args: &RunArgs,
     client: &Client,
@@ -185,7 +216,6 @@ fn watch_cluster(
     let (document_out, document) = watch::channel(Document::remembered(last.document.clone()));
     let (members_out, members) = watch::channel(last.members.clone());
     let (node_out, node) = watch::channel(last.node.clone());
-    let by_name = |name: &str| Config::default().fields(&format!("metadata.name={name}"));
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &args.namespace);
     let on_map = move |event| document_out.send_modify(|document| document.on(&event));
     tasks.spawn(follow(maps, by_name(NODES_CONFIG_MAP), on_map, stop.clone()));
@@ -206,6 +236,32 @@ fn watch_cluster(
     };
     tasks.spawn(follow(nodes, by_name(&args.node_name), on_node, stop.clone()));
     (document, members, node)
+}
+
+fn watch_identity(
+    args: &RunArgs,
+    client: &Client,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> watch::Receiver<Option<Identity>> {
+    let (out, identity) = watch::channel(None);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &args.namespace);
+    let mut view = IdentityView::default();
+    let on_secret = move |event| {
+        if let Some(new) = view.on(&event) {
+            out.send_if_modified(|known| {
+                let changed = known.as_ref() != Some(&new);
+                *known = Some(new);
+                changed
+            });
+        }
+    };
+    tasks.spawn(follow(secrets, by_name(AGENT_SECRET), on_secret, stop.clone()));
+    identity
+}
+
+fn by_name(name: &str) -> Config {
+    Config::default().fields(&format!("metadata.name={name}"))
 }
 
 fn places(args: &RunArgs) -> Places {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidepool_api::{MirrorState, NodeMirror};
+use tidepool_config::{names::AGENTS_PORT, trust::AGENT_SECRET};
 use tidepool_oci::RegistryName;
 
 use crate::{
@@ -17,11 +18,24 @@ pub enum Reach {
     Up,
     /// None does.
     Down {
-        /// How many should.
-        members: usize,
+        /// Why.
+        why: Trouble,
         /// Whether it has been so for long enough to say so.
         long: bool,
     },
+}
+
+/// Why no member of a mirror answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is none.
+    NoMember,
+    /// The agent cannot prove who it is to them: none was asked.
+    NoIdentity,
+    /// This many answer, and none proves that it is one, or believes the agent.
+    Untrusted(usize),
+    /// This many are silent.
+    Silent(usize),
 }
 
 /// Why a registry has no file.
@@ -98,8 +112,8 @@ fn serving(part: &Part, registries: &[RegistryName], lost: &[(RegistryName, Stri
     let all_in_place = registries.iter().all(|registry| seen.files.contains_key(registry));
     match (seen.reach.get(&part.mirror), all_in_place) {
         (Some(Reach::Up | Reach::Down { long: false, .. }) | None, true) => active(lost, seen, registries),
-        (Some(Reach::Down { members, long: true }), true) => down(MirrorState::Bypassing, &part.mirror, *members),
-        (Some(Reach::Down { members, .. }), false) => down(MirrorState::Pending, &part.mirror, *members),
+        (Some(Reach::Down { why, long: true }), true) => down(MirrorState::Bypassing, &part.mirror, *why),
+        (Some(Reach::Down { why, .. }), false) => down(MirrorState::Pending, &part.mirror, *why),
         (Some(Reach::Up) | None, false) => {
             (MirrorState::Pending, "Writing", "files are about to be written".to_owned())
         }
@@ -121,18 +135,36 @@ fn active(lost: &[(RegistryName, String)], seen: &Seen, registries: &[RegistryNa
     (MirrorState::Active, "PartlyShadowed", shadowed(lost))
 }
 
-fn down(state: MirrorState, mirror: &str, members: usize) -> Verdict {
-    let (reason, what) = match members {
-        0 => ("NoMember", "the mirror has no ready member".to_owned()),
-        members => ("MemberUnreachable", format!("none of {members} ready members answers this node on port 5000")),
+fn down(state: MirrorState, mirror: &str, why: Trouble) -> Verdict {
+    let pods = format!("look at its pods (label tidepool.dev/mirror={mirror}) and at network policies");
+    let (reason, what, look) = match why {
+        Trouble::NoMember => ("NoMember", "the mirror has no ready member".to_owned(), pods),
+        Trouble::NoIdentity => (
+            "NoIdentity",
+            format!("the agent waits for its certificate for the mirror in Secret {AGENT_SECRET}"),
+            "look at the operator, which writes it, and at the agent's permission to read it".to_owned(),
+        ),
+        Trouble::Untrusted(members) => (
+            "MemberUntrusted",
+            format!("none of {members} ready members proves to this node that it is one, or believes the agent"),
+            "look at this node's clock, at the agent's metric tls_failures, and at the operator, which issues certificates"
+                .to_owned(),
+        ),
+        Trouble::Silent(members) => (
+            "MemberUnreachable",
+            format!("none of {members} ready members answers this node on port {AGENTS_PORT}"),
+            pods,
+        ),
     };
-    let look = format!("look at its pods (label tidepool.dev/mirror={mirror}) and at network policies");
     (state, reason, format!("{what}, so pulls go upstream; {look}"))
 }
 
 fn shadowed(lost: &[(RegistryName, String)]) -> String {
     let each: Vec<_> = lost.iter().map(|(registry, by)| format!("{registry} by {by}")).collect();
-    format!("served on this node {}, which is older; change one of their selectors or upstreams", each.join(", "))
+    format!(
+        "served on this node: {}; the higher nodes.priority serves, then the older mirror: change one's priority, selector or upstreams",
+        each.join(", ")
+    )
 }
 
 fn list(registries: &[RegistryName]) -> String {
@@ -170,9 +202,7 @@ mod tests {
 
     #[test]
     fn every_state_that_wants_something_done_says_what() {
-        let down = |members, long| {
-            move |seen: &mut Seen| seen.reach = [("m".to_owned(), Reach::Down { members, long })].into()
-        };
+        let down = |why, long| move |seen: &mut Seen| seen.reach = [("m".to_owned(), Reach::Down { why, long })].into();
         let no_file = |seen: &mut Seen| seen.files.clear();
         let problem = |unsupported| {
             move |seen: &mut Seen| {
@@ -181,13 +211,24 @@ mod tests {
             }
         };
         for (got, state, reason, says) in [
-            (verdict(down(0, true)), MirrorState::Bypassing, "NoMember", "tidepool.dev/mirror=m"),
-            (verdict(down(2, true)), MirrorState::Bypassing, "MemberUnreachable", "5000"),
-            (verdict(down(2, false)), MirrorState::Active, "Serving", ""),
+            (verdict(down(Trouble::NoMember, true)), MirrorState::Bypassing, "NoMember", "tidepool.dev/mirror=m"),
+            (verdict(down(Trouble::Silent(2), true)), MirrorState::Bypassing, "MemberUnreachable", "5443"),
+            (verdict(down(Trouble::Untrusted(2), true)), MirrorState::Bypassing, "MemberUntrusted", "clock"),
+            (verdict(down(Trouble::NoIdentity, true)), MirrorState::Bypassing, "NoIdentity", "tidepool-agent-identity"),
+            (verdict(down(Trouble::Silent(2), false)), MirrorState::Active, "Serving", ""),
             (
                 verdict(|seen| {
                     no_file(seen);
-                    down(0, false)(seen)
+                    down(Trouble::NoIdentity, false)(seen)
+                }),
+                MirrorState::Pending,
+                "NoIdentity",
+                "operator",
+            ),
+            (
+                verdict(|seen| {
+                    no_file(seen);
+                    down(Trouble::NoMember, false)(seen)
                 }),
                 MirrorState::Pending,
                 "NoMember",
@@ -220,6 +261,14 @@ mod tests {
             assert_eq!((got.0, got.1.as_str()), (state, reason));
             assert!(got.2.contains(says), "{reason}: {}", got.2);
         }
+    }
+
+    #[test]
+    fn a_shadowed_mirror_says_by_whom() {
+        let role = Role::Shadowed(vec![(RegistryName::docker_hub(), "fast".to_owned())]);
+        let shadowed = state_of(&Part { mirror: "m".to_owned(), uid: "u".to_owned(), role }, &seen());
+        assert_eq!(shadowed.state, MirrorState::Shadowed);
+        assert!(shadowed.message.contains("docker.io by fast") && shadowed.message.contains("priority"));
     }
 
     #[test]

@@ -16,6 +16,14 @@ pub struct Wanted {
     pub mirrors: Vec<Part>,
 }
 
+impl Wanted {
+    /// The uids of the mirrors that have a part on this node, by name.
+    #[must_use]
+    pub fn uids(&self) -> BTreeMap<String, String> {
+        self.mirrors.iter().map(|part| (part.mirror.clone(), part.uid.clone())).collect()
+    }
+}
+
 /// One mirror's part on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -123,6 +131,18 @@ mod tests {
         assert_eq!(wanted.routes[&RegistryName::docker_hub()], "z");
         let lost = vec![(RegistryName::docker_hub(), "z".to_owned())];
         assert_eq!(role_of(&wanted, "a"), &Role::Serves { registries: vec!["ghcr.io".parse().unwrap()], lost });
+    }
+
+    #[test]
+    fn a_higher_priority_beats_age() {
+        let old = mirror("a", "2026-01-01T00:00:00Z", &["docker.io", "ghcr.io"]);
+        let mut zonal = mirror("z", "2026-02-01T00:00:00Z", &["docker.io"]);
+        zonal.priority = 1;
+        let mut last = mirror("b", "2025-01-01T00:00:00Z", &["ghcr.io"]);
+        last.priority = -1;
+        let wanted = wanted(&NodesDocument::new(vec![old, zonal, last]), &NodeFacts::default());
+        assert_eq!(wanted.routes.values().collect::<Vec<_>>(), ["z", "a"]);
+        assert_eq!(role_of(&wanted, "b"), &Role::Shadowed(vec![("ghcr.io".parse().unwrap(), "a".to_owned())]));
     }
 
     #[test]

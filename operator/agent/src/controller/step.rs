@@ -30,7 +30,7 @@ impl Controller {
             return Ok(());
         };
         let wanted = wanted(known, &node);
-        self.outputs.routings.set(wanted.routes.clone(), &members);
+        self.outputs.routings.set(wanted.routes.clone(), &wanted.uids(), &members);
         self.note_honored(node.runtime.as_ref());
         self.note_proven(&wanted);
         let support = self.support(node.runtime.as_ref());

@@ -6,7 +6,7 @@ use tidepool_api::MirrorNode;
 use tidepool_config::{MirrorEntry, Mode, NodeSelector, NodesDocument};
 
 use super::*;
-use crate::{forward::Routings, metrics::Metrics};
+use crate::{forward::Routings, metrics::Metrics, states::Trouble};
 
 /// A controller with its inputs in hand.
 struct Rig {
@@ -125,7 +125,7 @@ async fn nothing_is_written_until_the_listener_answers_and_a_member_is_proven() 
     rig.step().await;
     assert!(!rig.has_file());
     assert_eq!(rig.reason(), None, "before a member was asked there is nothing to say");
-    rig.reach(Reach::Down { members: 1, long: false });
+    rig.reach(Reach::Down { why: Trouble::Silent(1), long: false });
     rig.step().await;
     assert!(!rig.has_file());
     assert_eq!(rig.reason().unwrap(), "MemberUnreachable");
@@ -138,13 +138,13 @@ async fn nothing_is_written_until_the_listener_answers_and_a_member_is_proven() 
 #[tokio::test]
 async fn after_that_neither_health_nor_the_listener_nor_a_restart_touches_the_file() {
     let mut rig = Rig::in_place().await;
-    rig.reach(Reach::Down { members: 0, long: true });
+    rig.reach(Reach::Down { why: Trouble::NoMember, long: true });
     rig.listening.send_replace(Listening::No("taken".to_owned()));
     rig.step().await;
     assert!(rig.has_file());
     let mut rig = rig.restarted();
     rig.listening.send_replace(Listening::No("taken".to_owned()));
-    rig.reach(Reach::Down { members: 0, long: true });
+    rig.reach(Reach::Down { why: Trouble::NoMember, long: true });
     rig.step().await;
     assert!(rig.has_file());
     rig.listening.send_replace(Listening::Yes);

@@ -1,18 +1,15 @@
 //! One request to one member: connecting, waiting for the headers, and telling a slow member from a dead one.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, uri::PathAndQuery};
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_util::client::legacy;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Member, headers};
+use super::{Member, TlsFailure, headers, links::Links};
 use crate::metrics::Metrics;
 
 /// How long things may take. A runtime waits 30 s for headers at best, and for ever at worst.
@@ -20,6 +17,9 @@ use crate::metrics::Metrics;
 pub struct Limits {
     /// Until a member accepts a connection.
     pub connect: Duration,
+    /// Until a connection is there and both sides are proven: longer than a silence, so that a slow member's health
+    /// decides, and shorter than two, so that one who never says who it is is told apart.
+    pub handshake: Duration,
     /// How long a member may be silent until it is asked for its health, and then to answer that.
     pub silence: Duration,
     /// Until the headers of a HEAD or a manifest, all members together; a member's own limit is 8 s.
@@ -34,6 +34,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(1),
+            handshake: Duration::from_millis(1500),
             silence: Duration::from_secs(1),
             small: Duration::from_secs(10),
             blob: Duration::from_secs(17),
@@ -63,7 +64,7 @@ impl Ask {
     }
 
     fn to(&self, member: &Member) -> Result<Request<Empty<Bytes>>, http::Error> {
-        let uri = Uri::builder().scheme("http").authority(member.address().to_string());
+        let uri = Uri::builder().scheme("https").authority(member.address().to_string());
         let mut request =
             Request::builder().method(self.method.clone()).uri(uri.path_and_query(self.path.clone()).build()?);
         if let Some(headers) = request.headers_mut() {
@@ -78,42 +79,29 @@ impl Ask {
 pub(super) enum AskError {
     #[error("request cannot be written")]
     Request(#[from] http::Error),
+    #[error("no identity for the member's mirror yet")]
+    NoIdentity,
     #[error("cannot connect")]
-    Connect(#[source] hyper_util::client::legacy::Error),
+    Connect(#[source] legacy::Error),
     #[error("connection closed before the headers")]
-    Closed(#[source] hyper_util::client::legacy::Error),
+    Closed(#[source] legacy::Error),
     #[error("silent, and no answer about its health")]
     Dead,
     #[error("no headers within the deadline")]
     Deadline,
 }
 
-type Connections = Client<HttpConnector, Empty<Bytes>>;
-
-/// Connections to members: plain HTTP, kept and used again, never through a proxy.
+/// Asks members, each by the connections of its mirror; never through a proxy.
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) limits: Limits,
     pub(super) metrics: Metrics,
-    pooled: Connections,
-    /// For questions of health, each on a connection of its own.
-    fresh: Connections,
+    pub(super) links: Links,
 }
 
 impl Exchange {
     pub(super) fn new(limits: Limits, metrics: Metrics) -> Self {
-        let client = |idle| {
-            let mut connector = HttpConnector::new();
-            connector.set_connect_timeout(Some(limits.connect));
-            connector.set_nodelay(true);
-            Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                // Shorter than the members' own keep-alive, so that they do not close under us.
-                .pool_idle_timeout(Duration::from_secs(30))
-                .pool_max_idle_per_host(idle)
-                .build(connector)
-        };
-        Self { limits, metrics, pooled: client(32), fresh: client(0) }
+        Self { limits, metrics, links: Links::default() }
     }
 
     /// Asks a member; what it says of its health goes into its breaker.
@@ -130,20 +118,31 @@ impl Exchange {
         }
         match &asked {
             Ok(_) => member.answered(),
-            // Who asked for its health has noted what came of it.
-            Err(AskError::Request(_) | AskError::Dead) => {}
-            Err(error @ (AskError::Connect(_) | AskError::Closed(_) | AskError::Deadline)) => {
-                member.failed();
-                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-                tracing::debug!(member.id = member.id(), member.address = %member.address(), %error, cause, "member failed");
+            // Who asked for its health has noted what came of it; without an identity nobody was asked.
+            Err(AskError::Request(_) | AskError::NoIdentity | AskError::Dead) => {}
+            Err(error @ (AskError::Connect(cause) | AskError::Closed(cause))) => {
+                self.failed(member, error, Some(cause))
             }
+            Err(error @ AskError::Deadline) => self.failed(member, error, None),
         }
         asked
     }
 
+    fn failed(&self, member: &Member, error: &dyn std::error::Error, cause: Option<&legacy::Error>) {
+        let tls = cause.and_then(|cause| TlsFailure::behind(cause));
+        if let Some(tls) = tls {
+            self.metrics.count_tls_failure(tls);
+        }
+        member.failed(tls.is_some_and(TlsFailure::is_distrust));
+        let cause = cause.map(|cause| cause.source().map_or_else(|| cause.to_string(), ToString::to_string));
+        tracing::debug!(member.id = member.id(), member.address = %member.address(), %error, cause, ?tls, "member failed");
+    }
+
     async fn ask_once(&self, member: &Member, ask: &Ask, deadline: Instant) -> Result<Response<Incoming>, AskError> {
-        let mut sent = std::pin::pin!(self.pooled.request(ask.to(member)?));
-        let failed = |error: hyper_util::client::legacy::Error| {
+        // Held until the headers: a new identity meanwhile is none of this request's business.
+        let link = self.links.of(member.mirror_uid()).ok_or(AskError::NoIdentity)?;
+        let mut sent = std::pin::pin!(link.pooled.request(ask.to(member)?));
+        let failed = |error: legacy::Error| {
             if error.is_connect() { AskError::Connect(error) } else { AskError::Closed(error) }
         };
         loop {
@@ -171,16 +170,17 @@ impl Exchange {
             return alive;
         }
         let ask = Ask { method: Method::GET, path: PathAndQuery::from_static("/v2/"), headers: HeaderMap::new() };
-        let Ok(request) = ask.to(member) else { return false };
-        let reply = timeout(self.limits.silence, self.fresh.request(request)).await;
+        let (Some(link), Ok(request)) = (self.links.of(member.mirror_uid()), ask.to(member)) else { return false };
+        let reply = timeout(self.limits.silence, link.fresh.request(request)).await;
         let is_registry = |reply: &Response<Incoming>| {
             reply.status() == http::StatusCode::OK && reply.headers().contains_key(headers::API_VERSION)
         };
-        let alive = matches!(reply, Ok(Ok(reply)) if is_registry(&reply));
-        if alive {
-            member.answered();
-        } else {
-            member.failed();
+        let alive = matches!(&reply, Ok(Ok(reply)) if is_registry(reply));
+        match &reply {
+            Ok(Ok(_)) if alive => member.answered(),
+            Ok(Ok(_)) => member.failed(false),
+            Ok(Err(error)) => self.failed(member, error, Some(error)),
+            Err(error) => self.failed(member, error, None),
         }
         *checked = Some((Instant::now(), alive));
         alive

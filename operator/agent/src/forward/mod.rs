@@ -3,16 +3,21 @@
 //! - [`server`]: the listener, its connections and how they end.
 //! - [`Forwarder`]: from a request to a reply, always within a deadline.
 //! - `exchange`: one request to one member, and how long it may be silent.
+//! - `links`, `connector`: connections to members, proven on both sides (design P14).
 //! - `body`: a reply's body, which goes on with another member where one breaks.
 
 mod answer;
 mod body;
 mod breaker;
+mod connector;
 mod exchange;
 mod headers;
+mod links;
 mod member;
 mod routing;
+mod self_check;
 pub mod server;
+mod tls_failure;
 
 use std::sync::{
     Arc,
@@ -24,7 +29,10 @@ use hyper::body::Incoming;
 use tidepool_oci::{ErrorCode, Object, Route, Target, route};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::metrics::{Metrics, Outcome};
+use crate::{
+    identity::Identity,
+    metrics::{Metrics, Outcome},
+};
 use answer::error;
 use body::{RelayBody, Resumer};
 use exchange::{Ask, Exchange};
@@ -33,6 +41,8 @@ pub use body::{BodyError, ReplyBody};
 pub use exchange::Limits;
 pub use member::Member;
 pub use routing::{Members, Routing, Routings};
+pub use self_check::answers;
+pub use tls_failure::TlsFailure;
 
 /// Answers every request that reaches the listener.
 #[derive(Debug)]
@@ -77,6 +87,17 @@ impl Forwarder {
     #[must_use]
     pub fn new(routings: Arc<Routings>, limits: Limits, metrics: Metrics, honored: Honored) -> Self {
         Self { exchange: Arc::new(Exchange::new(limits, metrics.clone())), routings, metrics, honored }
+    }
+
+    /// Takes a new identity: for connections from now on. What is under way ends well on the old ones.
+    pub fn identify(&self, identity: Identity) {
+        self.exchange.links.set(identity, &self.exchange.limits);
+    }
+
+    /// Whether there is an identity for a mirror's members.
+    #[must_use]
+    pub fn has_identity_for(&self, mirror_uid: &str) -> bool {
+        self.exchange.links.of(mirror_uid).is_some()
     }
 
     /// Whether a member answers, asked on a connection of its own.
@@ -145,7 +166,7 @@ impl Forwarder {
             }
             if reply.status().is_success() && !headers::is_content(&object.target, reply.headers()) {
                 tracing::debug!(member.id = member.id(), member.address = %member.address(), "no reply of a member");
-                member.failed();
+                member.failed(false);
                 continue;
             }
             return Some(self.relay(reply, members, position, is_blob, ask));

@@ -53,16 +53,20 @@ impl Routings {
         self.0.load_full()
     }
 
-    /// Takes new routes and members. A member that stays keeps what is known of it.
-    pub fn set(&self, routes: BTreeMap<RegistryName, String>, members: &Members) {
+    /// Takes new routes and members, and the uids of mirrors by name; a mirror without one has no members. A member
+    /// that stays keeps what is known of it.
+    pub fn set(&self, routes: BTreeMap<RegistryName, String>, uids: &BTreeMap<String, String>, members: &Members) {
         let old = self.current();
-        let keep = |mirror: &str, id: &str, address: SocketAddr| {
-            let known = old.members(mirror).iter().find(|member| member.id() == id && member.address() == address);
-            known.cloned().unwrap_or_else(|| Arc::new(Member::new(id, address)))
+        let keep = |mirror: &str, uid: &str, id: &str, address: SocketAddr| {
+            let is_it =
+                |known: &&Arc<Member>| known.id() == id && known.mirror_uid() == uid && known.address() == address;
+            let known = old.members(mirror).iter().find(is_it);
+            known.cloned().unwrap_or_else(|| Arc::new(Member::new(id, uid, address)))
         };
-        let members = members.iter().map(|(mirror, members)| {
-            let members = members.iter().map(|(id, address)| keep(mirror, id, *address)).collect();
-            (mirror.clone(), members)
+        let members = members.iter().filter_map(|(mirror, members)| {
+            let uid = uids.get(mirror)?;
+            let members = members.iter().map(|(id, address)| keep(mirror, uid, id, *address)).collect();
+            Some((mirror.clone(), members))
         });
         self.0.store(Arc::new(Routing { routes, members: members.collect() }));
     }
@@ -73,19 +77,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_that_stays_is_remembered_and_one_at_a_new_address_is_new() {
+    fn a_member_that_stays_is_remembered_and_one_at_a_new_address_or_of_a_new_mirror_is_new() {
         let routings = Routings::default();
-        let members = |port| {
-            Members::from([(
-                "m".to_owned(),
-                BTreeMap::from([("m-0".to_owned(), SocketAddr::from(([127, 0, 0, 1], port)))]),
-            )])
+        let set = |uid: &str, port| {
+            let members = BTreeMap::from([("m-0".to_owned(), SocketAddr::from(([127, 0, 0, 1], port)))]);
+            let uids = BTreeMap::from([("m".to_owned(), uid.to_owned())]);
+            routings.set(BTreeMap::new(), &uids, &Members::from([("m".to_owned(), members)]));
+            Arc::clone(&routings.current().members("m")[0])
         };
-        routings.set(BTreeMap::new(), &members(1));
-        let first = Arc::clone(&routings.current().members("m")[0]);
-        routings.set(BTreeMap::new(), &members(1));
-        assert!(Arc::ptr_eq(&first, &routings.current().members("m")[0]));
-        routings.set(BTreeMap::new(), &members(2));
-        assert!(!Arc::ptr_eq(&first, &routings.current().members("m")[0]));
+        let first = set("u", 1);
+        assert!(Arc::ptr_eq(&first, &set("u", 1)));
+        assert!(!Arc::ptr_eq(&first, &set("u", 2)));
+        assert!(!Arc::ptr_eq(&set("u", 1), &set("v", 1)));
     }
 }

@@ -143,7 +143,7 @@ mod tests {
     use tidepool_oci::RegistryName;
 
     use crate::{
-        states::Reach,
+        states::{Reach, Trouble},
         wanted::{Part, Role},
     };
 
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!((find(&up, "Ready").status.as_str(), find(&up, "Ready").observed_generation), ("True", Some(1)));
         let again = report(&seen(Reach::Up, false), "2.4.2").status(&object(Some(up.clone())), at(2));
         assert_eq!(again, up);
-        let down = Reach::Down { members: 0, long: true };
+        let down = Reach::Down { why: Trouble::NoMember, long: true };
         let down = report(&seen(down, false), "2.4.2").status(&object(Some(up)), at(3));
         let ready = find(&down, "Ready");
         assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "NoMember"));

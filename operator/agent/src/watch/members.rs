@@ -7,12 +7,9 @@ use std::{
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::{ResourceExt as _, runtime::watcher::Event};
-use tidepool_config::names::MIRROR_LABEL;
+use tidepool_config::names::{AGENTS_PORT_NAME, MIRROR_LABEL};
 
 use crate::forward::Members;
-
-/// The name of the Service's port that members serve pulls on.
-const PORT: &str = "registry";
 
 /// Takes events of EndpointSlices in and says where members are.
 #[derive(Debug, Default)]
@@ -59,7 +56,8 @@ impl MembersView {
 fn read(slice: &EndpointSlice) -> Slice {
     let mirror = slice.labels().get(MIRROR_LABEL).cloned().unwrap_or_default();
     let ports = slice.ports.as_deref().unwrap_or_default();
-    let port = ports.iter().find(|port| port.name.as_deref() == Some(PORT)).and_then(|port| port.port);
+    let port = ports.iter().find(|port| port.name.as_deref() == Some(AGENTS_PORT_NAME)).and_then(|port| port.port);
+    // Of an earlier release, while its mirror is upgraded: pulls go elsewhere meanwhile.
     let Some(port) = port.and_then(|port| u16::try_from(port).ok()) else {
         return Slice { mirror, ..Slice::default() };
     };
@@ -102,7 +100,7 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "metadata": {"name": name, "labels": {"tidepool.dev/mirror": "public"}},
             "addressType": "IPv4",
-            "ports": [{"name": "admin", "port": 8080}, {"name": "registry", "port": 5000}],
+            "ports": [{"name": "admin", "port": 8080}, {"name": "registry", "port": 5000}, {"name": "agents", "port": 5443}],
             "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         }))
         .unwrap()
@@ -120,9 +118,16 @@ mod tests {
             [("mirror-public-ephemeral-7d-x", "10.0.0.2", None), ("mirror-public-1-a-b", "10.0.0.3", Some(false))];
         assert_eq!(view.on(&Event::InitApply(slice("b", &second))), None);
         let members = view.on(&Event::InitDone).unwrap();
-        let expected = [("mirror-public-0", "10.0.0.1:5000"), ("mirror-public-ephemeral-7d-x", "10.0.0.2:5000")];
+        let expected = [("mirror-public-0", "10.0.0.1:5443"), ("mirror-public-ephemeral-7d-x", "10.0.0.2:5443")];
         let expected: BTreeMap<_, _> = expected.map(|(id, at)| (id.to_owned(), at.parse().unwrap())).into();
         assert_eq!(members["public"], expected);
+    }
+
+    #[test]
+    fn a_member_without_a_port_for_agents_is_none() {
+        let mut old = slice("a", &[("mirror-public-0-a-b", "10.0.0.1", Some(true))]);
+        old.ports.as_mut().unwrap().retain(|port| port.name.as_deref() != Some("agents"));
+        assert!(MembersView::default().on(&Event::Apply(old)).unwrap()["public"].is_empty());
     }
 
     #[test]

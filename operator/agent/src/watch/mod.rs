@@ -1,4 +1,4 @@
-//! What the agent watches (design N8): one ConfigMap by name, EndpointSlices by label, its own Node. Nothing else.
+//! What the agent watches (design N8): a ConfigMap and a Secret by name, EndpointSlices by label, its own Node. Nothing else.
 //!
 //! Each view is a plain value that takes events in; [`follow`] is the one place that talks to the API server.
 

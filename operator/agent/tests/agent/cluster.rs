@@ -1,6 +1,7 @@
 //! A stand-in for the API server: the few objects an agent sees, lists and watches over them, and its reports.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -13,6 +14,7 @@ use axum::{
     http::{Method, StatusCode},
     response::Response,
 };
+use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -21,6 +23,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 pub(crate) struct Objects {
     /// Text of the document, none without ConfigMap.
     pub(crate) document: Option<String>,
+    /// Entries of the agents' Secret, none without it.
+    pub(crate) secret: Option<BTreeMap<String, String>>,
     /// Members' addresses.
     pub(crate) members: Vec<SocketAddr>,
     /// Whether there is a DaemonSet.
@@ -99,6 +103,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let objects = shared.objects.borrow().clone();
     match path.as_str() {
         "/api/v1/namespaces/tidepool-agents/configmaps" => list(&shared, &query, "v1", "ConfigMap", &map(&objects)),
+        "/api/v1/namespaces/tidepool-agents/secrets" => list(&shared, &query, "v1", "Secret", &secret(&objects)),
         "/api/v1/nodes" => list(&shared, &query, "v1", "Node", &[node(&objects)]),
         "/apis/discovery.k8s.io/v1/namespaces/tidepool-system/endpointslices" => {
             list(&shared, &query, "discovery.k8s.io/v1", "EndpointSlice", &[slice(&objects)])
@@ -149,6 +154,14 @@ fn map(objects: &Objects) -> Vec<Value> {
     document.map(|text| json!({"metadata": {"name": "tidepool-nodes"}, "data": {"nodes.json": text}})).collect()
 }
 
+fn secret(objects: &Objects) -> Vec<Value> {
+    let secret = |entries: &BTreeMap<String, String>| {
+        let data = entries.iter().map(|(key, text)| (key.clone(), ByteString(text.clone().into_bytes())));
+        json!({"metadata": {"name": "tidepool-agent-identity"}, "data": data.collect::<BTreeMap<_, _>>()})
+    };
+    objects.secret.iter().map(secret).collect()
+}
+
 fn node(objects: &Objects) -> Value {
     let info: serde_json::Map<String, Value> = [
         "architecture",
@@ -169,11 +182,11 @@ fn node(objects: &Objects) -> Value {
 }
 
 fn slice(objects: &Objects) -> Value {
-    let port = objects.members.first().map_or(5000, SocketAddr::port);
+    let port = objects.members.first().map_or(5443, SocketAddr::port);
     let endpoint = |(n, member): (usize, &SocketAddr)| json!({"addresses": [member.ip().to_string()], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": format!("mirror-m-{n}-abc-def")}});
     let endpoints: Vec<_> = objects.members.iter().enumerate().map(endpoint).collect();
     json!({
         "metadata": {"name": "mirror-m-x", "labels": {"tidepool.dev/mirror": "m"}},
-        "addressType": "IPv4", "ports": [{"name": "registry", "port": port}], "endpoints": endpoints,
+        "addressType": "IPv4", "ports": [{"name": "registry", "port": 5000}, {"name": "agents", "port": port}], "endpoints": endpoints,
     })
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic anywhere")]
 
 mod cluster;
+#[path = "../testing/mod.rs"]
+mod testing;
 
 use std::{
     fs,
@@ -13,9 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::Router;
 use cluster::{Cluster, Objects};
 use serde_json::json;
+use testing::{Authority, entries};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 const THEIRS: &str = "server = \"https://ghcr.io\" # by hand\n[host.\"https://mirror.example\"]\n";
 
@@ -26,6 +29,7 @@ fn document() -> Option<String> {
 
 /// One node with somebody's ghcr.io, in a cluster with one mirror and one member.
 struct Node {
+    authority: Authority,
     temp: tempfile::TempDir,
     cluster: Cluster,
     port: u16,
@@ -43,11 +47,18 @@ impl Drop for Node {
 
 impl Node {
     async fn start() -> Self {
-        let member = member().await;
-        let objects = Objects { document: document(), members: vec![member], daemon_set: true, labels: json!({}) };
+        let node = Self::without_identity().await;
+        node.cluster.change(|objects| objects.secret = Some(entries(&[&node.authority], &["u"])));
+        node
+    }
+
+    async fn without_identity() -> Self {
+        let authority = Authority::new();
+        let members = vec![member(&authority).await];
+        let objects = Objects { document: document(), secret: None, members, daemon_set: true, labels: json!({}) };
         let cluster = Cluster::start(objects).await;
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut node = Self { temp: tempfile::tempdir().unwrap(), cluster, port, agent: None };
+        let mut node = Self { authority, temp: tempfile::tempdir().unwrap(), cluster, port, agent: None };
         fs::create_dir_all(node.path("registry/ghcr.io")).unwrap();
         fs::write(node.path("registry/ghcr.io/hosts.toml"), THEIRS).unwrap();
         node.start_agent();
@@ -78,6 +89,8 @@ impl Node {
         program
             .arg("--admin-socket")
             .arg(self.path("admin.sock"))
+            .arg("--run-dir")
+            .arg(self.temp.path())
             .arg("--runtime-config-dir")
             .arg(self.path("runtime"));
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
@@ -145,13 +158,30 @@ impl Node {
     }
 }
 
-/// A member that answers every path with its path.
-async fn member() -> SocketAddr {
+/// A member that answers every request with its first line.
+async fn member(authority: &Authority) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let headers = [("docker-distribution-api-version", "registry/2.0"), ("docker-content-digest", "d")];
-    let app = Router::new().fallback(move |uri: axum::http::Uri| async move { (headers, format!("member {uri}")) });
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let acceptor = tokio_rustls::TlsAcceptor::from(authority.member("u", &[authority]));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let mut stream = BufReader::new(stream);
+            let (mut first, mut line) = (String::new(), String::new());
+            let _ = stream.read_line(&mut first).await;
+            while stream.read_line(&mut line).await.is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            let body = format!("member {}", first.trim());
+            let reply = format!(
+                "HTTP/1.1 200 OK\r\ndocker-distribution-api-version: registry/2.0\r\ndocker-content-digest: d\r\ncontent-type: a/b\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(reply.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
     address
 }
 
@@ -167,7 +197,7 @@ async fn a_node_uses_the_mirror_says_so_and_is_as_before_when_the_mirror_is_dele
     assert_eq!(node.cluster.status()["runtime"], json!({"name": "containerd", "version": "2.4.2"}));
     assert!(is(&node.cluster, "Honored", "Unknown", "NoPullSeen"));
     let reply = node.pull().await;
-    assert!(reply.ends_with("member /v2/library/a/manifests/1?ns=docker.io"), "{reply}");
+    assert!(reply.ends_with("member GET /v2/library/a/manifests/1?ns=docker.io HTTP/1.1"), "{reply}");
     node.until("honored", |node| is(&node.cluster, "Honored", "True", "PullSeen")).await;
     let probe =
         node.program("probe").arg("--ready").arg("--admin-socket").arg(node.path("admin.sock")).status().unwrap();
@@ -190,13 +220,25 @@ async fn a_restart_keeps_files_and_an_agent_without_the_api_server_serves_from_w
     node.cluster.stop().await;
     node.start_agent();
     let began = Instant::now();
-    while !node.pull().await.contains("member /v2/") {
+    while !node.pull().await.contains("member GET /v2/") {
         assert!(began.elapsed() < Duration::from_secs(10), "{}", node.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(node.has_files());
     assert!(node.stop_agent().await.success());
     assert!(node.has_files(), "nobody said that the DaemonSet is gone");
+    assert!(!node.log().contains("PRIVATE") && !node.log().contains("CERTIFICATE"), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_without_a_certificate_says_what_it_waits_for_and_goes_on_with_it() {
+    let node = Node::without_identity().await;
+    node.until("said", |node| is(&node.cluster, "Ready", "False", "NoIdentity")).await;
+    assert_eq!(node.cluster.status()["mirrors"][0]["state"], "Pending");
+    assert!(node.pull().await.contains("503") && !node.has_files());
+    node.cluster.change(|objects| objects.secret = Some(entries(&[&node.authority], &["u"])));
+    node.until("configured", |node| node.has_files() && is(&node.cluster, "Ready", "True", "Configured")).await;
+    assert!(node.pull().await.contains("member GET /v2/"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,122 +3,86 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Mutex, atomic::AtomicUsize},
+    sync::{LazyLock, Mutex, atomic::AtomicUsize},
     time::Duration,
 };
 
 use super::*;
+use crate::testing::{Authority, entries};
+use fake::{Act, Fake, Speaks};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
 mod bodies;
+mod fake;
+mod rotation;
 mod strangers;
+mod trust;
+
+/// The operator's, where a test has no other.
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
 
 const LIMITS: Limits = Limits {
     connect: Duration::from_millis(300),
+    handshake: Duration::from_millis(450),
     silence: Duration::from_millis(300),
     small: Duration::from_millis(2000),
     blob: Duration::from_millis(2000),
     idle: Duration::from_millis(300),
 };
 
-/// What a fake member does with a request.
-enum Act {
-    /// Writes this and closes.
-    Write(String),
-    /// Writes this and goes silent.
-    Stall(String),
-}
-
-struct Fake {
-    address: SocketAddr,
-    seen: Arc<Mutex<Vec<String>>>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Fake {
-    /// A member; `act` gets the head of each request.
-    async fn start(act: impl Fn(&str) -> Act + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (log, act) = (Arc::clone(&seen), Arc::new(act));
-        let task = tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let (log, act) = (Arc::clone(&log), Arc::clone(&act));
-                tokio::spawn(async move {
-                    let head = read_head(&mut stream).await;
-                    let is_health = head.starts_with("GET /v2/ ");
-                    if !is_health {
-                        log.lock().unwrap().push(head.clone());
-                    }
-                    match act(&head) {
-                        Act::Write(text) => stream.write_all(text.as_bytes()).await.unwrap_or_default(),
-                        Act::Stall(text) => {
-                            stream.write_all(text.as_bytes()).await.unwrap();
-                            std::future::pending::<()>().await;
-                        }
-                    }
-                });
-            }
-        });
-        Self { address, seen, task }
-    }
-
-    /// A member that answers everything alike, and is healthy.
-    async fn answering(text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self::start(move |head| Act::Write(if head.starts_with("GET /v2/ ") { OK.to_owned() } else { text.clone() }))
-            .await
-    }
-
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
 const OK: &str = "HTTP/1.1 200 OK\r\ndocker-distribution-api-version: registry/2.0\r\ndocker-content-digest: d\r\ncontent-type: t/u\r\ncontent-length: 2\r\n\r\n{}";
-
-async fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).await.unwrap_or(0) == 1 {
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
-}
 
 struct Rig {
     address: SocketAddr,
+    routings: Arc<Routings>,
+    forwarder: Arc<Forwarder>,
+    metrics: Metrics,
     honored: Honored,
     stop: CancellationToken,
     served: JoinHandle<()>,
 }
 
 impl Rig {
-    /// A forwarder of docker.io to mirror `m` with these members.
+    /// A forwarder of docker.io to mirror `m`, uid `u`, with these members.
     fn start(members: &[SocketAddr]) -> Self {
+        let rig = Self::unknown(members);
+        rig.forwarder.identify(identity(&[&AUTHORITY], &["u"]));
+        rig
+    }
+
+    /// The same without an identity.
+    fn unknown(members: &[SocketAddr]) -> Self {
         let routings = Arc::new(Routings::default());
-        let members = members.iter().enumerate().map(|(n, address)| (format!("m-{n}"), *address)).collect();
-        let routes = BTreeMap::from([("docker.io".parse().unwrap(), "m".to_owned())]);
-        routings.set(routes, &BTreeMap::from([("m".to_owned(), members)]));
-        let (honored, stop) = (Honored::default(), CancellationToken::new());
-        let forwarder = Arc::new(Forwarder::new(routings, LIMITS, Metrics::default(), honored.clone()));
+        let (metrics, honored, stop) = (Metrics::default(), Honored::default(), CancellationToken::new());
+        let forwarder = Forwarder::new(Arc::clone(&routings), LIMITS, metrics.clone(), honored.clone());
+        let forwarder = Arc::new(forwarder);
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let served = tokio::spawn(server::serve(listener, forwarder, stop.clone(), Duration::from_secs(2)));
-        Self { address, honored, stop, served }
+        let served =
+            tokio::spawn(server::serve(listener, Arc::clone(&forwarder), stop.clone(), Duration::from_secs(2)));
+        let rig = Self { address, routings, forwarder, metrics, honored, stop, served };
+        rig.route("u", members);
+        rig
+    }
+
+    fn route(&self, uid: &str, members: &[SocketAddr]) {
+        let members = members.iter().enumerate().map(|(n, address)| (format!("m-{n}"), *address)).collect();
+        let routes = BTreeMap::from([("docker.io".parse().unwrap(), "m".to_owned())]);
+        let uids = BTreeMap::from([("m".to_owned(), uid.to_owned())]);
+        self.routings.set(routes, &uids, &BTreeMap::from([("m".to_owned(), members)]));
+    }
+
+    fn metrics(&self) -> String {
+        let mut registry = prometheus_client::registry::Registry::default();
+        self.metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
     }
 
     async fn get(&self, path: &str) -> Reply {
@@ -285,4 +249,9 @@ async fn statuses_that_end_a_pull_become_503_and_others_pass() {
         assert_eq!(reply.status(), expected, "{status}");
         assert!(!reply.head.contains("location"));
     }
+}
+
+/// An agent's identity for these mirrors, by the last of the authorities.
+fn identity(authorities: &[&Authority], uids: &[&str]) -> Identity {
+    Identity::new(entries(authorities, uids)).unwrap()
 }

@@ -28,7 +28,7 @@ async fn a_stranger_is_no_member_that_is_alive() {
     for (header, alive) in [("", false), ("docker-distribution-api-version: registry/2.0\r\n", true)] {
         let text = format!("HTTP/1.1 200 OK\r\n{header}content-length: 0\r\n\r\n");
         let other = Fake::start(move |_| Act::Write(text.clone())).await;
-        let forwarder = Forwarder::new(Arc::default(), LIMITS, Metrics::default(), Honored::default());
-        assert_eq!(forwarder.is_alive(&Member::new("m-0", other.address)).await, alive);
+        let rig = Rig::start(&[]);
+        assert_eq!(rig.forwarder.is_alive(&Member::new("m-0", "u", other.address)).await, alive);
     }
 }

@@ -1,0 +1,88 @@
+//! The identity in the agent's run directory, which is memory: a container that starts again without the API server
+//! goes on. It never is on a disk.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::Identity;
+
+const FILE: &str = "identity.json";
+const ASIDE: &str = ".identity.json";
+
+/// The identity cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep the identity in {}", path.display())]
+pub struct KeepError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Reads what was kept in the run directory; nothing, where nothing is or it cannot be used.
+#[must_use]
+pub fn load(run: &Path) -> Option<Identity> {
+    let path = run.join(FILE);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot read the kept identity");
+            return None;
+        }
+    };
+    // Not with the error's text, which may quote.
+    let entries = serde_json::from_slice::<BTreeMap<String, String>>(&text).ok();
+    let identity = entries.and_then(|entries| Identity::new(entries).ok());
+    if identity.is_none() {
+        tracing::warn!(path = %path.display(), "the kept identity is damaged");
+    }
+    identity
+}
+
+/// Keeps an identity in the run directory, for its owner's eyes: aside, then renamed.
+///
+/// # Errors
+/// [`KeepError`] when the directory cannot be written.
+pub fn keep(identity: &Identity, run: &Path) -> Result<(), KeepError> {
+    let (path, aside) = (run.join(FILE), run.join(ASIDE));
+    let write = || {
+        // A new file: one that is there may have another mode.
+        match fs::remove_file(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+        file.write_all(&serde_json::to_vec(&identity.entries)?)?;
+        fs::rename(&aside, &path)
+    };
+    write().map_err(|source| KeepError { path: path.clone(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Authority, entries};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn what_was_kept_is_read_back_by_its_owner_alone_and_damage_is_nothing_known() {
+        let run = tempfile::tempdir().unwrap();
+        assert!(load(run.path()).is_none());
+        let identity = Identity::new(entries(&[&Authority::new()], &["u"])).unwrap();
+        fs::write(run.path().join(ASIDE), "what a predecessor left half written").unwrap();
+        keep(&identity, run.path()).unwrap();
+        keep(&identity, run.path()).unwrap();
+        assert_eq!(load(run.path()).unwrap(), identity);
+        let path = run.path().join(FILE);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(run.path()).unwrap().count(), 1);
+        for damage in ["{", "{}", "[]"] {
+            fs::write(&path, damage).unwrap();
+            assert!(load(run.path()).is_none(), "{damage}");
+        }
+    }
+}
