@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use tidepool_runtime::LogArgs;
 
 use crate::Lifetime;
@@ -48,6 +48,15 @@ pub struct RunArgs {
     /// How long certificates of members and agents live; they are renewed after two thirds
     #[arg(long, value_name = "TIME", default_value = "30d")]
     pub certificate_lifetime: Lifetime,
+    /// Whether to lead only by a Lease, so that several processes may run; without, this one must be alone
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub leader_election: bool,
+    /// Name of the Lease, in the operator's namespace
+    #[arg(long, value_name = "NAME", default_value = "tidepool-operator")]
+    pub lease_name: String,
+    /// How this process is called in the Lease
+    #[arg(long, env = "HOSTNAME", default_value = "tidepool-operator", hide = true)]
+    pub process_name: String,
     /// Address of metrics and health
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub admin: SocketAddr,

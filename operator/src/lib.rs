@@ -5,6 +5,7 @@
 //!   crate `tidepool-plan`, which is pure; here is what reads and writes the cluster.
 //! - `caches`: what is watched, kept in memory; `triggers`: which change concerns which mirror.
 //! - `trust`: the authorities of the operator, and the certificates of members and agents.
+//! - `leader`, `lead`: which of several processes leads, and what it does meanwhile.
 //! - `apply`: how an object is written, and when it is not.
 
 mod apply;
@@ -15,6 +16,8 @@ mod compare;
 mod context;
 mod controllers;
 mod events;
+mod lead;
+mod leader;
 mod metrics;
 mod queue;
 mod report;
@@ -24,5 +27,6 @@ mod triggers;
 mod trust;
 
 pub use args::{Args, Command, RunArgs};
+pub use leader::LeaseLost;
 pub use start::{StartError, start};
 pub use trust::{Lifetime, LifetimeError, LifetimesError};

@@ -1,6 +1,6 @@
-//! The program: client, caches, controllers, admin server, and how they stop.
+//! The program: client, caches, leading, admin server, and how they stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use kube::{Api, Client, api::ListParams};
 use prometheus_client::registry::Registry;
@@ -19,11 +19,12 @@ use crate::{
     backoff::Backoff,
     caches,
     context::Context,
-    controllers, events,
+    events,
+    lead::lead,
+    leader::{Elector, Leadership, LeaseLost},
     metrics::Metrics,
     report::report,
     resources::Watched,
-    triggers::Triggers,
     trust::{Lifetimes, LifetimesError, Trust},
 };
 
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The arguments contradict each other.
     #[error(transparent)]
     Lifetimes(#[from] LifetimesError),
+    /// Another process may lead.
+    #[error("this process must end")]
+    Lease(#[source] LeaseLost),
     /// A task ended that should run for ever: a defect.
     #[error("a controller ended by itself")]
     Ended,
@@ -64,8 +68,8 @@ pub async fn start(args: RunArgs) -> Result<(), StartError> {
     let metrics = Metrics::register(&mut registry);
     let ready = Readiness::default();
     let admin = AdminServer::bind(args.admin).await?;
-    let mut tasks = JoinSet::new();
-    let mut admin = tokio::spawn(admin.serve(registry, ready.clone(), axum::Router::new(), stop.clone()));
+    let (mut tasks, served) = (JoinSet::new(), CancellationToken::new());
+    let mut admin = tokio::spawn(admin.serve(registry, ready.clone(), axum::Router::new(), served.clone()));
     let control = control(client, args, trust, metrics, ready.clone(), &mut tasks, stop.clone());
     let result = tokio::select! {
         controlled = control => controlled,
@@ -73,12 +77,17 @@ pub async fn start(args: RunArgs) -> Result<(), StartError> {
     };
     ready.set(false);
     stop.cancel();
-    // Tasks end at their next wait. A reconcile that is cut short is done again by the next process.
-    let _ = tokio::time::timeout(STOP_WITHIN, async { while tasks.join_next().await.is_some() {} }).await;
+    // Last, so that health is told while reconciles end.
+    served.cancel();
+    let ended = async {
+        while tasks.join_next().await.is_some() {}
+        let _ = admin.await;
+    };
+    let _ = tokio::time::timeout(STOP_WITHIN, ended).await;
     result
 }
 
-/// Waits for the definitions, fills the caches, runs the controllers.
+/// Waits for the definitions, fills the caches, leads.
 async fn control(
     client: Client,
     args: RunArgs,
@@ -97,39 +106,33 @@ async fn control(
         return Ok(());
     }
     tracing::info!(mirrors = caches.mirrors.len(), nodes = caches.nodes.len(), "caches are filled");
+    let elector = elector(&client, &args);
     let defaults = Defaults { image: args.image, pull_policy: args.image_pull_policy, namespace: args.namespace };
     let context = Arc::new(Context {
         recorder: events::recorder(client.clone()),
         agent_namespace: args.agent_namespace,
         backoff: Backoff::default(),
+        leadership: elector.as_ref().map_or_else(Leadership::alone, Elector::leadership),
         client,
         caches,
         defaults,
         metrics,
         trust,
     });
-    run_controllers(context, &triggers, tasks, &stop);
+    // The stand-by is ready too: ready to take over.
     ready.set(true);
-    // Each task runs until it is stopped; that one ends otherwise is a defect, better seen as a restart than not at all.
-    match stop.run_until_cancelled(tasks.join_next()).await {
-        None => Ok(()),
-        Some(_) if stop.is_cancelled() => Ok(()),
-        Some(_) => Err(StartError::Ended),
+    let mut leading = pin!(lead(context, &triggers, elector, &stop));
+    tokio::select! {
+        led = &mut leading => led,
+        // A watch runs until it is stopped; that one ends otherwise is a defect, better seen as a restart than not at all.
+        _ = tasks.join_next() => if stop.is_cancelled() { leading.await } else { Err(StartError::Ended) },
     }
 }
 
-fn run_controllers(context: Arc<Context>, triggers: &Triggers, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
-    let until_stopped = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-        let stop = stop.clone();
-        async move {
-            stop.run_until_cancelled(task).await;
-        }
-    };
-    let names = triggers.queue.clone().into_stream();
-    tasks.spawn(until_stopped(Box::pin(controllers::mirror::run(Arc::clone(&context), names))));
-    tasks.spawn(until_stopped(Box::pin(controllers::nodes::run(context, Arc::clone(&triggers.nodes)))));
-    let collecting = triggers.clone();
-    tasks.spawn(until_stopped(Box::pin(async move { collecting.collect().await })));
+/// The lease to lead by; none where the process is to be alone.
+fn elector(client: &Client, args: &RunArgs) -> Option<Elector> {
+    args.leader_election
+        .then(|| Elector::new(client.clone(), &args.namespace, args.lease_name.clone(), &args.process_name))
 }
 
 /// Waits until the cluster knows a kind. Helm and GitOps tools may install us before the definitions.

@@ -18,10 +18,12 @@ use kube::runtime::{
 };
 use tidepool_api::RegistryMirror;
 use tidepool_plan::{PlanError, plan, validate};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::ApplyError,
     context::{Context, RECONCILE_WITHIN, RESYNC},
+    leader::NotLeading,
     metrics::{Controller, Outcome},
     report::report,
     resources::{AnyMirror, name},
@@ -40,12 +42,15 @@ pub(crate) enum ReconcileError {
     Apply(#[from] ApplyError),
     #[error("cannot publish its status")]
     Publish(#[source] Box<kube::Error>),
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
     #[error("took longer than {} s", RECONCILE_WITHIN.as_secs())]
     Deadline,
 }
 
 /// One mirror, made what its spec says.
 async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<(), ReconcileError> {
+    context.leadership.check()?;
     let observed = observe::observe(mirror, context); // reads the caches
     let verdict = validate(mirror, &observed.referenced); // pure
     let (applied, outcome) = match &verdict {
@@ -62,9 +67,14 @@ async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<(), Rec
     Ok(outcome?)
 }
 
-/// Reconciles the mirrors whose names come, until `names` ends.
-pub(crate) async fn run(context: Arc<Context>, names: impl Stream<Item = String> + Send + 'static) {
-    let queue = names.map(|name| Ok::<_, Infallible>(ObjectRef::<AnyMirror>::new(&name)));
+/// Reconciles the mirrors whose names come, until it is stopped; what is begun then is ended.
+pub(crate) async fn run(
+    context: Arc<Context>,
+    names: impl Stream<Item = String> + Send + 'static,
+    stop: CancellationToken,
+) {
+    let queue =
+        names.take_until(stop.cancelled_owned()).map(|name| Ok::<_, Infallible>(ObjectRef::<AnyMirror>::new(&name)));
     let store = context.caches.mirrors.clone();
     let config = Config::default().concurrency(CONCURRENCY);
     let step = |mirror, context| Box::pin(attempt(mirror, context));

@@ -14,11 +14,13 @@ use std::{
 
 use tidepool_plan::{Told, UnknownPast, nodes_document};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::ApplyError,
     backoff::Backoff,
     context::{Context, RECONCILE_WITHIN, RESYNC},
+    leader::NotLeading,
     metrics::{Controller, Outcome},
     report::report,
     trust::{TrustError, until},
@@ -44,6 +46,8 @@ pub(crate) enum NodesError {
     #[error("cannot create MirrorNode {name}")]
     Create { name: String, source: Box<kube::Error> },
     #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    #[error(transparent)]
     Trust(#[from] TrustError),
     #[error("cannot give agents their certificates")]
     Identity(#[source] ApplyError),
@@ -56,6 +60,7 @@ pub(crate) enum NodesError {
 /// `told` is what this process told agents last. The cache may be a moment behind it, and what an invalid mirror last
 /// said must not be lost in that moment.
 async fn reconcile(context: &Context, told: &mut Told) -> Result<SystemTime, NodesError> {
+    context.leadership.check()?;
     let observed = observe::observe(context); // reads the caches
     // Before the document: who is told of a mirror can pull through it. None of the three waits for the others' success.
     let renewal = apply::identity(context, &observed.standings).await;
@@ -73,14 +78,19 @@ async fn tell(context: &Context, observed: &Observed, told: &mut Told) -> Result
     Ok(())
 }
 
-/// Reconciles when `bell` rings, and now and then; for ever.
-pub(crate) async fn run(context: Arc<Context>, bell: Arc<Notify>) {
+/// Reconciles when `bell` rings, and now and then, until it is stopped; what is begun then is ended.
+pub(crate) async fn run(context: Arc<Context>, bell: Arc<Notify>, stop: CancellationToken) {
     let (mut wait, mut told) = (Duration::ZERO, Told::Nothing);
     let backoff = Backoff::default();
     loop {
         // Both a ring and the end of the wait mean: look.
-        let _ = tokio::time::timeout(wait, bell.notified()).await;
-        tokio::time::sleep(DEBOUNCE).await;
+        let rung = async {
+            let _ = tokio::time::timeout(wait, bell.notified()).await;
+            tokio::time::sleep(DEBOUNCE).await;
+        };
+        if stop.run_until_cancelled(rung).await.is_none() {
+            return;
+        }
         let started = Instant::now();
         let ended = tokio::time::timeout(RECONCILE_WITHIN, reconcile(&context, &mut told)).await;
         let result = ended.unwrap_or(Err(NodesError::Deadline));

@@ -1,0 +1,86 @@
+//! Standing by, leading, and handing over: the controllers run while this process leads.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    StartError,
+    context::Context,
+    controllers,
+    leader::{Elector, LeaseLost},
+    triggers::Triggers,
+};
+
+/// How long reconciles that run when the process is told to stop may go on. One that is cut short is done again by the
+/// next leader.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Leads when it may, until `stop` is cancelled; then controllers end, and last of all the lease is given back. Without
+/// an elector it is alone.
+pub(crate) async fn lead(
+    context: Arc<Context>,
+    triggers: &Triggers,
+    mut elector: Option<Elector>,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
+    let metrics = context.metrics.clone();
+    let led = match &mut elector {
+        None => run(context, triggers, std::future::pending(), stop).await,
+        Some(elector) => match stop.run_until_cancelled(elector.acquire()).await {
+            None => Ok(()),
+            Some(()) => run(context, triggers, elector.hold(), stop).await,
+        },
+    };
+    metrics.leads(false);
+    // Also when a request for it was under way as we were told to stop: it may have been granted.
+    if let Some(elector) = elector {
+        elector.release().await;
+    }
+    led
+}
+
+/// Runs the controllers for as long as `hold` says nothing else.
+async fn run(
+    context: Arc<Context>,
+    triggers: &Triggers,
+    hold: impl Future<Output = LeaseLost>,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
+    context.metrics.leads(true);
+    let mut controllers = start(context, triggers, stop);
+    let working = async {
+        let ended = stop.run_until_cancelled(controllers.join_next()).await;
+        if ended.is_some() && !stop.is_cancelled() {
+            return Err(StartError::Ended);
+        }
+        let drained = async { while controllers.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!("some reconciles took too long to end, they are cut short");
+        }
+        Ok(())
+    };
+    let led = tokio::select! {
+        // First: who does not lead must not go on.
+        biased;
+        lost = hold => Err(StartError::Lease(lost)),
+        worked = working => worked,
+    };
+    // What still runs is dropped here, at its next wait.
+    controllers.shutdown().await;
+    led
+}
+
+/// Starts the controllers as tasks, which take up nothing more once `stop` is cancelled, and end.
+fn start(context: Arc<Context>, triggers: &Triggers, stop: &CancellationToken) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let names = triggers.queue.clone().into_stream();
+    tasks.spawn(controllers::mirror::run(Arc::clone(&context), names, stop.clone()));
+    tasks.spawn(controllers::nodes::run(context, Arc::clone(&triggers.nodes), stop.clone()));
+    let (collecting, stop) = (triggers.clone(), stop.clone());
+    tasks.spawn(async move {
+        stop.run_until_cancelled(collecting.collect()).await;
+    });
+    tasks
+}
