@@ -6,6 +6,14 @@ pub(crate) const CONTROL_PLANE: &str = "10.236.0.1";
 pub(crate) const API_SERVER: &str = "https://10.236.0.1:6443";
 /// The API server as a service, the first address of [`SERVICES`].
 pub(crate) const API_SERVICE: &str = "10.96.0.1";
+/// The way out of the cluster, where there is one.
+pub(crate) const EGRESS: &str = "10.236.0.250";
+/// Its port.
+pub(crate) const EGRESS_PORT: u16 = 3128;
+/// The ingress controller.
+pub(crate) const INGRESS: &str = "10.236.0.251";
+/// A machine on the bridge that is no node.
+pub(crate) const CLIENT: &str = "10.236.0.252";
 /// ClusterIPs.
 pub(crate) const SERVICES: &str = "10.96.0.0/16";
 /// Pods of all nodes.

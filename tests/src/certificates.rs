@@ -6,6 +6,21 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
+/// A certificate and its private key, PEM.
+#[derive(Clone)]
+pub struct Certificate {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").finish_non_exhaustive()
+    }
+}
+
 /// An authority that signs server certificates.
 pub(crate) struct Authority {
     pem: String,
@@ -15,11 +30,19 @@ pub(crate) struct Authority {
 impl Authority {
     /// Makes an authority with this common name.
     pub(crate) fn new(name: &str) -> Result<Self> {
+        Self::with_key(name, KeyPair::generate().context("cannot make the key of an authority")?)
+    }
+
+    /// The authority with this common name and private key, PEM, that was made before.
+    pub(crate) fn open(name: &str, key: &str) -> Result<Self> {
+        Self::with_key(name, KeyPair::from_pem(key).context("cannot read the key of an authority")?)
+    }
+
+    fn with_key(name: &str, key: KeyPair) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new()).context("cannot describe an authority")?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().context("cannot make the key of an authority")?;
         let certificate = params.self_signed(&key).context("cannot sign an authority")?;
         Ok(Self { pem: certificate.pem(), issuer: Issuer::new(params, key) })
     }
@@ -29,15 +52,26 @@ impl Authority {
         &self.pem
     }
 
-    /// Writes `<name>.crt` and `<name>.key` of a server with these names and addresses.
-    pub(crate) fn write_server(&self, folder: &Path, name: &str, hosts: &[String]) -> Result<()> {
-        let mut params = CertificateParams::new(hosts).context("cannot describe a server certificate")?;
+    /// Its private key, PEM.
+    pub(crate) fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// Signs a certificate of these names and addresses, for a server or a client.
+    pub(crate) fn issue(&self, name: &str, hosts: &[String]) -> Result<Certificate> {
+        let mut params = CertificateParams::new(hosts).context("cannot describe a certificate")?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate().context("cannot make the key of a server")?;
-        let certificate = params.signed_by(&key, &self.issuer).context("cannot sign a server certificate")?;
-        fs::write(folder.join(format!("{name}.crt")), certificate.pem()).context("cannot write a certificate")?;
-        fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).context("cannot write a key")
+        let key = KeyPair::generate().context("cannot make the key of a certificate")?;
+        let certificate = params.signed_by(&key, &self.issuer).context("cannot sign a certificate")?;
+        Ok(Certificate { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
+    /// Writes `<name>.crt` and `<name>.key` of a server with these names and addresses.
+    pub(crate) fn write_server(&self, folder: &Path, name: &str, hosts: &[String]) -> Result<()> {
+        let issued = self.issue(name, hosts)?;
+        fs::write(folder.join(format!("{name}.crt")), issued.certificate).context("cannot write a certificate")?;
+        fs::write(folder.join(format!("{name}.key")), issued.key).context("cannot write a key")
     }
 }
 

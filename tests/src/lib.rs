@@ -69,10 +69,11 @@ mod state;
 mod tools;
 mod wait;
 
-pub use cluster::{Cluster, ClusterOptions, StartError};
+pub use certificates::Certificate;
+pub use cluster::{AuditEvent, Client, Cluster, ClusterOptions, StartError};
 pub use image::{Blob, Image, ImageSpec};
 pub use machine::Output;
 pub use registry::Registry;
-pub use stand_in::{Request, StandIn, TokenServer};
+pub use stand_in::{Egress, Passage, Request, StandIn, TokenServer, User};
 pub use tools::{peer, repository};
 pub use wait::until;

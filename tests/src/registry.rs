@@ -48,11 +48,25 @@ impl<'a> Registry<'a> {
 
     /// Ends every connection and refuses new ones, from the moment this returns.
     pub fn off(&self) -> Result<()> {
-        stand_in::switch(&self.folder, &self.stand_in.name, false)
+        self.order(&["off", &self.stand_in.name])
     }
 
     /// Listens again.
     pub fn on(&self) -> Result<()> {
-        stand_in::switch(&self.folder, &self.stand_in.name, true)
+        self.order(&["on", &self.stand_in.name])
+    }
+
+    /// Gives a user another password, from the moment this returns; tokens that the old one got are void.
+    pub fn set_password(&self, user: &str, password: &str) -> Result<()> {
+        self.order(&["password", &self.stand_in.name, user, password])
+    }
+
+    /// Answers 429 to every `GET` of a manifest by who is not logged in, as Docker Hub does past its limit.
+    pub fn limit_anonymous(&self, limited: bool) -> Result<()> {
+        self.order(&[if limited { "limit" } else { "unlimit" }, &self.stand_in.name])
+    }
+
+    fn order(&self, words: &[&str]) -> Result<()> {
+        stand_in::order(&self.folder, words)
     }
 }

@@ -8,12 +8,30 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tidepool_tests::{Cluster, ClusterOptions, ImageSpec, Request, until};
+use tidepool_tests::{Cluster, ClusterOptions, Egress, ImageSpec, Request, StandIn, until};
+
+#[path = "harness/outside.rs"]
+mod outside;
+#[path = "harness/private.rs"]
+mod private;
 
 /// One cluster for the tests that only use it. It goes away with this process.
 fn cluster() -> Option<&'static Cluster> {
     static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
-    let cluster = CLUSTER.get_or_init(|| Cluster::for_suite(ClusterOptions::default()).unwrap()).as_ref();
+    let options = || {
+        let private = StandIn::with_realm("private.test", "login.test").user("me", "right").private("team/");
+        let stand_ins = vec![
+            StandIn::docker_hub().user("payer", "paid"),
+            StandIn::ghcr(),
+            private,
+            StandIn::basic("basic.test").user("me", "right"),
+            StandIn::open("mutual.test").client_certificate(),
+            StandIn::open("far.test").hidden(),
+        ];
+        let egress = Some(Egress::new("out.test", "traveller", "toll"));
+        ClusterOptions { stand_ins, egress, ..ClusterOptions::default() }
+    };
+    let cluster = CLUSTER.get_or_init(|| Cluster::for_suite(options()).unwrap()).as_ref();
     if cluster.is_some_and(|cluster| !cluster.has_nodes()) {
         println!("SKIPPED: tests of the harness, since KUBECONFIG names a cluster that it did not start");
     }

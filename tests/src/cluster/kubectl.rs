@@ -19,12 +19,12 @@ impl Cluster {
 
     /// Runs `kubectl` with these arguments, whether it succeeds or not.
     pub fn try_kubectl(&self, args: &[&str]) -> Result<Output> {
-        self.client("kubectl", args, "", COMMAND_WITHIN)
+        self.run_client("kubectl", args, "", COMMAND_WITHIN)
     }
 
     /// Runs `kubectl` with these arguments and this input, whether it succeeds or not.
     pub fn try_kubectl_with(&self, args: &[&str], input: &str) -> Result<Output> {
-        self.client("kubectl", args, input, COMMAND_WITHIN)
+        self.run_client("kubectl", args, input, COMMAND_WITHIN)
     }
 
     /// Runs `kubectl ... -o json` and parses what it prints.
@@ -45,7 +45,7 @@ impl Cluster {
 
     /// Runs `helm` with these arguments, which must succeed. `--wait` may take five minutes.
     pub fn helm(&self, args: &[&str]) -> Result<String> {
-        self.client("helm", args, "", Duration::from_secs(300))?.ok()
+        self.run_client("helm", args, "", Duration::from_secs(300))?.ok()
     }
 
     /// Starts a pod on one node, always asking for its image, and returns at once.
@@ -80,7 +80,7 @@ impl Cluster {
         Ok(control_plane.command(&inside, &full))
     }
 
-    fn client(&self, program: &str, args: &[&str], input: &str, within: Duration) -> Result<Output> {
+    fn run_client(&self, program: &str, args: &[&str], input: &str, within: Duration) -> Result<Output> {
         match &self.access {
             Access::Local(local) => {
                 let control_plane = &local.state.control_plane;

@@ -1,8 +1,11 @@
 //! A cluster as tests use it: one that was started here, or one that `$KUBECONFIG` points to.
 
+mod audit;
 mod diagnose;
 mod kubectl;
 mod nodes;
+mod outside;
+mod pods;
 mod start;
 
 use std::path::{Path, PathBuf};
@@ -10,10 +13,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+pub use audit::AuditEvent;
+pub use outside::Client;
+
+use crate::certificates::{Authority, Certificate};
 use crate::guard::{self, Guard};
 use crate::machine::Machine;
 use crate::registry::Registry;
-use crate::stand_in::StandIn;
+use crate::stand_in::{self, Egress, Passage, StandIn};
 use crate::state::State;
 use crate::wait;
 
@@ -24,6 +31,8 @@ pub struct ClusterOptions {
     pub nodes: usize,
     /// The stand-in registries. Docker Hub and ghcr.io by default.
     pub stand_ins: Vec<StandIn>,
+    /// The way out, for stand-ins that are reached through it alone. None by default.
+    pub egress: Option<Egress>,
     /// The state folder, which must not exist. A new one below `/tmp` by default.
     pub folder: Option<PathBuf>,
     /// Image archives that every node gets before it joins.
@@ -35,7 +44,7 @@ pub struct ClusterOptions {
 impl Default for ClusterOptions {
     fn default() -> Self {
         let stand_ins = vec![StandIn::docker_hub(), StandIn::ghcr()];
-        Self { nodes: 2, stand_ins, folder: None, archives: Vec::new(), verbose: false }
+        Self { nodes: 2, stand_ins, egress: None, folder: None, archives: Vec::new(), verbose: false }
     }
 }
 
@@ -160,6 +169,19 @@ impl Cluster {
     pub fn authority(&self) -> Result<String> {
         let file = self.local()?.folder.join(start::REGISTRIES).join(start::AUTHORITY);
         std::fs::read_to_string(file).context("cannot read the authority of the stand-ins")
+    }
+
+    /// A certificate of that authority for a server or client with these names.
+    pub fn issue(&self, hosts: &[&str]) -> Result<Certificate> {
+        let key = self.local()?.folder.join(start::REGISTRIES).join(start::AUTHORITY_KEY);
+        let key = std::fs::read_to_string(key).context("cannot read the key of the stand-ins' authority")?;
+        let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+        Authority::open(start::AUTHORITY_NAME, &key)?.issue(hosts.first().map_or("", |host| host), &hosts)
+    }
+
+    /// Who went through the [`Egress`] so far.
+    pub fn passages(&self) -> Result<Vec<Passage>> {
+        stand_in::read_passages(&self.local()?.folder.join(start::REGISTRIES))
     }
 
     /// Asks `done` twice a second until it says yes; past `within` the error tells the state of the cluster too.

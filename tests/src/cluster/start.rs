@@ -12,7 +12,7 @@ use crate::guard::Guard;
 use crate::kubernetes::node::{self, Surroundings};
 use crate::kubernetes::{control_plane, dns, storage};
 use crate::machine::{COMMAND_WITHIN, Machine};
-use crate::stand_in::{self, StandIn};
+use crate::stand_in::{self, Egress, StandIn};
 use crate::state::{self, State};
 use crate::tools::Tools;
 use crate::{addresses, cgroups, image};
@@ -21,6 +21,10 @@ use crate::{addresses, cgroups, image};
 pub(super) const REGISTRIES: &str = "registries";
 /// The certificate of their authority within that.
 pub(super) const AUTHORITY: &str = "ca.crt";
+/// Its private key, for certificates that tests ask for later.
+pub(super) const AUTHORITY_KEY: &str = "ca.key";
+/// Its common name.
+pub(super) const AUTHORITY_NAME: &str = "tidepool test registries";
 
 /// Says steps with the time since the start.
 struct Progress {
@@ -37,7 +41,7 @@ impl Progress {
 }
 
 pub(super) fn start(options: ClusterOptions) -> Result<Local> {
-    let ClusterOptions { nodes, mut stand_ins, folder, archives, verbose } = options;
+    let ClusterOptions { nodes, mut stand_ins, egress, folder, archives, verbose } = options;
     ensure!((1..=addresses::MAX_NODES).contains(&nodes), "a cluster has 1 to {} nodes", addresses::MAX_NODES);
     let tools = Tools::find()?;
     let progress = Progress { started: Instant::now(), verbose };
@@ -55,7 +59,8 @@ pub(super) fn start(options: ClusterOptions) -> Result<Local> {
     };
     // From here on the guard takes everything away should a step fail.
     let control_plane = Machine::of_init(init, folder.join("cp"), &tools)?;
-    let plan = Plan { folder: &folder, tools: &tools, stand_ins: &stand_ins, archives: &archives, nodes };
+    let (stands, egress) = (stand_ins.as_slice(), egress.as_ref());
+    let plan = Plan { folder: &folder, tools: &tools, stand_ins: stands, egress, archives: &archives, nodes };
     let nodes = plan.boot(&control_plane, &progress)?;
     let state = State { control_plane, nodes, stand_ins };
     state.write(&folder)?;
@@ -68,6 +73,7 @@ struct Plan<'a> {
     folder: &'a Path,
     tools: &'a Tools,
     stand_ins: &'a [StandIn],
+    egress: Option<&'a Egress>,
     archives: &'a [PathBuf],
     nodes: usize,
 }
@@ -81,11 +87,12 @@ impl Plan<'_> {
         let authority = self.start_registries(control_plane)?;
         let names: Vec<String> = (1..=self.nodes).map(|number| format!("node{number}")).collect();
         let control_group = State::control_group(self.folder)?;
+        let hosts = dns::hosts_file(self.stand_ins, self.egress);
         cgroups::create(&control_group, &names)?;
         let around = Surroundings {
             control_plane,
             control_group: &control_group,
-            hosts: &dns::hosts_file(self.stand_ins),
+            hosts: &hosts,
             authority: authority.pem(),
             tools: self.tools.folder(),
             nodes: self.nodes,
@@ -94,7 +101,7 @@ impl Plan<'_> {
         let nodes = self.prepare_nodes(&names, &around)?;
         control_plane::complete(control_plane)?;
         progress.say("API server is ready; starting kubelets");
-        dns::start(control_plane, self.stand_ins)?;
+        dns::start(control_plane, &hosts)?;
         for (number, node) in (1..).zip(&nodes) {
             node::join(node, number, &around)?;
         }
@@ -106,9 +113,9 @@ impl Plan<'_> {
 
     fn start_registries(&self, control_plane: &Machine) -> Result<Authority> {
         let folder = self.folder.join(REGISTRIES);
-        let authority = Authority::new("tidepool test registries")?;
-        stand_in::start(control_plane, &folder, self.stand_ins, &authority)?;
-        fs::write(folder.join(AUTHORITY), authority.pem()).context("cannot write the registries' authority")?;
+        let authority = Authority::new(AUTHORITY_NAME)?;
+        stand_in::start(control_plane, &folder, self.stand_ins, self.egress, &authority)?;
+        fs::write(folder.join(AUTHORITY_KEY), authority.key_pem()).context("cannot keep the registries' authority")?;
         Ok(authority)
     }
 

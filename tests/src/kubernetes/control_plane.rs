@@ -23,7 +23,8 @@ pub(crate) fn kubeconfig(control_plane: &Machine) -> PathBuf {
 pub(crate) fn lay_network(machine: &Machine, stand_ins: &[StandIn]) -> Result<()> {
     let mut script = "ip link add br0 type bridge\nip link set br0 up\n".to_owned();
     let stand_ins = stand_ins.iter().map(|stand_in| stand_in.address.as_str());
-    for address in std::iter::once(addresses::CONTROL_PLANE).chain(stand_ins) {
+    let ours = [addresses::CONTROL_PLANE, addresses::EGRESS, addresses::INGRESS];
+    for address in ours.into_iter().chain(stand_ins) {
         script.push_str(&format!("ip address add {address}/24 dev br0\n"));
     }
     machine.script(&script)?;
@@ -45,7 +46,7 @@ pub(crate) fn start(machine: &Machine, nodes: usize) -> Result<()> {
         format!("--tls-private-key-file={home}/apiserver.key"),
         format!("--token-auth-file={home}/tokens.csv"),
         "--authorization-mode=Node,RBAC".to_owned(),
-        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement".to_owned(),
         format!("--service-cluster-ip-range={}", addresses::SERVICES),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         format!("--service-account-key-file={home}/accounts.pub"),

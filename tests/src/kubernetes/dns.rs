@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use super::control_plane::kubeconfig;
 use crate::addresses;
 use crate::machine::Machine;
-use crate::stand_in::StandIn;
+use crate::stand_in::{Egress, StandIn};
 
 /// Starts CoreDNS. Any other name does not exist, said at once: a cluster here has no way out.
-pub(crate) fn start(machine: &Machine, stand_ins: &[StandIn]) -> Result<()> {
+pub(crate) fn start(machine: &Machine, names: &str) -> Result<()> {
     let hosts = machine.home().join("names");
-    fs::write(&hosts, hosts_file(stand_ins)).context("cannot write the names of the stand-ins")?;
-    let zones: Vec<&str> = stand_ins.iter().flat_map(|stand_in| &stand_in.hosts).map(String::as_str).collect();
+    fs::write(&hosts, names).context("cannot write the names of the stand-ins")?;
+    let zones: Vec<&str> = names.lines().flat_map(|line| line.split(' ').skip(1)).collect();
     let corefile = format!(
         "(here) {{\n bind {address}\n errors\n}}\n\
          {zones} {{\n import here\n hosts {hosts}\n}}\n\
@@ -30,7 +30,9 @@ pub(crate) fn start(machine: &Machine, stand_ins: &[StandIn]) -> Result<()> {
     Ok(())
 }
 
-/// The stand-ins' names in the format of `/etc/hosts`.
-pub(crate) fn hosts_file(stand_ins: &[StandIn]) -> String {
-    stand_ins.iter().map(|stand_in| format!("{} {}\n", stand_in.address, stand_in.hosts.join(" "))).collect()
+/// The names of stand-ins and of the way out in the format of `/etc/hosts`.
+pub(crate) fn hosts_file(stand_ins: &[StandIn], egress: Option<&Egress>) -> String {
+    let known = stand_ins.iter().filter(|stand_in| !stand_in.hidden);
+    let lines = known.map(|stand_in| format!("{} {}\n", stand_in.address, stand_in.hosts.join(" ")));
+    lines.chain(egress.map(|egress| format!("{} {}\n", addresses::EGRESS, egress.host))).collect()
 }

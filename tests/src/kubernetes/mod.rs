@@ -1,5 +1,6 @@
 //! The parts of a real Kubernetes, each with its configuration: control plane, cluster DNS, storage, nodes.
 
+pub(crate) mod client;
 pub(crate) mod control_plane;
 pub(crate) mod dns;
 pub(crate) mod node;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{Config, StandIn, files};
+use super::{Config, Egress, StandIn, files};
 use crate::certificates::Authority;
 use crate::machine::Machine;
 use crate::{addresses, tools, wait};
@@ -27,11 +27,19 @@ impl StandIn {
 }
 
 /// Starts the stand-ins; `folder` gets their contents, configuration and log.
-pub(crate) fn start(machine: &Machine, folder: &Path, stand_ins: &[StandIn], authority: &Authority) -> Result<()> {
+pub(crate) fn start(
+    machine: &Machine,
+    folder: &Path,
+    stand_ins: &[StandIn],
+    egress: Option<&Egress>,
+    authority: &Authority,
+) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::write(folder.join(files::AUTHORITY), authority.pem()).context("cannot write the registries' authority")?;
     let hosts: Vec<String> = stand_ins.iter().flat_map(|stand_in| stand_in.hosts.clone()).collect();
     authority.write_server(folder, files::SERVER, &hosts)?;
-    let config = serde_json::to_string(&Config { stand_ins: stand_ins.to_vec() }).context("cannot write JSON")?;
+    let config = serde_json::to_string(&Config { stand_ins: stand_ins.to_vec(), egress: egress.cloned() })
+        .context("cannot write JSON")?;
     fs::write(folder.join(files::CONFIG), config).context("cannot write the stand-ins")?;
     for stand_in in stand_ins {
         let file = folder.join(format!("{}.json", stand_in.name));
@@ -45,12 +53,20 @@ pub(crate) fn start(machine: &Machine, folder: &Path, stand_ins: &[StandIn], aut
 
 /// Waits until the stand-ins and what is behind them listen.
 pub(crate) fn await_ready(machine: &Machine, stand_ins: &[StandIn]) -> Result<()> {
-    let mut wanted: Vec<String> = Vec::new();
+    let mut wanted: Vec<(&str, u16)> = Vec::new();
     for stand_in in stand_ins {
-        let address: Ipv4Addr = stand_in.address.parse().context("a stand-in has no address")?;
-        wanted.extend([kernel_form(address, 443), kernel_form(Ipv4Addr::LOCALHOST, stand_in.backend)]);
+        wanted.extend([(stand_in.address.as_str(), 443), ("127.0.0.1", stand_in.backend)]);
     }
-    wait::until(Duration::from_secs(20), Duration::from_millis(50), "stand-in registries", || {
+    await_listening(machine, "stand-in registries", &wanted)
+}
+
+/// Waits until somebody listens at each of these addresses.
+pub(crate) fn await_listening(machine: &Machine, what: &str, wanted: &[(&str, u16)]) -> Result<()> {
+    let form = |(address, port): &(&str, u16)| -> Result<String> {
+        Ok(kernel_form(address.parse().with_context(|| format!("`{address}` is no address"))?, *port))
+    };
+    let wanted: Vec<String> = wanted.iter().map(form).collect::<Result<_>>()?;
+    wait::until(Duration::from_secs(30), Duration::from_millis(50), what, || {
         let sockets = machine.ok(&["cat", "/proc/net/tcp"])?;
         Ok(wanted.iter().all(|socket| sockets.contains(socket)))
     })

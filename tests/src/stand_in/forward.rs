@@ -8,13 +8,13 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING};
 use hyper::{Method, Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use super::front::Body;
+use super::answers::Body;
 use super::log::{Log, Request};
 
 /// The registry that holds the contents, on loopback.
@@ -39,7 +39,7 @@ impl Backend {
         let mut onward = hyper::Request::new(Empty::new());
         *onward.method_mut() = request.method().clone();
         *onward.uri_mut() = uri;
-        let headers = request.headers().iter().filter(|(name, _)| *name != HOST && *name != CONNECTION);
+        let headers = request.headers().iter().filter(|(name, _)| ![HOST, CONNECTION, AUTHORIZATION].contains(name));
         onward.headers_mut().extend(headers.map(|(name, value)| (name.clone(), value.clone())));
         let mut response = self.client.request(onward).await?;
         response.headers_mut().remove(CONNECTION);

@@ -1,43 +1,63 @@
 //! What a stand-in answers: tokens, challenges, refusals, and the contents of the registry behind it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, RANGE, USER_AGENT, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, HeaderName, RANGE, USER_AGENT};
 use hyper::{Method, Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::StandIn;
+use super::answers::{Body, challenge, failure, json_response, too_many, unauthorized};
 use super::forward::{Backend, Counted};
 use super::log::{Log, Request, now_ms};
 use super::tokens::{LIFETIME, Tokens};
-use super::{StandIn, TokenServer};
-
-/// The body of an answer.
-pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+use super::users::{Login, Users};
 
 /// One registry as its clients see it.
 pub(super) struct Front {
     stand_in: StandIn,
     tokens: Tokens,
+    users: Users,
+    /// Whether who is not logged in gets no manifest.
+    limited: AtomicBool,
     backend: Backend,
     log: Arc<Log>,
 }
 
 impl Front {
     pub(super) fn new(stand_in: StandIn, log: Arc<Log>) -> Self {
-        let backend = Backend::new(stand_in.backend);
-        Self { stand_in, tokens: Tokens::default(), backend, log }
+        let (backend, users) = (Backend::new(stand_in.backend), Users::new(&stand_in));
+        Self { stand_in, tokens: Tokens::default(), users, limited: AtomicBool::new(false), backend, log }
+    }
+
+    /// Its definition.
+    pub(super) fn stand_in(&self) -> &StandIn {
+        &self.stand_in
+    }
+
+    /// Gives a user another password; tokens that the old one got are void.
+    pub(super) fn set_password(&self, user: &str, password: &str) {
+        self.users.set(user, password);
+        self.tokens.revoke(user);
+    }
+
+    /// Answers 429 to who is not logged in, or not any more.
+    pub(super) fn limit(&self, limited: bool) {
+        self.limited.store(limited, Ordering::Relaxed);
     }
 
     /// Answers a request and sees to its line in the log.
     pub(super) async fn answer(&self, request: hyper::Request<Incoming>) -> Response<Body> {
         let mut record = self.record(&request);
+        let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let login = self.users.login(authorization);
+        record.login = login != Login::None;
+        record.user = login.name().map(str::to_owned);
         let response = if record.path == "/token" {
-            self.token(&record.query)
-        } else if let Some(refusal) = self.refuse(&request, &mut record) {
+            self.token(&login, &mut record)
+        } else if let Some(refusal) = self.refuse(authorization, &login, &mut record) {
             refusal
         } else {
             match self.backend.forward(&request).await {
@@ -51,22 +71,45 @@ impl Front {
         response
     }
 
-    /// The answer to somebody who may not read, or who wants to write.
-    fn refuse(&self, request: &hyper::Request<Incoming>, record: &mut Request) -> Option<Response<Body>> {
-        let repository = repository(&record.path);
+    /// The answer to somebody who may not read, reads too much, or wants to write.
+    fn refuse(&self, authorization: Option<&str>, login: &Login, record: &mut Request) -> Option<Response<Body>> {
+        let repository = repository(&record.path).map(str::to_owned);
         if let Some(server) = &self.stand_in.tokens {
-            let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-            record.authorized = self.tokens.allow(authorization, repository);
-            if !record.authorized {
-                return Some(challenge(server, repository));
+            let token = self.tokens.allow(authorization, repository.as_deref());
+            record.authorized = token.is_some();
+            let Some(user) = token else { return Some(challenge(server, repository.as_deref())) };
+            record.user = user;
+        } else {
+            record.authorized = matches!(login, Login::Right(_));
+            let open = !self.stand_in.basic && !repository.is_some_and(|name| self.users.is_private(&name));
+            if !record.authorized && (!open || *login != Login::None) {
+                return Some(unauthorized(&format!("Basic realm=\"{}\"", self.stand_in.name)));
             }
         }
-        let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+        if self.limited.load(Ordering::Relaxed)
+            && record.user.is_none()
+            && record.method == "GET"
+            && record.is_manifest()
+        {
+            return Some(too_many());
+        }
+        let reads = record.method == Method::GET.as_str() || record.method == Method::HEAD.as_str();
         (!reads).then(|| failure(StatusCode::METHOD_NOT_ALLOWED, "a stand-in is written to from behind only"))
     }
 
-    fn token(&self, query: &str) -> Response<Body> {
-        match self.tokens.issue(query) {
+    fn token(&self, login: &Login, record: &mut Request) -> Response<Body> {
+        if record.method != Method::GET.as_str() {
+            // Clients that begin with OAuth's POST go on with GET.
+            return failure(StatusCode::METHOD_NOT_ALLOWED, "tokens are had by GET");
+        }
+        let user = match login {
+            Login::Wrong(_) => return failure(StatusCode::UNAUTHORIZED, "incorrect username or password"),
+            Login::Right(user) => Some(user.as_str()),
+            Login::None => None,
+        };
+        record.authorized = user.is_some();
+        let may = |repository: &str| user.is_some() || !self.users.is_private(repository);
+        match self.tokens.issue(&record.query, user, may) {
             Ok(token) => {
                 let answer = json!({"token": token, "access_token": token, "expires_in": LIFETIME.as_secs()});
                 json_response(StatusCode::OK, &answer)
@@ -90,35 +133,11 @@ impl Front {
             bytes: 0,
             complete: false,
             authorized: false,
+            user: None,
+            login: false,
             user_agent: header(USER_AGENT).unwrap_or_default(),
         }
     }
-}
-
-fn challenge(server: &TokenServer, repository: Option<&str>) -> Response<Body> {
-    let mut text = format!("Bearer realm=\"{}\",service=\"{}\"", server.realm, server.service);
-    if let Some(repository) = repository {
-        text.push_str(&format!(",scope=\"repository:{repository}:pull\""));
-    }
-    let mut response = failure(StatusCode::UNAUTHORIZED, "authentication required");
-    if let Ok(value) = text.parse() {
-        response.headers_mut().insert(WWW_AUTHENTICATE, value);
-    }
-    response
-}
-
-/// An error as registries say it.
-fn failure(status: StatusCode, message: &str) -> Response<Body> {
-    let code = if status == StatusCode::UNAUTHORIZED { "UNAUTHORIZED" } else { "UNSUPPORTED" };
-    json_response(status, &json!({"errors": [{"code": code, "message": message}]}))
-}
-
-fn json_response(status: StatusCode, value: &Value) -> Response<Body> {
-    let body = Full::new(Bytes::from(value.to_string())).map_err(|never| match never {});
-    let mut response = Response::new(body.boxed_unsync());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
-    response
 }
 
 /// The repository of a path below `/v2/`.

@@ -30,8 +30,12 @@ pub struct Request {
     pub bytes: u64,
     /// Whether the whole body was sent.
     pub complete: bool,
-    /// Whether a valid token came along.
+    /// Whether a valid token or login came along.
     pub authorized: bool,
+    /// The user of the login or token that came along, right or wrong; never a password.
+    pub user: Option<String>,
+    /// Whether a name and password came along: a login, right or wrong.
+    pub login: bool,
     /// The `User-Agent` header.
     pub user_agent: String,
 }

@@ -1,7 +1,6 @@
 //! The process of the stand-ins: `tidepool-cluster stand-in`.
 
-use std::fs::{self, File};
-use std::io::BufReader;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,18 +8,15 @@ use anyhow::{Context, Result};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::control::{self, Order};
+use super::control::{self, Controlled, Order};
 use super::front::Front;
 use super::log::Log;
-use super::{Config, files};
+use super::{Config, egress, files, tls};
 
 /// Serves the stand-ins of `folder` until the cluster ends.
 pub(crate) fn run(folder: &Path) -> Result<()> {
@@ -31,19 +27,22 @@ pub(crate) fn run(folder: &Path) -> Result<()> {
 async fn serve(folder: &Path) -> Result<()> {
     let config = fs::read_to_string(folder.join(files::CONFIG)).context("cannot read the stand-ins")?;
     let config: Config = serde_json::from_str(&config).context("cannot parse the stand-ins")?;
-    let acceptor = acceptor(folder)?;
     let log = Arc::new(Log::open(&folder.join(files::LOG))?);
     let mut registries = Vec::new();
     let mut tasks = JoinSet::new();
     for stand_in in config.stand_ins {
-        let (orders, receive) = mpsc::channel(1);
-        registries.push((stand_in.name.clone(), orders));
+        let acceptor = tls::acceptor(folder, stand_in.client_certificate)?;
+        let (listener, orders) = mpsc::channel(1);
         let address = format!("{}:443", stand_in.address);
-        let listener = TcpListener::bind(&address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let bound = TcpListener::bind(&address).await.with_context(|| format!("cannot listen on {address}"))?;
         let front = Arc::new(Front::new(stand_in, Arc::clone(&log)));
-        tasks.spawn(registry(address, listener, receive, front, acceptor.clone()));
+        registries.push(Controlled { front: Arc::clone(&front), listener });
+        tasks.spawn(registry(address, bound, orders, front, acceptor));
     }
-    control::serve(folder, &registries).await
+    let control = control::serve(folder, &registries);
+    let Some(out) = config.egress else { return control.await };
+    let fronts = registries.iter().map(|registry| Arc::clone(&registry.front)).collect();
+    tokio::try_join!(control, egress::serve(out, folder, fronts)).map(|_: ((), ())| ())
 }
 
 /// Serves one registry, and not while it is switched off: then its connections are cut and new ones refused.
@@ -102,23 +101,4 @@ async fn connection(stream: TcpStream, front: Arc<Front>, acceptor: TlsAcceptor)
     if let Err(error) = served {
         eprintln!("connection ended: {error}");
     }
-}
-
-fn acceptor(folder: &Path) -> Result<TlsAcceptor> {
-    let open = |extension: &str| -> Result<BufReader<File>> {
-        let file = folder.join(format!("{}.{extension}", files::SERVER));
-        Ok(BufReader::new(File::open(&file).with_context(|| format!("cannot read {}", file.display()))?))
-    };
-    let chain: Vec<_> = CertificateDer::pem_reader_iter(open("crt")?)
-        .collect::<Result<_, _>>()
-        .context("cannot parse a certificate")?;
-    let key = PrivateKeyDer::from_pem_reader(open("key")?).context("cannot parse a key")?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context("cannot choose TLS versions")?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .context("cannot use the certificate")?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
