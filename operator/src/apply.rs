@@ -34,15 +34,13 @@ pub(crate) enum ApplyError {
 
 /// Makes an object what is wanted, and returns it as it then is. `live` is the object as last seen.
 pub(crate) async fn ensure<K: Namespaced>(client: &Client, wanted: &K, live: Option<&K>) -> Result<K, ApplyError> {
-    let (kind, name) = (K::kind(&()).into_owned(), name(wanted).to_owned());
-    let json_error = |source| ApplyError::Json { kind: kind.clone(), name: name.clone(), source };
-    let desired = hashed(serde_json::to_value(wanted).map_err(json_error)?);
     if let Some(live) = live
-        && is_ours(live, wanted)
-        && covers(&desired, &serde_json::to_value(live).map_err(json_error)?)
+        && !differs(wanted, live)?
     {
         return Ok(live.clone());
     }
+    let (kind, name) = (K::kind(&()).into_owned(), name(wanted).to_owned());
+    let desired = hashed(json_of(wanted)?);
     let api = Api::<K>::namespaced(client.clone(), wanted.meta().namespace.as_deref().unwrap_or_default());
     // The caches hold what has our label: they do not know whether somebody else's object has the name.
     let there = api.get_metadata_opt(&name).await;
@@ -57,6 +55,16 @@ pub(crate) async fn ensure<K: Namespaced>(client: &Client, wanted: &K, live: Opt
     tracing::info!(object.kind = kind, object.name = name, "applying");
     let applied = api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&desired)).await;
     applied.map_err(|source| ApplyError::Apply { kind, name, source: Box::new(source) })
+}
+
+/// Whether an object is another than what is wanted.
+pub(crate) fn differs<K: Namespaced>(wanted: &K, live: &K) -> Result<bool, ApplyError> {
+    Ok(!is_ours(live, wanted) || !covers(&hashed(json_of(wanted)?), &json_of(live)?))
+}
+
+fn json_of<K: Namespaced>(object: &K) -> Result<Value, ApplyError> {
+    let (kind, name) = (K::kind(&()).into_owned(), name(object).to_owned());
+    serde_json::to_value(object).map_err(|source| ApplyError::Json { kind, name, source })
 }
 
 /// Whether an object that is there already was made by the operator for the same mirror: it has the labels, or, should

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::{Client, runtime::events::Recorder};
 use tidepool_plan::Defaults;
 
-use crate::{backoff::Backoff, caches::Caches, leader::Leadership, metrics::Metrics, trust::Trust};
+use crate::{backoff::Backoff, caches::Caches, leader::Leadership, metrics::Metrics, rollouts::Rollouts, trust::Trust};
 
 /// An object is looked at this often though nothing changed: what no watch tells is repaired then.
 pub(crate) const RESYNC: Duration = Duration::from_secs(600);
@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     /// Issues certificates.
     pub(crate) trust: Trust,
+    /// Which member may be changed.
+    pub(crate) rollouts: Rollouts,
     /// Whether this process may write.
     pub(crate) leadership: Leadership,
     /// How long a failing mirror waits.

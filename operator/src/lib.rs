@@ -5,6 +5,7 @@
 //!   crate `tidepool-plan`, which is pure; here is what reads and writes the cluster.
 //! - `caches`: what is watched, kept in memory; `triggers`: which change concerns which mirror.
 //! - `trust`: the authorities of the operator, and the certificates of members and agents.
+//! - `rollouts`: one member at a time.
 //! - `leader`, `lead`: which of several processes leads, and what it does meanwhile.
 //! - `apply`: how an object is written, and when it is not.
 
@@ -22,6 +23,7 @@ mod metrics;
 mod queue;
 mod report;
 mod resources;
+mod rollouts;
 mod start;
 mod triggers;
 mod trust;

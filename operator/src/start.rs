@@ -25,6 +25,7 @@ use crate::{
     metrics::Metrics,
     report::report,
     resources::Watched,
+    rollouts::Rollouts,
     trust::{Lifetimes, LifetimesError, Trust},
 };
 
@@ -113,6 +114,7 @@ async fn control(
         agent_namespace: args.agent_namespace,
         backoff: Backoff::default(),
         leadership: elector.as_ref().map_or_else(Leadership::alone, Elector::leadership),
+        rollouts: Rollouts::default(),
         client,
         caches,
         defaults,
