@@ -12,5 +12,7 @@ mod rendered;
 mod explain;
 #[path = "chart/rights.rs"]
 mod rights;
+#[path = "chart/shown.rs"]
+mod shown;
 #[path = "chart/values.rs"]
 mod values;
