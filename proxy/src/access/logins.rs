@@ -205,7 +205,7 @@ mod tests {
         let (logins, metrics) = logins();
         let users = list(&[("alice", "secret")]);
         let crowd = |password: fn(usize) -> String| {
-            (0..1000).map(move |n| password(n)).map(|password| {
+            (0..1000).map(password).map(|password| {
                 let (logins, users) = (Arc::clone(&logins), users.clone());
                 tokio::spawn(async move { logins.check(&users, &login("alice", &password)).await })
             })

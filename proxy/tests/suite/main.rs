@@ -2,16 +2,19 @@
 //!
 //! Real registries and real clients are in the workspace's `tests/`; here is what those cannot be made to do on demand.
 
+// `cfg(test)` tells clippy that these are test code.
+#[cfg(test)]
 mod access;
+#[cfg(test)]
 mod agents;
 mod bad_input;
 mod blobs;
-// `cfg(test)` tells clippy that these are test code.
 #[cfg(test)]
 mod certificates;
 #[cfg(test)]
 mod fake;
 mod faults;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod program;
