@@ -1,6 +1,9 @@
 //! Users of the clients' listener: who is served what, who is told to log in, and what a password costs.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::Method;
 use tempfile::TempDir;
@@ -121,4 +124,21 @@ async fn a_login_is_hashed_once_and_goes_no_further_than_here() {
     assert_eq!(proxy.metric("tidepool_password_checks_total").await, 2);
     assert!(!fake.asked("").is_empty());
     assert_eq!(fake.logins(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_list_of_users_is_in_use_at_once_and_for_old_logins_too() {
+    let fake = Fake::start().await;
+    fake.tag("a/b", "1", ONE);
+    let (proxy, dir) = guarded(&fake, AnonymousPull::None, true).await;
+    assert_eq!(ask(&proxy, PUBLIC, Some(RIGHT)).await.status, 200);
+    assert_eq!(ask(&proxy, PUBLIC, Some(UNKNOWN)).await.status, 401);
+    write_users(dir.path(), &[("alice", "wrong"), ("carol", "secret")]);
+    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    while ask(&proxy, PUBLIC, Some(UNKNOWN)).await.status != 200 {
+        assert!(tokio::time::Instant::now() < end, "the new user stays unknown");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(ask(&proxy, PUBLIC, Some(WRONG)).await.status, 200, "the new password");
+    assert_eq!(ask(&proxy, PUBLIC, Some(RIGHT)).await.status, 401, "the old password");
 }

@@ -69,21 +69,23 @@ pub(crate) fn write_member(folder: &Path, leaf: &Leaf, authorities: &[&Authority
 pub(crate) struct Peer<'a> {
     pub(crate) at: SocketAddr,
     /// The authorities by which the member is believed.
-    pub(crate) trusts: &'a Authority,
+    pub(crate) trusts: Vec<&'a Authority>,
     /// What it shows of itself.
     pub(crate) shows: Option<&'a Leaf>,
     pub(crate) version: &'static SupportedProtocolVersion,
 }
 
 impl<'a> Peer<'a> {
-    pub(crate) fn new(at: SocketAddr, trusts: &'a Authority, shows: Option<&'a Leaf>) -> Self {
-        Self { at, trusts, shows, version: &TLS13 }
+    pub(crate) fn new<const N: usize>(at: SocketAddr, trusts: [&'a Authority; N], shows: Option<&'a Leaf>) -> Self {
+        Self { at, trusts: trusts.to_vec(), shows, version: &TLS13 }
     }
 
     /// Opens a connection. With TLS 1.3 the member's verdict on our certificate comes after that.
     pub(crate) async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.trusts.pem.as_bytes()).unwrap()).unwrap();
+        for authority in &self.trusts {
+            roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+        }
         let config = ClientConfig::builder_with_protocol_versions(&[self.version]).with_root_certificates(roots);
         let config = match self.shows {
             None => config.with_no_client_auth(),
