@@ -1,10 +1,6 @@
 //! Whether each mirror's members answer this node: asked often until one does, and once a minute after that.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use tokio::{
@@ -27,12 +23,13 @@ const SILENT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// How long a mirror must be silent until it is reported: a member's restart is no news.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Asks members, and publishes what it heard by mirror.
+/// Asks members, and publishes what it heard by uid of mirror.
 #[derive(Debug)]
 pub struct Health {
     forwarder: Arc<Forwarder>,
     routings: Arc<Routings>,
     reach: watch::Sender<BTreeMap<String, Reach>>,
+    /// By uid.
     down: BTreeMap<String, Down>,
 }
 
@@ -73,25 +70,22 @@ impl Health {
 
     async fn look(&mut self) {
         let routing = self.routings.current();
-        let mirrors: BTreeSet<&str> = routing.mirrors().collect();
-        self.down.retain(|mirror, _| mirrors.contains(mirror.as_str()));
+        let mirrors = routing.mirrors();
+        self.down.retain(|uid, _| mirrors.contains_key(uid.as_str()));
         let forwarder = Arc::clone(&self.forwarder);
-        let due: Vec<&str> =
-            mirrors.iter().copied().filter(|mirror| self.is_due(mirror, routing.members(mirror))).collect();
-        let asked = join_all(due.iter().map(|mirror| any_alive(&forwarder, routing.members(mirror)))).await;
+        let due: Vec<_> = mirrors.iter().filter(|(uid, name)| self.is_due(uid, routing.members(name))).collect();
+        let asked = join_all(due.iter().map(|(_, name)| any_alive(&forwarder, routing.members(name)))).await;
         let now = Instant::now();
-        for (mirror, alive) in due.into_iter().zip(asked) {
+        for ((uid, _), alive) in due.into_iter().zip(asked) {
             if alive {
-                self.down.remove(mirror);
+                self.down.remove(*uid);
             } else {
-                let since = self.down.get(mirror).map_or(now, |down| down.since);
-                self.down.insert(mirror.to_owned(), Down { since, asked: now });
+                let since = self.down.get(*uid).map_or(now, |down| down.since);
+                self.down.insert((*uid).to_owned(), Down { since, asked: now });
             }
         }
-        let reach: BTreeMap<_, _> = mirrors
-            .into_iter()
-            .map(|mirror| (mirror.to_owned(), self.reach_of(mirror, routing.members(mirror))))
-            .collect();
+        let reach_of = |(uid, name): (&str, &str)| (uid.to_owned(), self.reach_of(uid, routing.members(name)));
+        let reach: BTreeMap<_, _> = mirrors.into_iter().map(reach_of).collect();
         self.reach.send_if_modified(|known| {
             let changed = *known != reach;
             *known = reach;
@@ -99,8 +93,8 @@ impl Health {
         });
     }
 
-    fn is_due(&self, mirror: &str, members: &[Arc<Member>]) -> bool {
-        match self.down.get(mirror) {
+    fn is_due(&self, uid: &str, members: &[Arc<Member>]) -> bool {
+        match self.down.get(uid) {
             Some(down) => {
                 let pause = (down.since.elapsed() / 4).clamp(SILENT.0, SILENT.1);
                 // A member that just appeared is asked at once.
@@ -110,8 +104,8 @@ impl Health {
         }
     }
 
-    fn reach_of(&self, mirror: &str, members: &[Arc<Member>]) -> Reach {
-        match self.down.get(mirror) {
+    fn reach_of(&self, uid: &str, members: &[Arc<Member>]) -> Reach {
+        match self.down.get(uid) {
             None => Reach::Up,
             Some(down) => Reach::Down { why: self.trouble_with(members), long: down.since.elapsed() >= LONG },
         }
@@ -157,18 +151,18 @@ mod tests {
     fn set(routings: &Routings, member: Option<std::net::SocketAddr>) {
         let members = member.map(|address| ("m-0".to_owned(), address)).into_iter().collect();
         let routes = [("docker.io".parse().unwrap(), "m".to_owned())].into();
-        routings.set(routes, &[("m".to_owned(), "u".to_owned())].into(), &[("m".to_owned(), members)].into());
+        routings.set(routes, [("m".to_owned(), "u".to_owned())].into(), &[("m".to_owned(), members)].into());
     }
 
     #[tokio::test]
     async fn a_mirror_without_members_is_down_and_up_as_soon_as_one_answers() {
         let (mut health, routings, reach) = health(None);
         health.look().await;
-        assert_eq!(reach.borrow()["m"], Reach::Down { why: Trouble::NoMember, long: false });
+        assert_eq!(reach.borrow()["u"], Reach::Down { why: Trouble::NoMember, long: false });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         set(&routings, listener.local_addr().ok());
         health.look().await;
-        assert_eq!(reach.borrow()["m"], Reach::Down { why: Trouble::NoIdentity, long: false });
+        assert_eq!(reach.borrow()["u"], Reach::Down { why: Trouble::NoIdentity, long: false });
         let authority = Authority::new();
         health.forwarder.identify(Identity::new(entries(&[&authority], &["u"])).unwrap());
         let member = async {
@@ -186,11 +180,11 @@ mod tests {
                 .unwrap();
         };
         tokio::join!(member, health.look());
-        assert_eq!(reach.borrow()["m"], Reach::Up);
+        assert_eq!(reach.borrow()["u"], Reach::Up);
         // Nobody accepts any more: it would fail if it asked.
         drop(listener);
         health.look().await;
-        assert_eq!(reach.borrow()["m"], Reach::Up);
+        assert_eq!(reach.borrow()["u"], Reach::Up);
     }
 
     #[tokio::test(start_paused = true)]
@@ -198,10 +192,10 @@ mod tests {
         let (mut health, _, reach) = health(None);
         for _ in 0..60 {
             health.look().await;
-            assert_eq!(reach.borrow()["m"], Reach::Down { why: Trouble::NoMember, long: false });
+            assert_eq!(reach.borrow()["u"], Reach::Down { why: Trouble::NoMember, long: false });
             tokio::time::advance(LOOK).await;
         }
         health.look().await;
-        assert_eq!(reach.borrow()["m"], Reach::Down { why: Trouble::NoMember, long: true });
+        assert_eq!(reach.borrow()["u"], Reach::Down { why: Trouble::NoMember, long: true });
     }
 }

@@ -1,6 +1,6 @@
 //! `tidepool-agent run`: the tasks of the agent, who tells whom, and how they stop.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Node, Secret},
@@ -31,7 +31,7 @@ use crate::{
     controller::{Controller, Inputs, Listening, Outputs, Places},
     forward::{Forwarder, Honored, Limits, Routings},
     health::Health,
-    identity::{self, Identity, IdentityView},
+    identity,
     last::Last,
     listen::listen,
     metrics::Metrics,
@@ -140,8 +140,10 @@ impl Agent {
         let (report_out, report) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let (document, members, node) = watch_cluster(args, client, &last, &mut tasks, stop);
-        let identity = watch_identity(args, client, &mut tasks, stop);
-        tasks.spawn(follow_identity(identity, Arc::clone(&forwarder), args.run_dir.clone(), stop.clone()));
+        let (on_secret, identity) = identity::view();
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), &args.namespace);
+        tasks.spawn(follow(secrets, by_name(AGENT_SECRET), on_secret, stop.clone()));
+        tasks.spawn(identity::follow(identity, Arc::clone(&forwarder), args.run_dir.clone(), stop.clone()));
         servers.spawn(listen(args.port, Arc::clone(&forwarder), listening_out, args.drain, serving.clone()));
         tasks.spawn(be_ready(ready.clone(), listening.clone()));
         tasks.spawn(Health::new(forwarder, Arc::clone(&routings), reach_out).run(stop.clone()));
@@ -180,28 +182,6 @@ async fn be_ready(ready: Readiness, mut listening: watch::Receiver<Listening>) {
     }
 }
 
-/// Connects by each new identity, and keeps it for the next container.
-async fn follow_identity(
-    mut identity: watch::Receiver<Option<Identity>>,
-    forwarder: Arc<Forwarder>,
-    run: PathBuf,
-    stop: CancellationToken,
-) {
-    while let Some(Ok(())) = stop.run_until_cancelled(identity.changed()).await {
-        let Some(new) = identity.borrow_and_update().clone() else { continue };
-        let run = run.clone();
-        forwarder.identify(new.clone());
-        // Memory: no reason to wait for it elsewhere.
-        let kept = tokio::task::spawn_blocking(move || identity::keep(&new, &run)).await;
-        if let Ok(Err(error)) = kept {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(%error, cause, "after a restart without the API server this node will pull past its mirrors");
-        }
-    }
-    // Told to stop, or the watch ended, which only happens then.
-    stop.cancelled().await;
-}
-
 type Watched =
     (watch::Receiver<Document>, watch::Receiver<crate::forward::Members>, watch::Receiver<Option<NodeFacts>>);
 
@@ -236,28 +216,6 @@ fn watch_cluster(
     };
     tasks.spawn(follow(nodes, by_name(&args.node_name), on_node, stop.clone()));
     (document, members, node)
-}
-
-fn watch_identity(
-    args: &RunArgs,
-    client: &Client,
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) -> watch::Receiver<Option<Identity>> {
-    let (out, identity) = watch::channel(None);
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &args.namespace);
-    let mut view = IdentityView::default();
-    let on_secret = move |event| {
-        if let Some(new) = view.on(&event) {
-            out.send_if_modified(|known| {
-                let changed = known.as_ref() != Some(&new);
-                *known = Some(new);
-                changed
-            });
-        }
-    };
-    tasks.spawn(follow(secrets, by_name(AGENT_SECRET), on_secret, stop.clone()));
-    identity
 }
 
 fn by_name(name: &str) -> Config {

@@ -58,7 +58,7 @@ pub struct Seen {
     pub honored: bool,
     /// Why the listener does not listen.
     pub listener: Option<String>,
-    /// Members, by mirror; a mirror that is missing has not been asked yet.
+    /// Members, by uid of mirror; a mirror that is missing has not been asked yet.
     pub reach: BTreeMap<String, Reach>,
     /// Files, by registry; a registry that is missing has none yet.
     pub files: BTreeMap<RegistryName, Result<(), FileProblem>>,
@@ -110,7 +110,7 @@ fn serving(part: &Part, registries: &[RegistryName], lost: &[(RegistryName, Stri
         return (MirrorState::Pending, "ListenerFailed", error.clone());
     }
     let all_in_place = registries.iter().all(|registry| seen.files.contains_key(registry));
-    match (seen.reach.get(&part.mirror), all_in_place) {
+    match (seen.reach.get(&part.uid), all_in_place) {
         (Some(Reach::Up | Reach::Down { long: false, .. }) | None, true) => active(lost, seen, registries),
         (Some(Reach::Down { why, long: true }), true) => down(MirrorState::Bypassing, &part.mirror, *why),
         (Some(Reach::Down { why, .. }), false) => down(MirrorState::Pending, &part.mirror, *why),
@@ -147,7 +147,7 @@ fn down(state: MirrorState, mirror: &str, why: Trouble) -> Verdict {
         Trouble::Untrusted(members) => (
             "MemberUntrusted",
             format!("none of {members} ready members proves to this node that it is one, or believes the agent"),
-            "look at this node's clock, at the agent's metric tls_failures, and at the operator, which issues certificates"
+            "look at this node's clock, at the agent's metric tidepool_agent_tls_failures_total, and at the operator, which issues certificates"
                 .to_owned(),
         ),
         Trouble::Silent(members) => (
@@ -180,7 +180,7 @@ mod tests {
             support: Some(Support::Expected),
             honored: false,
             listener: None,
-            reach: [("m".to_owned(), Reach::Up)].into(),
+            reach: [("u".to_owned(), Reach::Up)].into(),
             files: [(RegistryName::docker_hub(), Ok(()))].into(),
             edited: BTreeSet::new(),
         }
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_state_that_wants_something_done_says_what() {
-        let down = |why, long| move |seen: &mut Seen| seen.reach = [("m".to_owned(), Reach::Down { why, long })].into();
+        let down = |why, long| move |seen: &mut Seen| seen.reach = [("u".to_owned(), Reach::Down { why, long })].into();
         let no_file = |seen: &mut Seen| seen.files.clear();
         let problem = |unsupported| {
             move |seen: &mut Seen| {

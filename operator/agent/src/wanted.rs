@@ -188,12 +188,12 @@ mod tests {
 
     fn any_mirror() -> impl Strategy<Value = MirrorEntry> {
         let registries = prop::sample::subsequence(vec!["docker.io", "ghcr.io", "quay.io", "a.b:5000"], 0..=4);
-        ("[a-d]", 1..5u8, registries, prop_oneof![3 => Just(Mode::Configure), 1 => Just(Mode::Withdraw)]).prop_map(
-            |(name, day, registries, mode)| MirrorEntry {
+        ("[a-d]", 1..5u8, registries, prop_oneof![3 => Just(Mode::Configure), 1 => Just(Mode::Withdraw)], -1..2i32)
+            .prop_map(|(name, day, registries, mode, priority)| MirrorEntry {
                 mode,
+                priority,
                 ..mirror(&name, &format!("2026-01-0{day}T00:00:00Z"), &registries)
-            },
-        )
+            })
     }
 
     proptest! {

@@ -49,7 +49,7 @@ pub struct Inputs {
     pub node: watch::Receiver<Option<NodeFacts>>,
     /// The listener.
     pub listening: watch::Receiver<Listening>,
-    /// Members' health, by mirror.
+    /// Members' health, by uid of mirror.
     pub reach: watch::Receiver<BTreeMap<String, Reach>>,
     /// Whether a pull was seen.
     pub honored: Honored,

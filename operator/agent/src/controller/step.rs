@@ -13,7 +13,7 @@ use crate::{
     report::Report,
     runtime_config::{Support, support},
     states::{Reach, Seen},
-    wanted::{Role, Wanted, wanted},
+    wanted::{Part, Role, Wanted, wanted},
     watch::Document,
 };
 
@@ -30,7 +30,7 @@ impl Controller {
             return Ok(());
         };
         let wanted = wanted(known, &node);
-        self.outputs.routings.set(wanted.routes.clone(), &wanted.uids(), &members);
+        self.outputs.routings.set(wanted.routes.clone(), wanted.uids(), &members);
         self.note_honored(node.runtime.as_ref());
         self.note_proven(&wanted);
         let support = self.support(node.runtime.as_ref());
@@ -53,7 +53,7 @@ impl Controller {
 
     fn note_proven(&mut self, wanted: &Wanted) {
         let reach = self.inputs.reach.borrow_and_update();
-        let up = wanted.mirrors.iter().filter(|part| reach.get(&part.mirror) == Some(&Reach::Up));
+        let up = wanted.mirrors.iter().filter(|part| reach.get(&part.uid) == Some(&Reach::Up));
         self.proven.extend(up.map(|part| part.uid.clone()));
     }
 
@@ -92,7 +92,8 @@ impl Controller {
         let listening = self.inputs.listening.borrow().clone();
         let reach = self.inputs.reach.borrow().clone();
         // Just started: in a second more is known, and nobody wants to read what is not.
-        let asked = wanted.routes.values().all(|mirror| reach.contains_key(mirror));
+        let serves = |part: &&Part| matches!(part.role, Role::Serves { .. });
+        let asked = wanted.mirrors.iter().filter(serves).all(|part| reach.contains_key(&part.uid));
         if listening == Listening::Starting || !asked {
             return;
         }

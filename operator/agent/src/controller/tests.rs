@@ -83,7 +83,7 @@ impl Rig {
     }
 
     fn reach(&self, reach: Reach) {
-        self.reach.send_replace([("m".to_owned(), reach)].into());
+        self.reach.send_replace([("u".to_owned(), reach)].into());
     }
 
     async fn step(&mut self) {
@@ -228,4 +228,16 @@ async fn a_configuration_without_config_path_is_reported_until_a_pull_proves_it_
     rig.reach(Reach::Up);
     rig.step().await;
     assert_eq!(rig.reason().unwrap(), "Configured", "a restart forgot the proof");
+}
+
+#[tokio::test]
+async fn a_mirror_that_was_made_again_has_to_be_proven_again() {
+    let mut rig = Rig::in_place().await;
+    rig.document.send_replace(Document::remembered(Some(NodesDocument::new(Vec::new()))));
+    rig.step().await;
+    let mut again = one_mirror();
+    again.mirrors[0].uid = "v".to_owned();
+    rig.document.send_replace(Document::remembered(Some(again)));
+    rig.step().await;
+    assert!(!rig.has_file(), "proven by a member of the mirror before");
 }

@@ -1,7 +1,6 @@
 //! Connections to members: TCP, then TLS with both sides proven, within a deadline. No byte of a request goes out before.
 
 use std::{
-    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -16,7 +15,7 @@ use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, time::timeout};
 use tower::Service;
 
-use super::Limits;
+use super::{Limits, tls_failure::Late};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -50,7 +49,6 @@ impl Service<Uri> for MemberConnector {
 
     fn call(&mut self, to: Uri) -> Self::Future {
         let (connecting, limit) = (self.https.call(to), self.limit);
-        let late = || io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time");
-        Box::pin(async move { timeout(limit, connecting).await.map_err(|_| late())? })
+        Box::pin(async move { timeout(limit, connecting).await.map_err(|_| Late)? })
     }
 }

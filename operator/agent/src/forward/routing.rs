@@ -15,6 +15,7 @@ pub type Members = BTreeMap<String, BTreeMap<String, SocketAddr>>;
 #[derive(Debug, Default)]
 pub struct Routing {
     routes: BTreeMap<RegistryName, String>,
+    uids: BTreeMap<String, String>,
     members: BTreeMap<String, Vec<Arc<Member>>>,
 }
 
@@ -25,10 +26,11 @@ impl Routing {
         self.routes.get(registry).map(String::as_str)
     }
 
-    /// The mirrors that serve any registry on this node.
-    pub fn mirrors(&self) -> impl Iterator<Item = &str> {
-        let mirrors: std::collections::BTreeSet<&str> = self.routes.values().map(String::as_str).collect();
-        mirrors.into_iter()
+    /// The mirrors that serve any registry on this node: names by uid.
+    #[must_use]
+    pub fn mirrors(&self) -> BTreeMap<&str, &str> {
+        let names = self.routes.values();
+        names.filter_map(|name| Some((self.uids.get(name)?.as_str(), name.as_str()))).collect()
     }
 
     /// A mirror's members, in no meaningful order.
@@ -55,7 +57,7 @@ impl Routings {
 
     /// Takes new routes and members, and the uids of mirrors by name; a mirror without one has no members. A member
     /// that stays keeps what is known of it.
-    pub fn set(&self, routes: BTreeMap<RegistryName, String>, uids: &BTreeMap<String, String>, members: &Members) {
+    pub fn set(&self, routes: BTreeMap<RegistryName, String>, uids: BTreeMap<String, String>, members: &Members) {
         let old = self.current();
         let keep = |mirror: &str, uid: &str, id: &str, address: SocketAddr| {
             let is_it =
@@ -68,7 +70,8 @@ impl Routings {
             let members = members.iter().map(|(id, address)| keep(mirror, uid, id, *address)).collect();
             Some((mirror.clone(), members))
         });
-        self.0.store(Arc::new(Routing { routes, members: members.collect() }));
+        let members = members.collect();
+        self.0.store(Arc::new(Routing { routes, uids, members }));
     }
 }
 
@@ -82,7 +85,7 @@ mod tests {
         let set = |uid: &str, port| {
             let members = BTreeMap::from([("m-0".to_owned(), SocketAddr::from(([127, 0, 0, 1], port)))]);
             let uids = BTreeMap::from([("m".to_owned(), uid.to_owned())]);
-            routings.set(BTreeMap::new(), &uids, &Members::from([("m".to_owned(), members)]));
+            routings.set(BTreeMap::new(), uids, &Members::from([("m".to_owned(), members)]));
             Arc::clone(&routings.current().members("m")[0])
         };
         let first = set("u", 1);

@@ -23,6 +23,11 @@ pub enum TlsFailure {
     Other,
 }
 
+/// A connection that was not proven in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no TLS handshake in time")]
+pub(super) struct Late;
+
 impl TlsFailure {
     /// The failure behind an error of a connection, where there is one.
     #[must_use]
@@ -32,11 +37,10 @@ impl TlsFailure {
             if let Some(tls) = error.downcast_ref::<Tls>() {
                 return Some(Self::of(tls));
             }
-            let io = error.downcast_ref::<io::Error>();
-            let inner = io.and_then(|io| io.get_ref());
-            if inner.is_some() && io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
+            if error.is::<Late>() {
                 return Some(Self::Timeout);
             }
+            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
             // The source of an IO error is that of the error in it.
             next = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
         }
@@ -80,5 +84,33 @@ impl TlsFailure {
             Self::Timeout => "timeout",
             Self::Other => "other",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_found_at_any_depth_and_a_connection_that_never_was_is_none() {
+        let tls = || Tls::InvalidCertificate(CertificateError::NotValidForName);
+        assert_eq!(TlsFailure::behind(&io::Error::other(io::Error::other(tls()))), Some(TlsFailure::Name));
+        assert_eq!(TlsFailure::behind(&io::Error::other(Late)), Some(TlsFailure::Timeout));
+        let connect = io::Error::new(io::ErrorKind::TimedOut, io::Error::from(io::ErrorKind::TimedOut));
+        assert_eq!(TlsFailure::behind(&connect), None);
+        assert_eq!(TlsFailure::behind(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
+    }
+
+    #[test]
+    fn what_the_clock_or_an_authority_is_to_blame_for_is_told_apart() {
+        for (why, failure) in [
+            (CertificateError::Expired, TlsFailure::Expired),
+            (CertificateError::NotValidYet, TlsFailure::Expired),
+            (CertificateError::UnknownIssuer, TlsFailure::Authority),
+            (CertificateError::BadSignature, TlsFailure::Authority),
+        ] {
+            assert_eq!(TlsFailure::behind(&Tls::InvalidCertificate(why)), Some(failure));
+        }
+        assert!(TlsFailure::Expired.is_distrust() && !TlsFailure::Timeout.is_distrust());
     }
 }

@@ -3,8 +3,10 @@
 //!
 //! - [`Identity`]: the Secret's content, checked.
 //! - [`IdentityView`]: what events of the Secret make of it.
+//! - [`follow`]: each new one is connected by and kept.
 //! - `kept`: the file that outlives a restart of the container.
 
+mod follow;
 mod kept;
 mod view;
 
@@ -20,6 +22,7 @@ use rustls_pki_types::{
 };
 use tidepool_config::trust::{AUTHORITIES_KEY, PRIVATE_KEY_KEY, certificate_key};
 
+pub use follow::{follow, view};
 pub use kept::{KeepError, keep, load};
 pub use view::IdentityView;
 
@@ -138,7 +141,7 @@ fn provider() -> CryptoProvider {
     CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() }
 }
 
-/// Sessions are resumed, never with early data: nothing is said before the member is known.
+/// A session is resumed where a member offers it, never with early data: nothing is said before the member is known.
 fn config(
     provider: &Arc<CryptoProvider>,
     authorities: &Arc<RootCertStore>,

@@ -152,7 +152,7 @@ mod tests {
             support: Some(Support::Expected),
             honored,
             listener: None,
-            reach: BTreeMap::from([("m".to_owned(), reach)]),
+            reach: BTreeMap::from([("u".to_owned(), reach)]),
             files: BTreeMap::from([(RegistryName::docker_hub(), Ok(()))]),
             edited: BTreeSet::new(),
         }

@@ -74,7 +74,7 @@ impl Rig {
         let members = members.iter().enumerate().map(|(n, address)| (format!("m-{n}"), *address)).collect();
         let routes = BTreeMap::from([("docker.io".parse().unwrap(), "m".to_owned())]);
         let uids = BTreeMap::from([("m".to_owned(), uid.to_owned())]);
-        self.routings.set(routes, &uids, &BTreeMap::from([("m".to_owned(), members)]));
+        self.routings.set(routes, uids, &BTreeMap::from([("m".to_owned(), members)]));
     }
 
     fn metrics(&self) -> String {
