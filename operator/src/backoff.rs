@@ -38,6 +38,8 @@ mod tests {
         assert!(first >= FIRST / 2 && first <= FIRST);
         let later: Vec<_> = (0..40).map(|_| backoff.failed("reef")).collect();
         assert!(later.iter().all(|wait| *wait <= LONGEST) && later[39] >= LONGEST / 2);
+        // Those that failed together do not come back together.
+        assert!(later[10..].windows(2).any(|pair| pair[0].abs_diff(pair[1]) > LONGEST / 100));
         assert!(backoff.failed("other") <= FIRST);
         backoff.forget("reef");
         assert!(backoff.failed("reef") <= FIRST);

@@ -62,7 +62,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`] when it cannot start or go on. A cluster that does not answer, and missing definitions, are waited for.
 pub async fn start(args: RunArgs) -> Result<(), StartError> {
-    let trust = Trust::new(Lifetimes::new(args.authority_lifetime, args.certificate_lifetime)?);
+    let lifetimes = Lifetimes::new(args.authority_lifetime, args.certificate_lifetime)?;
     let stop = stop_signal()?;
     let client = Client::try_default().await.map_err(|source| StartError::Cluster(Box::new(source)))?;
     let mut registry = Registry::default();
@@ -71,7 +71,7 @@ pub async fn start(args: RunArgs) -> Result<(), StartError> {
     let admin = AdminServer::bind(args.admin).await?;
     let (mut tasks, served) = (JoinSet::new(), CancellationToken::new());
     let mut admin = tokio::spawn(admin.serve(registry, ready.clone(), axum::Router::new(), served.clone()));
-    let control = control(client, args, trust, metrics, ready.clone(), &mut tasks, stop.clone());
+    let control = control(client, args, lifetimes, metrics, ready.clone(), &mut tasks, stop.clone());
     let result = tokio::select! {
         controlled = control => controlled,
         served = &mut admin => served.unwrap_or(Ok(())).map_err(StartError::from),
@@ -92,7 +92,7 @@ pub async fn start(args: RunArgs) -> Result<(), StartError> {
 async fn control(
     client: Client,
     args: RunArgs,
-    trust: Trust,
+    lifetimes: Lifetimes,
     metrics: Metrics,
     ready: Readiness,
     tasks: &mut JoinSet<()>,
@@ -108,18 +108,19 @@ async fn control(
     }
     tracing::info!(mirrors = caches.mirrors.len(), nodes = caches.nodes.len(), "caches are filled");
     let elector = elector(&client, &args);
-    let defaults = Defaults { image: args.image, pull_policy: args.image_pull_policy, namespace: args.namespace };
+    let defaults =
+        Defaults { image: args.image, pull_policy: args.image_pull_policy, namespace: args.namespace.clone() };
     let context = Arc::new(Context {
         recorder: events::recorder(client.clone()),
         agent_namespace: args.agent_namespace,
         backoff: Backoff::default(),
         leadership: elector.as_ref().map_or_else(Leadership::alone, Elector::leadership),
         rollouts: Rollouts::default(),
+        trust: Trust::new(lifetimes, client.clone(), &args.namespace),
         client,
         caches,
         defaults,
         metrics,
-        trust,
     });
     // The stand-by is ready too: ready to take over.
     ready.set(true);

@@ -17,11 +17,16 @@ mod stage;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verified;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::ObjectMeta;
+use kube::{api::ObjectMeta, runtime::reflector::ObjectRef};
 use tidepool_config::trust::AGENT_SECRET;
 use tidepool_plan::{
     Identity, ValidMirror,
@@ -34,6 +39,7 @@ pub(crate) use lifetimes::Lifetimes;
 pub use lifetimes::{Lifetime, LifetimeError, LifetimesError};
 pub(crate) use store::{AUTHORITY_SECRET, Trust};
 
+use authorities::Authorities;
 use issue::IssueError;
 
 /// Why there is no certificate.
@@ -61,7 +67,7 @@ pub(crate) async fn member_identity(
     live: Option<&Secret>,
 ) -> Result<(Identity, SystemTime), TrustError> {
     let (trust, now) = (&context.trust, SystemTime::now());
-    let (authorities, _) = trust.authorities(context, now).await?;
+    let (authorities, _) = authorities(context, now).await?;
     let lifetime = trust.lifetimes.certificate;
     let past = trust.issued().members.remove(&mirror.uid);
     let past = past.or_else(|| members::read(live?.data.as_ref()?));
@@ -76,7 +82,7 @@ pub(crate) async fn member_identity(
 /// The Secret with the agents' key, and a certificate for each of the mirrors with these uids; and when to ask again.
 pub(crate) async fn agents_secret(context: &Context, uids: &[String]) -> Result<(Secret, SystemTime), TrustError> {
     let (trust, now) = (&context.trust, SystemTime::now());
-    let (authorities, staged) = trust.authorities(context, now).await?;
+    let (authorities, staged) = authorities(context, now).await?;
     let lifetime = trust.lifetimes.certificate;
     let past = trust.issued().agents.take().or_else(|| context.caches.agent_identity.state().first()?.data.clone());
     let agents = agents::Agents::new(&authorities, uids, &past.unwrap_or_default(), now, lifetime)?;
@@ -100,6 +106,16 @@ pub(crate) async fn agents_secret(context: &Context, uids: &[String]) -> Result<
         ..ObjectMeta::default()
     };
     Ok((Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() }, due))
+}
+
+async fn authorities(context: &Context, now: SystemTime) -> Result<(Arc<Authorities>, SystemTime), TrustError> {
+    let place = ObjectRef::<Secret>::new(AUTHORITY_SECRET).within(&context.defaults.namespace);
+    let cached = context.caches.secrets.get(&place);
+    let (authorities, due) = context.trust.authorities(cached.as_deref(), now).await?;
+    if let Some(ends) = authorities.ends() {
+        context.metrics.expires(Expiring::Authority, ends);
+    }
+    Ok((authorities, due))
 }
 
 /// How long until `due`: at least a second, and at most `longest`.

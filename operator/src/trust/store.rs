@@ -1,5 +1,8 @@
 //! Where the authorities are kept: Secret `tidepool-authority`, in the operator's namespace.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     sync::{Arc, MutexGuard, PoisonError},
@@ -8,9 +11,8 @@ use std::{
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api,
+    Api, Client,
     api::{ObjectMeta, Patch, PatchParams},
-    runtime::reflector::ObjectRef,
 };
 use tidepool_plan::names::{MANAGED_BY, MANAGED_BY_LABEL, MANAGER};
 use tokio::sync::Mutex;
@@ -20,7 +22,7 @@ use super::{
     authorities::{Authorities, Data},
     issue::Pair,
 };
-use crate::{context::Context, metrics::Expiring, resources::label};
+use crate::resources::label;
 
 /// The Secret's name. No mirror's object has it: those start with `mirror-`.
 pub(crate) const AUTHORITY_SECRET: &str = "tidepool-authority";
@@ -30,6 +32,7 @@ const CACHED_WITHIN: Duration = Duration::from_secs(60);
 /// The authorities, in the one place of the process that changes them.
 pub(crate) struct Trust {
     pub(super) lifetimes: Lifetimes,
+    api: Api<Secret>,
     state: Mutex<Option<State>>,
     issued: std::sync::Mutex<Issued>,
 }
@@ -57,43 +60,36 @@ struct State {
 }
 
 impl Trust {
-    pub(crate) fn new(lifetimes: Lifetimes) -> Self {
-        Self { lifetimes, state: Mutex::default(), issued: std::sync::Mutex::default() }
+    pub(crate) fn new(lifetimes: Lifetimes, client: Client, namespace: &str) -> Self {
+        let api = Api::namespaced(client, namespace);
+        Self { lifetimes, api, state: Mutex::default(), issued: std::sync::Mutex::default() }
     }
 
     pub(super) fn issued(&self) -> MutexGuard<'_, Issued> {
         self.issued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The authorities as they are to be `now`, and when that changes. Writes them when something is due.
+    /// The authorities as they are to be `now`, and when that changes. Writes them when something is due. `cached` is
+    /// the Secret as last seen.
     pub(super) async fn authorities(
         &self,
-        context: &Context,
+        cached: Option<&Secret>,
         now: SystemTime,
     ) -> Result<(Arc<Authorities>, SystemTime), TrustError> {
         let mut state = self.state.lock().await;
-        let cached = cached(context);
-        let seen = cached.as_ref().and_then(|secret| version(secret));
+        let seen = cached.and_then(version);
         let known = match state.take() {
             Some(known) if known.is_of(&seen) => known,
-            past => State {
-                authorities: read(cached.as_deref())?,
-                told: past.and_then(|past| past.told),
-                written: None,
-                seen,
-            },
+            past => State { authorities: read(cached)?, told: past.and_then(|past| past.told), written: None, seen },
         };
         let known = state.insert(known);
         known.tell(now);
         let mut wanted = Authorities::clone(&known.authorities);
         let (changed, mut due) = wanted.advance(known.told_since(), now, self.lifetimes.authority)?;
         if changed {
-            (known.authorities, due) = self.change(context, known.told_since(), now).await?;
+            (known.authorities, due) = self.change(known.told_since(), now).await?;
             known.written = Some(Instant::now());
             known.tell(now);
-        }
-        if let Some(ends) = known.authorities.ends() {
-            context.metrics.expires(Expiring::Authority, ends);
         }
         Ok((Arc::clone(&known.authorities), due))
     }
@@ -101,18 +97,16 @@ impl Trust {
     /// Does what is due, decided anew on what the API server has, which the cache may be behind of.
     async fn change(
         &self,
-        context: &Context,
         told: Option<SystemTime>,
         now: SystemTime,
     ) -> Result<(Arc<Authorities>, SystemTime), TrustError> {
-        let api = Api::<Secret>::namespaced(context.client.clone(), &context.defaults.namespace);
-        let live = api.get_opt(AUTHORITY_SECRET).await.map_err(|source| TrustError::Read(Box::new(source)))?;
+        let live = self.api.get_opt(AUTHORITY_SECRET).await.map_err(|source| TrustError::Read(Box::new(source)))?;
         let mut authorities = Authorities::clone(&*read(live.as_ref())?);
         let (changed, due) = authorities.advance(told, now, self.lifetimes.authority)?;
         if changed {
-            let wanted = secret(context, live.as_ref().and_then(version), &authorities);
+            let wanted = secret(live.as_ref().and_then(version), &authorities);
             let manager = PatchParams::apply(MANAGER).force();
-            let written = api.patch(AUTHORITY_SECRET, &manager, &Patch::Apply(&wanted)).await;
+            let written = self.api.patch(AUTHORITY_SECRET, &manager, &Patch::Apply(&wanted)).await;
             written.map_err(|source| TrustError::Write(Box::new(source)))?;
         }
         Ok((Arc::new(authorities), due))
@@ -138,10 +132,6 @@ impl State {
     }
 }
 
-fn cached(context: &Context) -> Option<Arc<Secret>> {
-    context.caches.secrets.get(&ObjectRef::<Secret>::new(AUTHORITY_SECRET).within(&context.defaults.namespace))
-}
-
 fn version(secret: &Secret) -> Option<String> {
     secret.metadata.resource_version.clone()
 }
@@ -156,11 +146,10 @@ fn read(secret: Option<&Secret>) -> Result<Arc<Authorities>, TrustError> {
 
 /// The Secret as it is to be. With the version it was read in, so that a change in between is not undone: the API
 /// server then refuses, and all is decided again.
-fn secret(context: &Context, version: Option<String>, authorities: &Authorities) -> Secret {
+fn secret(version: Option<String>, authorities: &Authorities) -> Secret {
     let labels = [("app.kubernetes.io/name", "tidepool"), (MANAGED_BY_LABEL, MANAGED_BY)];
     let metadata = ObjectMeta {
         name: Some(AUTHORITY_SECRET.to_owned()),
-        namespace: Some(context.defaults.namespace.clone()),
         labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
         resource_version: version,
         ..ObjectMeta::default()
