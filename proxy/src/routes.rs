@@ -1,4 +1,4 @@
-//! All routes, and what each does with a request: route, pull, answer.
+//! All routes, and what each does with a request: who asks, which repository, may it, pull, answer.
 //!
 //! | path, after any prefix that names a registry | GET | HEAD |
 //! |---|---|---|
