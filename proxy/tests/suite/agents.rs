@@ -58,14 +58,14 @@ async fn only_an_agent_of_this_mirror_gets_through_the_handshake() {
         ("a member", Some(authority.member(MIRROR))),
         ("somebody with the name elsewhere in the certificate", Some(called)),
     ] {
-        let got = Peer::new(proxy.agents.unwrap(), [&authority], leaf.as_ref()).get(ONES).await;
+        let got = Peer::new(proxy.agents.unwrap(), &authority, leaf.as_ref()).get(ONES).await;
         let error = got.expect_err(who);
         assert!(error.contains("alert"), "{who}: {error}");
     }
     assert_eq!(proxy.metric("tidepool_agent_handshakes_total{result=\"refused\"}").await, 7);
     assert_eq!(proxy.metric("tidepool_requests_total").await, 0);
     assert!(fake.asked("").is_empty());
-    let got = Peer::new(proxy.agents.unwrap(), [&authority], Some(&authority.agent(MIRROR))).get(ONES).await.unwrap();
+    let got = Peer::new(proxy.agents.unwrap(), &authority, Some(&authority.agent(MIRROR))).get(ONES).await.unwrap();
     assert!(got.starts_with("HTTP/1.1 200 ") && got.ends_with(ONE), "{got}");
     assert_eq!(proxy.metric("tidepool_agent_handshakes_total{result=\"ok\"}").await, 1);
 }
@@ -75,11 +75,11 @@ async fn an_agent_finds_out_an_impostor_and_older_tls_is_refused() {
     let (fake, authority, stranger) = (Fake::start().await, Authority::new(), Authority::new());
     let (proxy, _dir) = member(&fake, &[&stranger, &authority]).await;
     let leaf = authority.agent(MIRROR);
-    let got = Peer::new(proxy.agents.unwrap(), [&authority], Some(&leaf)).get(ONES).await;
+    let got = Peer::new(proxy.agents.unwrap(), &authority, Some(&leaf)).get(ONES).await;
     assert!(got.unwrap_err().contains("invalid peer certificate"));
     assert_eq!(proxy.metric("tidepool_agent_handshakes_total{result=\"distrusted\"}").await, 1);
     let (proxy, _dir) = member(&fake, &[&authority]).await;
-    let old = Peer { version: &TLS12, ..Peer::new(proxy.agents.unwrap(), [&authority], Some(&leaf)) };
+    let old = Peer { version: &TLS12, ..Peer::new(proxy.agents.unwrap(), &authority, Some(&leaf)) };
     assert!(old.get(ONES).await.unwrap_err().contains("ProtocolVersion"));
     assert_eq!(proxy.metric("tidepool_agent_handshakes_total{result=\"malformed\"}").await, 1);
 }
@@ -103,7 +103,7 @@ async fn agents_of_every_authority_in_the_bundle_are_believed() {
     fake.tag("a/b", "1", ONE);
     let (proxy, _dir) = member(&fake, &[&old, &new]).await;
     for authority in [&old, &new] {
-        let got = Peer::new(proxy.agents.unwrap(), [&old], Some(&authority.agent(MIRROR))).get(ONES).await.unwrap();
+        let got = Peer::new(proxy.agents.unwrap(), &old, Some(&authority.agent(MIRROR))).get(ONES).await.unwrap();
         assert!(got.ends_with(ONE), "{got}");
     }
 }
@@ -120,7 +120,7 @@ async fn a_node_is_never_told_to_log_in() {
     });
     let proxy = proxy.await;
     let leaf = authority.agent(MIRROR);
-    let peer = Peer::new(proxy.agents.unwrap(), [&authority], Some(&leaf));
+    let peer = Peer::new(proxy.agents.unwrap(), &authority, Some(&leaf));
     for (path, status) in
         [("/v2/", 200), (ONES, 200), ("/v2/a/b/manifests/none", 404), ("/v2/quay.io/a/tags/list", 404)]
     {
@@ -143,7 +143,7 @@ async fn told_to_stop_it_ends_the_transfers_of_agents_well_and_takes_no_more() {
     fake.fault("GET", Fault::Slow(100), 1);
     let (proxy, _dir) = member(&fake, &[&authority]).await;
     let leaf = authority.agent(MIRROR);
-    let peer = Peer::new(proxy.agents.unwrap(), [&authority], Some(&leaf));
+    let peer = Peer::new(proxy.agents.unwrap(), &authority, Some(&leaf));
     let mut stream = peer.connect().await.unwrap();
     ask(&mut stream, &format!("/v2/a/b/blobs/{digest}"), "").await.unwrap();
     let mut answer = vec![0; 1];
@@ -177,7 +177,7 @@ async fn certificates_swapped_on_disk_are_used_for_new_connections_and_old_ones_
     let (proxy, dir) = member(&fake, &[&old]).await;
     let at = proxy.agents.unwrap();
     let (old_agent, new_agent) = (old.agent(MIRROR), new.agent(MIRROR));
-    let before = Peer::new(at, [&old], Some(&old_agent));
+    let before = Peer::new(at, &old, Some(&old_agent));
     assert!(before.get(ONES).await.is_ok());
     // What cannot be used changes nothing.
     std::fs::write(dir.path().join("tls.key"), &new_agent.key).unwrap();
@@ -190,8 +190,8 @@ async fn certificates_swapped_on_disk_are_used_for_new_connections_and_old_ones_
     let mut answer = vec![0; 1];
     stream.read_exact(&mut answer).await.unwrap();
     write_member(dir.path(), &new.member(MIRROR), &[&new]);
-    until("the new are believed", &Peer::new(at, [&new], Some(&new_agent)), Result::is_ok).await;
-    until("the old are not", &Peer::new(at, [&new], Some(&old_agent)), Result::is_err).await;
+    until("the new are believed", &Peer::new(at, &new, Some(&new_agent)), Result::is_ok).await;
+    until("the old are not", &Peer::new(at, &new, Some(&old_agent)), Result::is_err).await;
     assert!(before.get(ONES).await.is_err(), "it still shows its old certificate");
     assert!(proxy.kept("blobs") == 0, "the transfer was to outlast the swap");
     stream.read_to_end(&mut answer).await.unwrap();
@@ -204,7 +204,7 @@ async fn an_authority_rotated_in_stages_fails_no_pull() {
     fake.tag("a/b", "1", ONE);
     let (proxy, dir) = member(&fake, &[&old]).await;
     let (old_agent, new_agent, both) = (old.agent(MIRROR), new.agent(MIRROR), [&old, &new]);
-    let shows = |leaf| Peer::new(proxy.agents.unwrap(), both, Some(leaf));
+    let shows = |leaf| Peer { trusts: both.to_vec(), ..Peer::new(proxy.agents.unwrap(), &new, Some(leaf)) };
     // First all believe both, then the new one signs, then the old one goes.
     let stages: [(&Authority, &[&Authority], _); 3] =
         [(&old, &both, &old_agent), (&new, &both, &new_agent), (&new, &[&new], &new_agent)];

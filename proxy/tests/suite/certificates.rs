@@ -76,8 +76,8 @@ pub(crate) struct Peer<'a> {
 }
 
 impl<'a> Peer<'a> {
-    pub(crate) fn new<const N: usize>(at: SocketAddr, trusts: [&'a Authority; N], shows: Option<&'a Leaf>) -> Self {
-        Self { at, trusts: trusts.to_vec(), shows, version: &TLS13 }
+    pub(crate) fn new(at: SocketAddr, trusts: &'a Authority, shows: Option<&'a Leaf>) -> Self {
+        Self { at, trusts: vec![trusts], shows, version: &TLS13 }
     }
 
     /// Opens a connection. With TLS 1.3 the member's verdict on our certificate comes after that.
