@@ -9,15 +9,37 @@
 #[path = "cluster/installed.rs"]
 mod installed;
 
+#[path = "cluster/claims.rs"]
+mod claims;
+#[path = "cluster/credentials.rs"]
+mod credentials;
 #[path = "cluster/disturbance.rs"]
 mod disturbance;
+#[path = "cluster/egress.rs"]
+mod egress;
+#[path = "cluster/idle.rs"]
+mod idle;
+#[path = "cluster/impostor.rs"]
+mod impostor;
+#[path = "cluster/ingress.rs"]
+mod ingress;
+#[path = "cluster/leader.rs"]
+mod leader;
 #[path = "cluster/pull.rs"]
 mod pull;
 #[path = "cluster/removal.rs"]
 mod removal;
 #[path = "cluster/resource.rs"]
 mod resource;
+#[path = "cluster/rights.rs"]
+mod rights;
+#[path = "cluster/rollout.rs"]
+mod rollout;
+#[path = "cluster/rotation.rs"]
+mod rotation;
 #[path = "cluster/spec.rs"]
 mod spec;
+#[path = "cluster/trust.rs"]
+mod trust;
 #[path = "cluster/upgrade.rs"]
 mod upgrade;

@@ -4,8 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidepool_tests::{Cluster, ClusterOptions, Request, repository};
+use tidepool_tests::{Cluster, ClusterOptions, Egress, Request, StandIn, repository};
 
+/// The label of the level that pods of a namespace must keep.
+const LEVEL: &str = "pod-security.kubernetes.io/enforce";
+/// Namespace of the agents.
+pub(crate) const AGENTS: &str = "tidepool-agents";
 /// Namespace of operator and members.
 pub(crate) const SYSTEM: &str = "tidepool-system";
 /// The mirror of the tests.
@@ -17,15 +21,28 @@ pub(crate) const SOON: Duration = Duration::from_secs(90);
 
 /// A cluster of this machine, or the one of `$KUBECONFIG`; `None` where there is neither.
 pub(crate) fn any_cluster(nodes: usize) -> Option<Cluster> {
+    Cluster::for_suite(ClusterOptions { nodes, archives: archives(), ..ClusterOptions::default() }).expect("a cluster")
+}
+
+fn archives() -> Vec<PathBuf> {
     let archive = std::env::var_os("IMAGE_ARCHIVE").map(PathBuf::from);
-    let archives = archive.into_iter().filter(|file| file.is_file()).collect();
-    let options = ClusterOptions { nodes, archives, ..ClusterOptions::default() };
-    Cluster::for_suite(options).expect("a cluster")
+    archive.into_iter().filter(|file| file.is_file()).collect()
+}
+
+/// A cluster of this machine with these stand-ins and the chart installed, or `None` where none can run.
+pub(crate) fn installed_with(nodes: usize, stand_ins: Vec<StandIn>, egress: Option<Egress>) -> Option<Cluster> {
+    let options = ClusterOptions { nodes, stand_ins, egress, archives: archives(), ..ClusterOptions::default() };
+    let cluster = of_this_machine(Cluster::for_suite(options).expect("a cluster")?)?;
+    install(&cluster);
+    Some(cluster)
 }
 
 /// A cluster of this machine with Docker Hub's and ghcr.io's stand-ins, or `None` where none can run.
 pub(crate) fn cluster(nodes: usize) -> Option<Cluster> {
-    let cluster = any_cluster(nodes)?;
+    of_this_machine(any_cluster(nodes)?)
+}
+
+fn of_this_machine(cluster: Cluster) -> Option<Cluster> {
     if !cluster.has_nodes() {
         println!("SKIPPED: needs nodes and registries of its own, and $KUBECONFIG names another cluster");
         return None;
@@ -42,8 +59,17 @@ pub(crate) fn installed(nodes: usize) -> Option<Cluster> {
 
 /// Installs the chart as the README does, and waits until operator and agents run.
 pub(crate) fn install(cluster: &Cluster) {
+    install_with(cluster, &[]);
+}
+
+/// Installs the chart with these further arguments, in a namespace that takes restricted pods only.
+pub(crate) fn install_with(cluster: &Cluster, more: &[&str]) {
     assert!(std::env::var_os("IMAGE_ARCHIVE").is_some(), "$IMAGE_ARCHIVE names no image: run `make image`");
-    helm(cluster, "install", &["--create-namespace"]);
+    let namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": {LEVEL: "restricted"}},
+    });
+    cluster.apply(&namespace.to_string()).unwrap();
+    helm(cluster, "install", more);
     let authority = cluster.authority().unwrap();
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "test-authority", "namespace": SYSTEM},
@@ -61,13 +87,27 @@ pub(crate) fn helm(cluster: &Cluster, act: &str, more: &[&str]) {
 
 /// A RegistryMirror of both stand-ins with this storage.
 pub(crate) fn mirror(storage: &Value) -> Value {
+    let mut mirror = mirror_of(MIRROR, &["docker.io", "ghcr.io"]);
+    mirror["spec"]["storage"] = storage.clone();
+    mirror
+}
+
+/// An ephemeral RegistryMirror of these registries, which it knows by the stand-ins' authority.
+pub(crate) fn mirror_of(name: &str, registries: &[&str]) -> Value {
     let tls = json!({"caRef": {"kind": "ConfigMap", "name": "test-authority", "key": "ca.crt"}});
+    let upstreams: Vec<Value> = registries.iter().map(|name| json!({"registry": name, "tls": tls})).collect();
     json!({
-        "apiVersion": "tidepool.dev/v1alpha1", "kind": "RegistryMirror", "metadata": {"name": MIRROR},
-        "spec": {
-            "upstreams": [{"registry": "docker.io", "tls": tls}, {"registry": "ghcr.io", "tls": tls}],
-            "storage": storage,
-        },
+        "apiVersion": "tidepool.dev/v1alpha1", "kind": "RegistryMirror", "metadata": {"name": name},
+        "spec": {"upstreams": upstreams, "storage": {"type": "Ephemeral"}},
+    })
+}
+
+/// A Secret with a login, of type `kubernetes.io/basic-auth`.
+pub(crate) fn login(name: &str, username: &str, password: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/basic-auth",
+        "metadata": {"name": name, "namespace": SYSTEM},
+        "stringData": {"username": username, "password": password},
     })
 }
 
@@ -90,7 +130,11 @@ pub(crate) fn await_active(cluster: &Cluster) {
     let active = || {
         let list = cluster.kubectl_json(&["get", "mirrornodes"])?;
         let items = list["items"].as_array().cloned().unwrap_or_default();
-        let count = items.iter().filter(|node| node["status"]["mirrors"][0]["state"] == "Active").count();
+        let active = |node: &Value| {
+            let mirrors = node["status"]["mirrors"].as_array().cloned().unwrap_or_default();
+            !mirrors.is_empty() && mirrors.iter().all(|mirror| mirror["state"] == "Active")
+        };
+        let count = items.iter().filter(|node| active(node)).count();
         Ok(count == nodes)
     };
     cluster.wait_until(SOON, "node file on every node", active).unwrap();
@@ -123,4 +167,63 @@ pub(crate) fn condition(cluster: &Cluster, kind: &str) -> anyhow::Result<(String
     let found = conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default();
     let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
     Ok((text("status"), text("reason"), text("message")))
+}
+
+/// Waits until a condition of the mirror has this status and reason, and gives its message.
+pub(crate) fn await_condition(cluster: &Cluster, kind: &str, status: &str, reason: &str) -> String {
+    let mut last = String::new();
+    let met = || {
+        let (is, why, message) = condition(cluster, kind)?;
+        last = format!("{is}/{why}: {message}");
+        Ok(is == status && (reason.is_empty() || why == reason))
+    };
+    let met = cluster.wait_until(SOON, &format!("{kind}={status}/{reason}"), met);
+    met.unwrap_or_else(|error| panic!("{kind} is {last}\n{error:#}"));
+    last.split_once(": ").map(|(_, message)| message.to_owned()).unwrap_or_default()
+}
+
+/// The pods of a mirror's members: name, address, uid and restarts, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) uid: String,
+    pub(crate) restarts: u64,
+}
+
+/// The members of a mirror, sorted by name.
+pub(crate) fn members(cluster: &Cluster, mirror: &str) -> Vec<Member> {
+    let label = format!("tidepool.dev/mirror={mirror}");
+    let pods = cluster.kubectl_json(&["get", "pods", "-n", SYSTEM, "-l", &label]).unwrap();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let member = |pod: &Value| Member {
+        name: text(&pod["metadata"]["name"]),
+        address: text(&pod["status"]["podIP"]),
+        uid: text(&pod["metadata"]["uid"]),
+        restarts: pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default(),
+    };
+    let mut members: Vec<Member> = pods["items"].as_array().unwrap().iter().map(member).collect();
+    members.sort_by(|one, other| one.name.cmp(&other.name));
+    assert!(!members.is_empty(), "{mirror} has no member");
+    members
+}
+
+/// Waits until all ready members have loaded the configuration that the operator wrote last.
+pub(crate) fn await_revision(cluster: &Cluster) {
+    let same = || {
+        let wanted = wanted_revision(cluster)?;
+        let mirror = cluster.kubectl_json(&["get", "registrymirror", MIRROR])?;
+        let observed = mirror["status"]["observedGeneration"] == mirror["metadata"]["generation"];
+        Ok(observed && mirror["status"]["members"]["revision"].as_str() == Some(wanted.as_str()))
+    };
+    cluster.wait_until(SOON, "members with the configuration that was written", same).unwrap();
+}
+
+/// The revision that the members' configuration names.
+fn wanted_revision(cluster: &Cluster) -> anyhow::Result<String> {
+    let name = format!("mirror-{MIRROR}-config");
+    let template = r#"go-template={{index .data "proxy.yaml" | base64decode}}"#;
+    let text = cluster.kubectl(&["get", "secret", &name, "-n", SYSTEM, "-o", template])?;
+    let line = text.lines().find_map(|line| line.strip_prefix("revision: "));
+    Ok(line.map(|revision| revision.trim_matches(['\'', '"']).to_owned()).unwrap_or_default())
 }

@@ -1,0 +1,125 @@
+//! Two operators: one leads, the other takes over and writes nothing; and what others change is set right.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidepool_tests::{AuditEvent, Cluster};
+
+use crate::installed::{MIRROR, SOON, SYSTEM, apply_and_await, installed, mirror};
+
+const OPERATORS: &str = "app.kubernetes.io/component=operator";
+/// Every kind that a mirror has objects of.
+const KINDS: &str = "deployments,services,secrets,serviceaccounts,persistentvolumeclaims,networkpolicies,poddisruptionbudgets,ingresses";
+
+/// The pod that holds the lease.
+fn leader(cluster: &Cluster) -> anyhow::Result<String> {
+    let lease = cluster.kubectl_json(&["get", "lease", "tidepool-operator", "-n", SYSTEM])?;
+    Ok(lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Versions of all objects of the mirror, of the mirror itself and of what agents read.
+fn versions(cluster: &Cluster) -> BTreeMap<String, String> {
+    let label = format!("tidepool.dev/mirror={MIRROR}");
+    let questions: [&[&str]; 3] = [
+        &["get", KINDS, "-n", SYSTEM, "-l", &label],
+        &["get", "registrymirrors"],
+        &["get", "configmap/tidepool-nodes", "secret/tidepool-agent-identity", "-n", "tidepool-agents"],
+    ];
+    let mut versions = BTreeMap::new();
+    for question in questions {
+        for object in cluster.kubectl_json(question).unwrap()["items"].as_array().unwrap() {
+            let metadata = &object["metadata"];
+            versions
+                .insert(format!("{}/{}", object["kind"], metadata["name"]), metadata["resourceVersion"].to_string());
+        }
+    }
+    assert!(versions.len() >= 7, "{versions:#?}");
+    versions
+}
+
+/// Writes of ours beside leases.
+fn writes(events: &[AuditEvent]) -> Vec<&AuditEvent> {
+    events.iter().filter(|event| event.is_ours() && event.is_write() && !event.is_lease()).collect()
+}
+
+#[test]
+fn a_take_over_writes_nothing_and_what_others_change_is_set_right() {
+    let Some(cluster) = installed(2) else { return };
+    apply_and_await(&cluster, &mirror(&json!({"type": "Volume", "volume": {"size": "5Gi"}})));
+    // What agents report of a new mirror comes with jitter; it must not be taken for the take-over's.
+    std::thread::sleep(Duration::from_secs(15));
+    let pods = cluster.kubectl(&["get", "pods", "-n", SYSTEM, "-l", OPERATORS, "-o", "name"]).unwrap();
+    assert_eq!(pods.lines().count(), 2, "{pods}");
+    let first = leader(&cluster).unwrap();
+    let holder = pods.lines().find(|pod| first.contains(pod.trim_start_matches("pod/")));
+    let holder = holder.unwrap_or_else(|| panic!("the lease names no operator pod: {first} of {pods}"));
+
+    let before = versions(&cluster);
+    let (second, events) = cluster
+        .audit_during(|| {
+            cluster.kubectl(&["delete", holder, "-n", SYSTEM, "--grace-period=0", "--force"])?;
+            let other = || leader(&cluster).map(|now| !now.is_empty() && now != first);
+            cluster.wait_until(Duration::from_secs(60), "another leader", other)?;
+            // Time for the new one to reconcile all there is.
+            std::thread::sleep(Duration::from_secs(20));
+            leader(&cluster)
+        })
+        .unwrap();
+    assert_ne!(first, second);
+    assert_eq!(versions(&cluster), before, "a take-over changes no object");
+    // An Event may tell of the take-over; nothing else is written.
+    let beyond: Vec<_> = writes(&events).into_iter().filter(|event| event.resource != "events").collect();
+    assert!(beyond.is_empty(), "written by a take-over: {beyond:#?}");
+    drift_is_repaired(&cluster);
+    a_foreign_secret_survives(&cluster);
+}
+
+fn drift_is_repaired(cluster: &Cluster) {
+    let service = format!("service/mirror-{MIRROR}");
+    let deployment = format!("deployment/mirror-{MIRROR}-0");
+    let config = format!("secret/mirror-{MIRROR}-config");
+    cluster.kubectl(&["delete", &service, "-n", SYSTEM]).unwrap();
+    cluster.kubectl(&["scale", &deployment, "-n", SYSTEM, "--replicas=0"]).unwrap();
+    cluster.kubectl(&["label", &config, "-n", SYSTEM, "app.kubernetes.io/managed-by-"]).unwrap();
+    cluster
+        .kubectl(&["delete", "networkpolicy", "-n", SYSTEM, "-l", &format!("tidepool.dev/mirror={MIRROR}")])
+        .unwrap();
+    let get = |object: &str| cluster.kubectl_json(&["get", object, "-n", SYSTEM]);
+    let repaired = || {
+        let label = format!("tidepool.dev/mirror={MIRROR}");
+        let policies = cluster.kubectl(&["get", "networkpolicies", "-n", SYSTEM, "-l", &label, "-o", "name"])?;
+        Ok(cluster.try_kubectl(&["get", &service, "-n", SYSTEM])?.success
+            && get(&deployment)?["spec"]["replicas"] == 1
+            && get(&config)?["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "tidepool-operator"
+            && !policies.is_empty())
+    };
+    cluster.wait_until(SOON, "repair of what was changed", repaired).unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=90s"]).unwrap();
+}
+
+/// Pruning needs our label and our owner: somebody's object with the label alone is left.
+fn a_foreign_secret_survives(cluster: &Cluster) {
+    let ours = cluster.kubectl_json(&["get", "secret", &format!("mirror-{MIRROR}-config"), "-n", SYSTEM]).unwrap();
+    let mut labels: Value = ours["metadata"]["labels"].clone();
+    labels["app.kubernetes.io/component"] = json!("somebody");
+    let foreign = json!({"apiVersion": "v1", "kind": "Secret", "metadata":
+        {"name": "mirror-reef-foreign", "namespace": SYSTEM, "labels": labels}});
+    cluster.apply(&foreign.to_string()).unwrap();
+    let pull = ["patch", "registrymirror", MIRROR, "--type=merge", "-p"];
+    cluster.kubectl(&[&pull[..], &[r#"{"spec":{"upstreams":[{"registry":"docker.io"}]}}"#]].concat()).unwrap();
+    let settled = || {
+        let mirror = cluster.kubectl_json(&["get", "registrymirror", MIRROR])?;
+        Ok(mirror["status"]["observedGeneration"] == mirror["metadata"]["generation"])
+    };
+    cluster.wait_until(SOON, "reconcile of the change", settled).unwrap();
+    cluster.kubectl(&["get", "secret", "mirror-reef-foreign", "-n", SYSTEM]).expect("pruning needs our owner too");
+    cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=30s"]).unwrap();
+    let label = format!("tidepool.dev/mirror={MIRROR}");
+    let gone = || {
+        let left =
+            cluster.kubectl(&["get", "deployments,services,secrets", "-n", SYSTEM, "-l", &label, "-o", "name"])?;
+        Ok(left.trim() == "secret/mirror-reef-foreign")
+    };
+    cluster.wait_until(SOON, "end of the mirror's own objects and of no other", gone).unwrap();
+}

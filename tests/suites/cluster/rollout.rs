@@ -1,0 +1,94 @@
+//! Changes that restart members: one mirror at a time, and tools that wait judge right.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tidepool_tests::Cluster;
+
+use crate::installed::{MIRROR, SOON, SYSTEM, apply_and_await, await_condition, helm, installed, members, mirror_of};
+
+const MIRRORS: [&str; 3] = [MIRROR, "lagoon", "atoll"];
+
+/// The mirrors of which a Deployment has not all that it wants ready and up to date.
+fn rolling(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    let list = cluster.kubectl_json(&["get", "deployments", "-n", SYSTEM, "-l", "tidepool.dev/mirror"])?;
+    let is_rolling = |deployment: &&Value| {
+        let (spec, status) = (&deployment["spec"], &deployment["status"]);
+        let settled = status["observedGeneration"] == deployment["metadata"]["generation"]
+            && status["updatedReplicas"] == spec["replicas"]
+            && status["readyReplicas"] == spec["replicas"]
+            && status["replicas"] == spec["replicas"];
+        !settled
+    };
+    let deployments = list["items"].as_array().cloned().unwrap_or_default();
+    let name = |deployment: &Value| deployment["metadata"]["labels"]["tidepool.dev/mirror"].as_str().map(str::to_owned);
+    Ok(deployments.iter().filter(is_rolling).filter_map(name).collect())
+}
+
+#[test]
+fn members_roll_one_mirror_at_a_time_when_the_operators_image_changes() {
+    let Some(cluster) = installed(1) else { return };
+    for name in &MIRRORS[1..] {
+        cluster.apply(&mirror_of(name, &["ghcr.io"]).to_string()).unwrap();
+    }
+    apply_and_await(&cluster, &mirror_of(MIRROR, &["docker.io"]));
+    for name in MIRRORS {
+        cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror", name, "--timeout=90s"]).unwrap();
+    }
+    let before: Vec<_> = MIRRORS.iter().map(|name| members(&cluster, name)[0].uid.clone()).collect();
+
+    // The same image by another name, as an upgrade has it.
+    let names = ["images", "ls", "-q", "name~=tidepool-dev/tidepool"];
+    let image = cluster.in_node(1, &[&["ctr", "-n", "k8s.io"], &names[..]].concat()).unwrap();
+    let image = image.lines().next().unwrap().to_owned();
+    let (repository, _) = image.rsplit_once(':').unwrap();
+    cluster.in_node(1, &["ctr", "-n", "k8s.io", "images", "tag", &image, &format!("{repository}:next")]).unwrap();
+    helm(&cluster, "upgrade", &["--set", "image.tag=next"]);
+
+    let (mut most, started) = (0, Instant::now());
+    loop {
+        let rolling = rolling(&cluster).unwrap();
+        most = most.max(rolling.len());
+        assert!(rolling.len() <= 1, "{rolling:?} roll at once");
+        let after: Vec<_> = MIRRORS.iter().map(|name| members(&cluster, name)).collect();
+        let renewed = after.iter().zip(&before).all(|(now, before)| now.len() == 1 && now[0].uid != *before);
+        if renewed && rolling.is_empty() {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(180), "not all rolled\n{}", cluster.diagnose());
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!(most, 1, "a roll was seen");
+    for name in MIRRORS {
+        let version = ["get", "registrymirror", name, "-o", "jsonpath={.status.members.version}"];
+        let told = || Ok(cluster.kubectl(&version)? == "next");
+        cluster.wait_until(SOON, "status that names the new version", told).unwrap();
+    }
+}
+
+#[test]
+fn what_waits_for_a_mirror_judges_right() {
+    let Some(cluster) = installed(1) else { return };
+    let mut broken = mirror_of(MIRROR, &["docker.io"]);
+    broken["spec"]["upstreams"][0]["credentials"] = json!({"secretRef": {"name": "missing"}});
+    cluster.apply(&broken.to_string()).unwrap();
+    await_condition(&cluster, "Stalled", "True", "");
+    let wait = |timeout: &str| {
+        cluster.try_kubectl(&["wait", "--for=condition=Ready", "registrymirror", MIRROR, timeout]).unwrap()
+    };
+    assert!(!wait("--timeout=3s").success, "a mirror that cannot be is not Ready");
+    apply_and_await(&cluster, &mirror_of(MIRROR, &["docker.io"]));
+
+    // A change is waited for: at no moment is the last state taken for the new one.
+    cluster.apply(&broken.to_string()).unwrap();
+    let mirror = || cluster.kubectl_json(&["get", "registrymirror", MIRROR]).unwrap();
+    let judged = || {
+        let mirror = mirror();
+        let current = mirror["status"]["observedGeneration"] == mirror["metadata"]["generation"];
+        let conditions = mirror["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        assert!(!(current && ready), "Ready for a spec that is refused: {mirror}");
+        Ok(current)
+    };
+    cluster.wait_until(SOON, "status about the change", judged).unwrap();
+}

@@ -1,0 +1,71 @@
+//! Authorities and certificates that are renewed while nodes pull.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tidepool_tests::{Cluster, ImageSpec, Request};
+
+use crate::installed::{
+    AGENTS, MIRROR, apply_and_await, await_active, cluster, ephemeral, install_with, members, pull,
+};
+
+/// How long a whole rotation may take: two authorities' lives and some.
+const ROTATION: Duration = Duration::from_secs(330);
+
+/// The authorities that agents believe, each as its PEM text.
+fn authorities(cluster: &Cluster) -> anyhow::Result<BTreeSet<String>> {
+    let template = r#"go-template={{index .data "ca.crt" | base64decode}}"#;
+    let text = cluster.kubectl(&["get", "secret", "tidepool-agent-identity", "-n", AGENTS, "-o", template])?;
+    let begin = "-----BEGIN CERTIFICATE-----";
+    Ok(text.split(begin).skip(1).map(str::to_owned).collect())
+}
+
+/// Pulls through the mirror, without a pause, until told to stop; any failure is the result.
+fn pull_until(cluster: &Cluster, image: &str, stop: &AtomicBool) -> anyhow::Result<usize> {
+    let mut pulls = 0;
+    while !stop.load(Ordering::Relaxed) {
+        cluster.pull(1, image)?;
+        cluster.remove_image(1, image)?;
+        pulls += 1;
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    Ok(pulls)
+}
+
+#[test]
+fn authorities_and_certificates_are_renewed_under_pulls_that_all_go_through_the_mirror() {
+    let Some(cluster) = cluster(1) else { return };
+    let lifetimes = "trust.authorityLifetime=150s,trust.certificateLifetime=50s";
+    install_with(&cluster, &["--set", lifetimes]);
+    apply_and_await(&cluster, &ephemeral());
+    let hub = cluster.registry("docker.io").unwrap();
+    hub.push(&ImageSpec::new("library/app", "1").layers(&[4])).unwrap();
+    pull(&cluster, 1, "app:1");
+    cluster.remove_image(1, "docker.io/library/app:1").unwrap();
+    let (pods, first) = (members(&cluster, MIRROR), authorities(&cluster).unwrap());
+    assert_eq!(first.len(), 1, "one authority at the start");
+
+    let (stop, started) = (AtomicBool::new(false), Instant::now());
+    let ((pulls, rotated), log) = hub
+        .requests_during(|| {
+            Ok(std::thread::scope(|scope| {
+                let looping = scope.spawn(|| pull_until(&cluster, "docker.io/library/app:1", &stop));
+                let gone = || Ok(authorities(&cluster)?.is_disjoint(&first));
+                let rotated = cluster.wait_until(ROTATION, "authorities after the first", gone);
+                // With none but the new one believed, pulls must still go through.
+                std::thread::sleep(Duration::from_secs(10));
+                stop.store(true, Ordering::Relaxed);
+                (looping.join().expect("the loop does not panic"), rotated)
+            }))
+        })
+        .unwrap();
+    rotated.unwrap();
+    let pulls = pulls.unwrap_or_else(|error| panic!("a pull failed: {error:#}\n{}", cluster.diagnose()));
+    let around: Vec<&Request> = log.iter().filter(|request| !request.user_agent.starts_with("tidepool")).collect();
+    println!("{pulls} pulls during a rotation of {:?}, {} requests around the mirror", started.elapsed(), around.len());
+    assert!(pulls > 50, "{pulls} pulls only");
+    assert!(around.is_empty(), "{} requests went around the mirror: {around:#?}", around.len());
+    assert_eq!(members(&cluster, MIRROR), pods, "no member was restarted for it");
+    await_active(&cluster);
+}
