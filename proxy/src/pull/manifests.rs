@@ -28,7 +28,7 @@ const LARGEST_MANIFEST: usize = 4 << 20;
 /// How stale the record of a tag's last check may get before it is written again though nothing changed.
 const RECORD_EVERY: u64 = 60;
 /// Every kind of manifest: a registry must give the one there is, not one it thinks we can read.
-const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.oci.artifact.manifest.v1+json, application/vnd.docker.distribution.manifest.v1+prettyjws, \
     application/json, */*";
@@ -72,6 +72,9 @@ impl Puller {
         match tokio::time::timeout(STALE_AFTER, self.checked(source, tag, CHECK_HELD_WITHIN)).await {
             Ok(Ok(fresh)) => Ok(fresh),
             Ok(Err(PullError::Stopped)) => Err(PullError::Stopped),
+            Ok(Err(error @ PullError::Upstream(UpstreamError::Refused(_)))) if self.needs_credentials(source).await => {
+                Err(error)
+            }
             Ok(Err(error)) => {
                 let cause = &error as &dyn std::error::Error;
                 tracing::warn!(registry = %source.upstream.name(), repository = %source.repository, tag, error = cause, "serving a tag unconfirmed");

@@ -41,8 +41,16 @@ impl Layout {
 
     /// `_tags` can be no repository's name, so tags and nested repositories never meet.
     pub(super) fn tag(&self, registry: &RegistryName, repository: &RepositoryName, tag: &str) -> PathBuf {
-        let repository = self.root.join("tags").join(registry.path_segment()).join(repository.as_str());
-        repository.join("_tags").join(tag)
+        self.repository(registry, repository).join("_tags").join(tag)
+    }
+
+    /// As `_tags`, a name that no repository has.
+    pub(super) fn public(&self, registry: &RegistryName, repository: &RepositoryName) -> PathBuf {
+        self.repository(registry, repository).join("_public")
+    }
+
+    fn repository(&self, registry: &RegistryName, repository: &RepositoryName) -> PathBuf {
+        self.root.join("tags").join(registry.path_segment()).join(repository.as_str())
     }
 
     pub(super) fn blobs(&self) -> PathBuf {

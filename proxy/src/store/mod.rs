@@ -6,6 +6,7 @@
 //! <store>/blobs/sha256/ab/abcd…                a blob's bytes, nothing else
 //! <store>/manifests/sha256/ab/abcd…            one line with the media type, then the manifest's bytes, verbatim
 //! <store>/tags/<registry>/<repository>/_tags/<tag>   JSON: digest and when it was last asked of the upstream
+//! <store>/tags/<registry>/<repository>/_public     JSON: when it was last read without credentials, and where
 //! <store>/tmp/<process>-<n>                    files being written
 //! ```
 //!
@@ -24,6 +25,7 @@ mod blobs;
 mod files;
 mod layout;
 mod manifests;
+mod public;
 mod room;
 mod tags;
 
@@ -39,6 +41,7 @@ use prometheus_client::metrics::gauge::Gauge;
 pub(crate) use blobs::StoredBlob;
 pub(crate) use files::Scratch;
 pub(crate) use manifests::Manifest;
+pub(crate) use public::PublicRecord;
 pub(crate) use room::Reservation;
 pub(crate) use tags::TagRecord;
 

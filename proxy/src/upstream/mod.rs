@@ -179,7 +179,10 @@ impl Upstream {
         // Registries gather lists for long: that says nothing about pulls.
         let slow_list =
             matches!(ask.class, Class::Tags | Class::Referrers) && matches!(sent, Err(UpstreamError::Silent(_)));
-        if answered || !slow_list {
+        // Strangers are limited sooner than we are.
+        let limited_stranger =
+            ask.anonymously && self.account.is_some() && matches!(sent, Err(UpstreamError::Limited { .. }));
+        if (answered || !slow_list) && !limited_stranger {
             self.breaker.note(sent.as_ref().err(), answered, begun);
             self.last.note(sent.as_ref().err());
         }

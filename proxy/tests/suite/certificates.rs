@@ -2,15 +2,17 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version::TLS13};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, server::WebPkiClientVerifier, version::TLS13,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use tidepool_config::trust;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 /// Uid of the mirror under test.
 pub(crate) const MIRROR: &str = "0b54ab3c-86d5-4d30-9d38-6c2a5d0a8a52";
@@ -44,6 +46,25 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Leaf { certificate, key: key.serialize_pem() }
+    }
+
+    /// TLS of a server called `localhost` and `127.0.0.1`, which may want a certificate that `clients` signed.
+    pub(crate) fn acceptor(&self, clients: Option<&Self>) -> TlsAcceptor {
+        tidepool_runtime::install_crypto();
+        let address = SanType::IpAddress([127, 0, 0, 1].into());
+        let leaf = self.sign("localhost", |params| params.subject_alt_names.push(address));
+        let chain = vec![CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+        let builder = match clients {
+            None => ServerConfig::builder().with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+                let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+                ServerConfig::builder().with_client_cert_verifier(verifier)
+            }
+        };
+        TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()))
     }
 
     pub(crate) fn agent(&self, mirror: &str) -> Leaf {

@@ -18,9 +18,14 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
+use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256};
 use tidepool_oci::{Algorithm, ByteRanges, Digest};
 use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
+
+use crate::certificates::Authority;
+use crate::guard::{Guard, Kind, basic};
 
 pub(crate) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Two manifests: what is no JSON object is none.
@@ -75,6 +80,7 @@ struct Content {
     logins: Mutex<Vec<String>>,
     tokens: AtomicBool,
     granted: AtomicUsize,
+    guard: Mutex<Option<Guard>>,
     address: Mutex<Option<SocketAddr>>,
 }
 
@@ -83,12 +89,22 @@ pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
     content: Arc<Content>,
     task: Option<JoinHandle<()>>,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Fake {
     pub(crate) async fn start() -> Self {
         let content = Arc::new(Content::default());
-        let mut fake = Self { address: ([127, 0, 0, 1], 0).into(), content, task: None };
+        let mut fake = Self { address: ([127, 0, 0, 1], 0).into(), content, task: None, tls: None };
+        fake.up().await;
+        fake
+    }
+
+    /// A registry with a certificate of `authority`, which may want one of its clients.
+    pub(crate) async fn start_tls(authority: &Authority, clients: Option<&Authority>) -> Self {
+        let mut fake = Self::start().await;
+        fake.tls = Some(authority.acceptor(clients));
+        fake.down().await;
         fake.up().await;
         fake
     }
@@ -98,16 +114,23 @@ impl Fake {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.address = listener.local_addr().unwrap();
         *self.content.address.lock().unwrap() = Some(self.address);
-        let content = Arc::clone(&self.content);
+        let (content, tls) = (Arc::clone(&self.content), self.tls.clone());
         self.task = Some(tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let app = Router::new().fallback(answer).with_state(Arc::clone(&content));
                 let service = hyper_util::service::TowerToHyperService::new(app);
+                let tls = tls.clone();
                 connections.spawn(async move {
-                    let io = hyper_util::rt::TokioIo::new(stream);
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+                    let server = hyper::server::conn::http1::Builder::new();
+                    let _ = match tls {
+                        None => server.serve_connection(TokioIo::new(stream), service).await,
+                        Some(tls) => {
+                            let Ok(stream) = tls.accept(stream).await else { return };
+                            server.serve_connection(TokioIo::new(stream), service).await
+                        }
+                    };
                 });
             }
         }));
@@ -122,12 +145,39 @@ impl Fake {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match &self.tls {
+            None => format!("http://{}", self.address),
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+        }
     }
 
     /// Wants a token for everything from now on.
     pub(crate) fn want_tokens(&self) {
         self.content.tokens.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets only `me` with this password read, at `realm` where it wants tokens, and everybody what is made public.
+    pub(crate) fn guard(&self, kind: Kind, password: &str, realm: &str) {
+        let mut guard = self.content.guard.lock().unwrap();
+        let (public, shown) = guard.take().map(|guard| (guard.public, guard.shown)).unwrap_or_default();
+        let (login, realm) = (basic("me", password), realm.to_owned());
+        *guard = Some(Guard { kind, login, public, realm, shown });
+    }
+
+    /// Lets everybody read a repository, or no longer.
+    pub(crate) fn set_public(&self, repository: &str, public: bool) {
+        let mut guard = self.content.guard.lock().unwrap();
+        let repositories = &mut guard.as_mut().unwrap().public;
+        if public {
+            repositories.insert(repository.to_owned())
+        } else {
+            repositories.remove(repository)
+        };
+    }
+
+    /// The requests so far that came with a password.
+    pub(crate) fn shown(&self) -> Vec<String> {
+        self.content.guard.lock().unwrap().as_ref().map(|guard| guard.shown.clone()).unwrap_or_default()
     }
 
     /// Refuses the tokens given so far.
@@ -222,6 +272,12 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
         _ => {}
     }
     let path = request.uri().path().to_owned();
+    let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    if let Some(guard) = content.guard.lock().unwrap().as_mut()
+        && let Some(refusal) = guard.answer(&line, &path, authorization.as_deref())
+    {
+        return refusal;
+    }
     if path == "/token" {
         return content.grant();
     }

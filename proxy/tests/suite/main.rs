@@ -12,14 +12,24 @@ mod blobs;
 #[cfg(test)]
 mod certificates;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
+mod egress;
+#[cfg(test)]
 mod fake;
 mod faults;
 #[cfg(test)]
+mod guard;
+#[cfg(test)]
 mod hosts;
+#[cfg(test)]
+mod private;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
 mod proxy;
 mod ranges;
+#[cfg(test)]
+mod reload;
 mod tags;
 mod tokens;

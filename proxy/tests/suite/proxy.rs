@@ -5,8 +5,8 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tempfile::TempDir;
-use tidepool_config::{ProxyFile, Storage, Upstream};
-use tidepool_proxy::Server;
+use tidepool_config::{ProxyFile, ProxyState, Storage, Upstream};
+use tidepool_proxy::{ConfigSource, Server};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -68,8 +68,19 @@ impl Proxy {
         Self::serve(file, dir).await
     }
 
+    /// A proxy with the configuration in a file, which lies beside its store.
+    pub(crate) async fn of_file(path: std::path::PathBuf) -> Self {
+        tidepool_runtime::install_crypto();
+        let file = ProxyFile::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let server = Server::bind(ConfigSource::file(path)).await.unwrap();
+        Self::run(server, file, std::sync::Arc::new(tempfile::tempdir().unwrap()))
+    }
+
     async fn serve(file: ProxyFile, dir: std::sync::Arc<TempDir>) -> Self {
-        let server = Server::bind(&file).await.unwrap();
+        Self::run(Server::bind(&file).await.unwrap(), file, dir)
+    }
+
+    fn run(server: Server, file: ProxyFile, dir: std::sync::Arc<TempDir>) -> Self {
         let (address, admin) = (server.local_addr().unwrap(), server.admin_addr().unwrap());
         let agents = server.agents_addr();
         let stop = CancellationToken::new();
@@ -92,7 +103,7 @@ impl Proxy {
     }
 
     pub(crate) fn store(&self) -> std::path::PathBuf {
-        self.dir.path().join("store")
+        self.file.storage.clone().unwrap().path.unwrap()
     }
 
     /// How many files lie below a folder of the store.
@@ -127,6 +138,12 @@ impl Proxy {
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
+    /// What it says of itself.
+    pub(crate) async fn state(&self) -> ProxyState {
+        let url = format!("http://{}/state", self.admin);
+        serde_json::from_slice(&self.client.get(url).send().await.unwrap().bytes().await.unwrap()).unwrap()
+    }
+
     pub(crate) async fn ready(&self) -> StatusCode {
         self.client.get(format!("http://{}/readyz", self.admin)).send().await.unwrap().status()
     }
@@ -135,6 +152,15 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// Waits until something is so: files are looked at every second.
+pub(crate) async fn eventually(so: impl AsyncFn() -> bool) {
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !so().await {
+        assert!(tokio::time::Instant::now() < until, "it does not come about");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
