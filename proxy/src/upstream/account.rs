@@ -55,7 +55,16 @@ struct State {
     refusals: u32,
     rest_until: Option<Instant>,
     message: Option<String>,
+    /// They were accepted before, and something was refused since.
+    doubted: bool,
     basic: Option<Basic>,
+}
+
+/// Leave to log in, for as long as it is held.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    _permit: SemaphorePermit<'a>,
+    alone: bool,
 }
 
 /// How a registry that takes passwords itself tells whether one is right.
@@ -113,19 +122,41 @@ impl Account {
         lock(&self.state).rest_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits for leave to log in.
-    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, UpstreamError> {
-        let accepted = lock(&self.state).verdict == CredentialState::Accepted;
-        self.turns_of(if accepted { 1 } else { MOST_AT_ONCE }).await
+    /// Waits for leave to log in, among a few others where there is no doubt.
+    pub(super) async fn turn(&self) -> Result<Turn<'_>, UpstreamError> {
+        if self.is_sure() {
+            let turn = self.turns_of(1).await?;
+            // A doubt may have come up while we waited.
+            if self.is_sure() {
+                return Ok(turn);
+            }
+        }
+        self.turn_alone().await
     }
 
     /// Waits for leave to log in while nobody else does.
-    pub(super) async fn turn_alone(&self) -> Result<SemaphorePermit<'_>, UpstreamError> {
+    pub(super) async fn turn_alone(&self) -> Result<Turn<'_>, UpstreamError> {
         self.turns_of(MOST_AT_ONCE).await
     }
 
-    async fn turns_of(&self, count: u32) -> Result<SemaphorePermit<'_>, UpstreamError> {
-        let turn = self.turns.acquire_many(count).await.map_err(|_| UpstreamError::Stopped)?;
+    /// Goes on alone with what came to be in doubt: whoever waits for a turn hears of it first.
+    pub(super) async fn doubt<'a>(&'a self, turn: Turn<'a>) -> Result<Turn<'a>, UpstreamError> {
+        if turn.alone {
+            return Ok(turn);
+        }
+        lock(&self.state).doubted = true;
+        drop(turn);
+        self.turn_alone().await
+    }
+
+    fn is_sure(&self) -> bool {
+        let state = lock(&self.state);
+        state.verdict == CredentialState::Accepted && !state.doubted
+    }
+
+    async fn turns_of(&self, count: u32) -> Result<Turn<'_>, UpstreamError> {
+        let permit = self.turns.acquire_many(count).await.map_err(|_| UpstreamError::Stopped)?;
+        let turn = Turn { _permit: permit, alone: count == MOST_AT_ONCE };
         if self.is_resting() { Err(UpstreamError::CredentialsRefused) } else { Ok(turn) }
     }
 
@@ -155,7 +186,7 @@ impl Account {
         let rest = (FIRST_REST * 2_u32.pow(state.refusals.min(5))).min(LONGEST_REST);
         state.refusals = state.refusals.saturating_add(1);
         state.rest_until = Some(Instant::now() + rest);
-        state.verdict = CredentialState::Refused;
+        (state.verdict, state.doubted) = (CredentialState::Refused, false);
         state.message = Some(format!("the credentials of user {} are refused: {why}", self.username));
         let rest_s = rest.as_secs();
         tracing::warn!(registry = %self.registry, username = self.username, why, rest_s, "credentials refused");
@@ -226,6 +257,27 @@ mod tests {
         account.refused("no");
         tokio::time::advance(FIRST_REST).await;
         assert!(account.turn().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_turn_hears_of_a_doubt_first() {
+        let account = std::sync::Arc::new(account("https://reg.example", true));
+        account.accepted();
+        let (one, other) = (account.turn().await.unwrap(), account.turn().await.unwrap());
+        let waiting: Vec<_> = (0..20)
+            .map(|_| {
+                let account = std::sync::Arc::clone(&account);
+                tokio::spawn(async move { account.turn().await.is_ok() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        drop(other);
+        let alone = account.doubt(one).await.unwrap();
+        account.refused("no");
+        drop(alone);
+        for waiter in waiting {
+            assert!(!waiter.await.unwrap());
+        }
     }
 
     #[test]

@@ -171,8 +171,7 @@ async fn log_in(http: &Http, account: &Account, challenge: &Challenge) -> Fetche
     };
     account.count(&error);
     let UpstreamError::Refused(status) = error else { return Err(error) };
-    drop(turn);
-    let _alone = account.turn_alone().await?;
+    let _alone = account.doubt(turn).await?;
     match ask(http, challenge.login_url(), Some(password)).await {
         Ok(_) => {
             account.accepted();

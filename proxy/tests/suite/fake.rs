@@ -257,6 +257,10 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
     content.log.lock().unwrap().push(line.trim().to_owned());
     let login = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
     content.logins.lock().unwrap().extend(login);
+    let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    if let Some(guard) = content.guard.lock().unwrap().as_mut() {
+        guard.note(&line, authorization.as_deref());
+    }
     let fault = content.take_fault(&line);
     match &fault {
         Some(Fault::Silent) => return std::future::pending().await,
@@ -272,9 +276,8 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
         _ => {}
     }
     let path = request.uri().path().to_owned();
-    let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
-    if let Some(guard) = content.guard.lock().unwrap().as_mut()
-        && let Some(refusal) = guard.answer(&line, &path, authorization.as_deref())
+    if let Some(guard) = content.guard.lock().unwrap().as_ref()
+        && let Some(refusal) = guard.answer(&path, authorization.as_deref())
     {
         return refusal;
     }

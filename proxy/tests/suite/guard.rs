@@ -32,12 +32,16 @@ pub(crate) fn basic(username: &str, password: &str) -> String {
 }
 
 impl Guard {
-    /// The answer to who may not, or the token for who asks for one; none to who may go on.
-    pub(crate) fn answer(&mut self, line: &str, path: &str, authorization: Option<&str>) -> Option<Response> {
-        let password = authorization.filter(|it| it.starts_with("Basic "));
-        if password.is_some() {
+    /// Notes a request that comes with a password.
+    pub(crate) fn note(&mut self, line: &str, authorization: Option<&str>) {
+        if authorization.is_some_and(|it| it.starts_with("Basic ")) {
             self.shown.push(line.trim().to_owned());
         }
+    }
+
+    /// The answer to who may not, or the token for who asks for one; none to who may go on.
+    pub(crate) fn answer(&self, path: &str, authorization: Option<&str>) -> Option<Response> {
+        let password = authorization.filter(|it| it.starts_with("Basic "));
         if path == "/token" {
             return Some(match password {
                 Some(it) if it == self.login => grant("ours"),
