@@ -5,6 +5,7 @@
 //! times that stand in it: clocks differ. A leader that cannot renew stops writing well before another may begin.
 
 mod elect;
+mod gate;
 mod lease;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 pub(crate) use elect::Elector;
 pub use elect::LeaseLost;
+pub(crate) use gate::gated;
 
 /// Another may take a lease that was not seen to change for so long.
 const LEASE: Duration = Duration::from_secs(15);
@@ -53,7 +55,8 @@ impl Leadership {
         Self(Arc::new(Mutex::new(Hold::Always)))
     }
 
-    fn none() -> Self {
+    /// That of a process that does not lead yet.
+    pub(crate) fn none() -> Self {
         Self(Arc::new(Mutex::new(Hold::None)))
     }
 

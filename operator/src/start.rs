@@ -21,7 +21,7 @@ use crate::{
     context::Context,
     events,
     lead::lead,
-    leader::{Elector, Leadership, LeaseLost},
+    leader::{Elector, Leadership, LeaseLost, gated},
     metrics::Metrics,
     report::report,
     resources::Watched,
@@ -64,14 +64,14 @@ pub enum StartError {
 pub async fn start(args: RunArgs) -> Result<(), StartError> {
     let lifetimes = Lifetimes::new(args.authority_lifetime, args.certificate_lifetime)?;
     let stop = stop_signal()?;
-    let client = Client::try_default().await.map_err(|source| StartError::Cluster(Box::new(source)))?;
+    let clients = clients(&args).await.map_err(|source| StartError::Cluster(Box::new(source)))?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let ready = Readiness::default();
     let admin = AdminServer::bind(args.admin).await?;
     let (mut tasks, served) = (JoinSet::new(), CancellationToken::new());
     let mut admin = tokio::spawn(admin.serve(registry, ready.clone(), axum::Router::new(), served.clone()));
-    let control = control(client, args, lifetimes, metrics, ready.clone(), &mut tasks, stop.clone());
+    let control = control(clients, args, lifetimes, metrics, ready.clone(), &mut tasks, stop.clone());
     let result = tokio::select! {
         controlled = control => controlled,
         served = &mut admin => served.unwrap_or(Ok(())).map_err(StartError::from),
@@ -90,7 +90,7 @@ pub async fn start(args: RunArgs) -> Result<(), StartError> {
 
 /// Waits for the definitions, fills the caches, leads.
 async fn control(
-    client: Client,
+    Clients { client, elector, leadership }: Clients,
     args: RunArgs,
     lifetimes: Lifetimes,
     metrics: Metrics,
@@ -107,14 +107,13 @@ async fn control(
         return Ok(());
     }
     tracing::info!(mirrors = caches.mirrors.len(), nodes = caches.nodes.len(), "caches are filled");
-    let elector = elector(&client, &args);
     let defaults =
         Defaults { image: args.image, pull_policy: args.image_pull_policy, namespace: args.namespace.clone() };
     let context = Arc::new(Context {
         recorder: events::recorder(client.clone()),
         agent_namespace: args.agent_namespace,
         backoff: Backoff::default(),
-        leadership: elector.as_ref().map_or_else(Leadership::alone, Elector::leadership),
+        leadership,
         rollouts: Rollouts::default(),
         trust: Trust::new(lifetimes, client.clone(), &args.namespace),
         client,
@@ -132,10 +131,23 @@ async fn control(
     }
 }
 
-/// The lease to lead by; none where the process is to be alone.
-fn elector(client: &Client, args: &RunArgs) -> Option<Elector> {
-    args.leader_election
-        .then(|| Elector::new(client.clone(), &args.namespace, args.lease_name.clone(), &args.process_name))
+/// How the cluster is spoken to, and whether that includes writing.
+struct Clients {
+    /// Writes only while this process leads.
+    client: Client,
+    /// None where the process is to be alone.
+    elector: Option<Elector>,
+    leadership: Leadership,
+}
+
+async fn clients(args: &RunArgs) -> Result<Clients, kube::Error> {
+    let config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
+    if !args.leader_election {
+        return Ok(Clients { client: Client::try_from(config)?, elector: None, leadership: Leadership::alone() });
+    }
+    let (leadership, place) = (Leadership::none(), (&*args.namespace, &*args.lease_name));
+    let elector = Elector::new(Client::try_from(config.clone())?, place, &args.process_name, leadership.clone());
+    Ok(Clients { client: gated(config, leadership.clone())?, elector: Some(elector), leadership })
 }
 
 /// Waits until the cluster knows a kind. Helm and GitOps tools may install us before the definitions.

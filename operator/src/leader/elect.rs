@@ -23,20 +23,16 @@ pub enum LeaseLost {
 /// What one process does about leading.
 pub(crate) struct Elector {
     pub(super) candidate: Candidate,
-    leadership: Leadership,
+    pub(super) leadership: Leadership,
 }
 
 impl Elector {
-    /// A candidate for Lease `name`. `process` is a name that helps people; it need not be unique.
-    pub(crate) fn new(client: Client, namespace: &str, name: String, process: &str) -> Self {
+    /// A candidate for the Lease at `place`, a namespace and a name; `leadership` tells others what comes of it. `process`
+    /// is a name that helps people; it need not be unique. `client` must not need the lease to write.
+    pub(crate) fn new(client: Client, place: (&str, &str), process: &str, leadership: Leadership) -> Self {
         let identity = format!("{process}_{:016x}", rand::random::<u64>());
-        let candidate = Candidate::new(Api::namespaced(client, namespace), name, identity);
-        Self { candidate, leadership: Leadership::none() }
-    }
-
-    /// What tells others whether this process leads.
-    pub(crate) fn leadership(&self) -> Leadership {
-        self.leadership.clone()
+        let candidate = Candidate::new(Api::namespaced(client, place.0), place.1.to_owned(), identity);
+        Self { candidate, leadership }
     }
 
     /// Waits until this process leads.

@@ -7,12 +7,15 @@ use std::{
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use kube::{Client, client::Body};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, api::PostParams, client::Body};
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance, sleep, timeout};
+use tower::{Layer as _, filter::FilterLayer};
 use tower_test::mock;
 
 use super::*;
+use crate::report::report;
 
 /// An API server with at most one Lease.
 #[derive(Clone, Default)]
@@ -76,7 +79,7 @@ impl Server {
                 send.send_response(Response::builder().status(status).body(body).unwrap());
             }
         });
-        (Elector::new(Client::new(service, "deep"), "deep", "tidepool-operator".to_owned(), name), link)
+        (Elector::new(Client::new(service, "deep"), ("deep", "tidepool-operator"), name, Leadership::none()), link)
     }
 
     async fn answer(&self, request: Request<Body>) -> (StatusCode, Value) {
@@ -135,11 +138,11 @@ async fn the_second_stands_by_while_the_first_renews() {
     let server = Server::default();
     let ((mut first, _), (mut second, _)) = (server.candidate("first"), server.candidate("second"));
     first.acquire().await;
-    assert!(first.leadership().is_held() && server.holder().starts_with("first_"));
-    let leadership = first.leadership();
+    assert!(first.leadership.is_held() && server.holder().starts_with("first_"));
+    let leadership = first.leadership.clone();
     let keeping = tokio::spawn(async move { first.hold().await });
     assert!(timeout(Duration::from_secs(600), second.acquire()).await.is_err());
-    assert!(leadership.is_held() && !second.leadership().is_held() && !keeping.is_finished());
+    assert!(leadership.is_held() && !second.leadership.is_held() && !keeping.is_finished());
     assert_eq!(
         (server.spec()["leaseTransitions"].clone(), server.spec()["leaseDurationSeconds"].clone()),
         (json!(1), json!(15))
@@ -162,7 +165,7 @@ async fn who_is_cut_off_stops_before_another_starts() {
         let server = Server::default();
         let ((mut first, link), (mut second, _)) = (server.candidate("first"), server.candidate("second"));
         first.acquire().await;
-        let leadership = first.leadership();
+        let leadership = first.leadership.clone();
         let keeping = tokio::spawn(async move { (first.hold().await, Instant::now()) });
         let taking = tokio::spawn(async move {
             second.acquire().await;
@@ -185,9 +188,9 @@ async fn a_process_that_was_frozen_knows_at_once_that_it_leads_no_more() {
     let server = Server::default();
     let (mut first, _) = server.candidate("first");
     first.acquire().await;
-    assert!(first.leadership().check().is_ok());
+    assert!(first.leadership.check().is_ok());
     advance(RENEW_WITHIN).await;
-    assert!(first.leadership().check().is_err());
+    assert!(first.leadership.check().is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +201,7 @@ async fn a_lease_that_another_took_is_let_go_at_once() {
     server.change(|spec| spec["holderIdentity"] = json!("somebody"));
     let lost = timeout(RETRY * 2, first.hold()).await.expect("it goes on");
     assert!(matches!(lost, LeaseLost::Taken(who) if who == "somebody"));
-    assert!(!first.leadership().is_held());
+    assert!(!first.leadership.is_held());
     assert_eq!(server.holder(), "somebody");
 }
 
@@ -241,7 +244,7 @@ async fn what_is_given_back_is_taken_at_the_next_look() {
     let server = Server::default();
     let ((mut first, _), (mut second, _)) = (server.candidate("first"), server.candidate("second"));
     first.acquire().await;
-    let leadership = first.leadership();
+    let leadership = first.leadership.clone();
     let waiting = tokio::spawn(async move { leads_after(&mut second).await });
     sleep(Duration::from_secs(1)).await;
     first.release().await;
@@ -257,4 +260,28 @@ async fn a_lease_of_another_is_not_given_back() {
     let holder = server.holder();
     second.release().await;
     assert_eq!(server.holder(), holder);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_without_the_lease() {
+    let server = Server::default();
+    let (mut first, _) = server.candidate("first");
+    let (service, mut requests) = mock::pair::<Request<Body>, Response<Body>>();
+    let filtered = FilterLayer::new(gate::gate(first.leadership.clone())).layer(service);
+    let api = Api::<Lease>::namespaced(Client::new(filtered, "deep"), "deep");
+    tokio::spawn(async move {
+        while let Some((request, send)) = requests.next_request().await {
+            let (status, body) = server.answer(request).await;
+            send.send_response(Response::builder().status(status).body(body.to_string().into_bytes().into()).unwrap());
+        }
+    });
+    let write = async || {
+        let lease = api.get("tidepool-operator").await.expect("reading needs no lease");
+        api.replace("tidepool-operator", &PostParams::default(), &lease).await
+    };
+    first.acquire().await;
+    write().await.expect("it leads");
+    advance(RENEW_WITHIN).await;
+    let refused = write().await.unwrap_err();
+    assert!(report(&refused).contains("does not lead"), "{refused}");
 }
