@@ -1,6 +1,6 @@
 //! One request to one member: connecting, waiting for the headers, and telling a slow member from a dead one.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, uri::PathAndQuery};
@@ -120,22 +120,20 @@ impl Exchange {
             Ok(_) => member.answered(),
             // Who asked for its health has noted what came of it; without an identity nobody was asked.
             Err(AskError::Request(_) | AskError::NoIdentity | AskError::Dead) => {}
-            Err(error @ (AskError::Connect(cause) | AskError::Closed(cause))) => {
-                self.failed(member, error, Some(cause))
+            Err(error @ (AskError::Connect(_) | AskError::Closed(_) | AskError::Deadline)) => {
+                self.failed(member, error)
             }
-            Err(error @ AskError::Deadline) => self.failed(member, error, None),
         }
         asked
     }
 
-    fn failed(&self, member: &Member, error: &dyn std::error::Error, cause: Option<&legacy::Error>) {
-        let tls = cause.and_then(|cause| TlsFailure::behind(cause));
+    fn failed(&self, member: &Member, error: &(dyn Error + 'static)) {
+        let tls = TlsFailure::behind(error);
         if let Some(tls) = tls {
             self.metrics.count_tls_failure(tls);
         }
         member.failed(tls.is_some_and(TlsFailure::is_distrust));
-        let cause = cause.map(|cause| cause.source().map_or_else(|| cause.to_string(), ToString::to_string));
-        tracing::debug!(member.id = member.id(), member.address = %member.address(), %error, cause, ?tls, "member failed");
+        tracing::debug!(member.id = member.id(), member.address = %member.address(), error, ?tls, "member failed");
     }
 
     async fn ask_once(&self, member: &Member, ask: &Ask, deadline: Instant) -> Result<Response<Incoming>, AskError> {
@@ -179,8 +177,8 @@ impl Exchange {
         match &reply {
             Ok(Ok(_)) if alive => member.answered(),
             Ok(Ok(_)) => member.failed(false),
-            Ok(Err(error)) => self.failed(member, error, Some(error)),
-            Err(error) => self.failed(member, error, None),
+            Ok(Err(error)) => self.failed(member, error),
+            Err(error) => self.failed(member, error),
         }
         *checked = Some((Instant::now(), alive));
         alive

@@ -29,7 +29,7 @@ impl IdentityView {
             }
             Event::InitDone if self.listed => {}
             Event::InitDone | Event::Delete(_) => {
-                self.warn("there is none; look at the operator, which writes it".to_owned());
+                self.warn("there is no such Secret; look at the operator, which writes it".to_owned());
             }
         }
         None
@@ -57,7 +57,11 @@ impl IdentityView {
     /// Once for each problem.
     fn warn(&mut self, problem: String) {
         if self.problem.as_ref() != Some(&problem) {
-            tracing::warn!(secret = AGENT_SECRET, problem, "no identity for agents; the last one stays in force");
+            tracing::warn!(
+                secret = AGENT_SECRET,
+                problem,
+                "no new identity for agents; one that was good before stays in force"
+            );
             self.problem = Some(problem);
         }
     }
