@@ -7,10 +7,12 @@ use std::{
 
 use http::Method;
 use tempfile::TempDir;
-use tidepool_config::{Access, AnonymousPull};
+use tidepool_config::{Access, AnonymousPull, Credentials};
 
 use crate::{
-    fake::{Fake, ONE},
+    credentials::write_password,
+    fake::{Fake, ONE, TWO},
+    guard::Kind,
     proxy::{Got, Proxy},
 };
 
@@ -141,4 +143,50 @@ async fn a_changed_list_of_users_is_in_use_at_once_and_for_old_logins_too() {
     }
     assert_eq!(ask(&proxy, PUBLIC, Some(WRONG)).await.status, 200, "the new password");
     assert_eq!(ask(&proxy, PUBLIC, Some(RIGHT)).await.status, 401, "the old password");
+}
+
+#[tokio::test]
+async fn what_needs_credentials_upstream_is_for_users_alone_and_looks_like_nothing_to_others() {
+    use AnonymousPull::{All, None as Nothing, PublicImages};
+    let (fake, secret) = (Fake::start().await, tempfile::tempdir().unwrap());
+    fake.guard(Kind::Bearer, "secret", &fake.url());
+    fake.set_public("a/b", true);
+    fake.tag("a/b", "1", ONE);
+    fake.tag("a/closed", "1", TWO);
+    write_password(secret.path(), "secret");
+    // Status for alice, for a client without a login or with an empty one, and for a wrong one.
+    for (anonymous_pull, users, [right, none, wrong]) in [
+        (PublicImages, true, [200, 401, 401]),
+        (All, true, [200, 200, 401]),
+        (Nothing, true, [200, 401, 401]),
+        (PublicImages, false, [404, 404, 404]),
+        (All, false, [200, 200, 200]),
+        (Nothing, false, [404, 404, 404]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let users_file = users.then(|| write_users(dir.path(), &[("alice", "secret")]));
+        let password_file = Some(secret.path().join("password"));
+        let credentials = Credentials { username: Some("me".into()), password_file, ..Credentials::default() };
+        let proxy = Proxy::with(&fake, |file| {
+            file.access = Some(Access { anonymous_pull, users_file });
+            file.upstreams[0].credentials = Some(credentials);
+        });
+        let proxy = proxy.await;
+        // Alice first: what she pulled is kept.
+        let logins =
+            [(Some(RIGHT), right), (None, none), (Some(EMPTY), none), (Some(WRONG), wrong), (Some(UNKNOWN), wrong)];
+        for (login, status) in logins {
+            let closed = ask(&proxy, "/v2/a/closed/manifests/1", login).await;
+            assert_eq!(closed.status, status, "{anonymous_pull:?} users: {users} {login:?}");
+            if status != 200 {
+                let missing = ask(&proxy, "/v2/a/none/manifests/1", login).await;
+                assert_eq!(
+                    (missing.status, missing.bytes()),
+                    (closed.status, closed.bytes()),
+                    "it tells what is there"
+                );
+            }
+        }
+        assert!(fake.logins().iter().all(|login| login != RIGHT && login != WRONG));
+    }
 }
