@@ -6,6 +6,8 @@ use futures::StreamExt as _;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+    networking::v1::{Ingress, NetworkPolicy},
+    policy::v1::PodDisruptionBudget,
     storage::v1::StorageClass,
 };
 use kube::{
@@ -44,6 +46,9 @@ pub(crate) struct Caches {
     pub(crate) services: Store<Service>,
     pub(crate) claims: Store<PersistentVolumeClaim>,
     pub(crate) deployments: Store<Deployment>,
+    pub(crate) ingresses: Store<Ingress>,
+    pub(crate) network_policies: Store<NetworkPolicy>,
+    pub(crate) budgets: Store<PodDisruptionBudget>,
     pub(crate) pods: Store<Pod>,
     /// The document that agents read, in their namespace.
     pub(crate) document: Store<ConfigMap>,
@@ -87,6 +92,9 @@ pub(crate) fn watch_all(
         services: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
         claims: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
         deployments: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
+        ingresses: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
+        network_policies: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
+        budgets: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
         pods: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
         document: watches.start(
             Api::namespaced(client(), agent_namespace),
@@ -166,7 +174,8 @@ impl Caches {
     /// Waits until every store has been filled once.
     pub(crate) async fn filled(&self) {
         let Self { mirrors, mirror_nodes, nodes, classes, config_maps, secrets, .. } = self;
-        let Self { service_accounts, services, claims, deployments, pods, document, agent_identity, .. } = self;
+        let Self { service_accounts, services, claims, deployments, pods, document, .. } = self;
+        let Self { agent_identity, ingresses, network_policies, budgets, .. } = self;
         // An error means that the watch has been stopped: then nobody waits for us either.
         let _ = tokio::join!(
             mirrors.wait_until_ready(),
@@ -179,6 +188,9 @@ impl Caches {
             services.wait_until_ready(),
             claims.wait_until_ready(),
             deployments.wait_until_ready(),
+            ingresses.wait_until_ready(),
+            network_policies.wait_until_ready(),
+            budgets.wait_until_ready(),
             pods.wait_until_ready(),
             document.wait_until_ready(),
             agent_identity.wait_until_ready(),

@@ -5,7 +5,10 @@ use std::time::Duration;
 use kube::{Client, runtime::events::Recorder};
 use tidepool_plan::Defaults;
 
-use crate::{backoff::Backoff, caches::Caches, leader::Leadership, metrics::Metrics, rollouts::Rollouts, trust::Trust};
+use crate::{
+    backoff::Backoff, caches::Caches, leader::Leadership, members::Members, metrics::Metrics, rollouts::Rollouts,
+    trust::Trust,
+};
 
 /// An object is looked at this often though nothing changed: what no watch tells is repaired then.
 pub(crate) const RESYNC: Duration = Duration::from_secs(600);
@@ -32,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) rollouts: Rollouts,
     /// Whether this process may write.
     pub(crate) leadership: Leadership,
+    /// What members report.
+    pub(crate) members: Members,
     /// How long a failing mirror waits.
     pub(crate) backoff: Backoff,
 }

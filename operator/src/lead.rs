@@ -10,6 +10,7 @@ use crate::{
     context::Context,
     controllers,
     leader::{Elector, LeaseLost},
+    members,
     triggers::Triggers,
 };
 
@@ -76,6 +77,10 @@ async fn run(
 fn start(context: Arc<Context>, triggers: &Triggers, stop: &CancellationToken) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let names = triggers.queue.clone().into_stream();
+    let (asking, queue, asked) = (Arc::clone(&context), triggers.queue.clone(), stop.clone());
+    tasks.spawn(async move {
+        asked.run_until_cancelled(members::run(asking, queue)).await;
+    });
     tasks.spawn(controllers::mirror::run(Arc::clone(&context), names, stop.clone()));
     tasks.spawn(controllers::nodes::run(context, Arc::clone(&triggers.nodes), stop.clone()));
     let (collecting, stop) = (triggers.clone(), stop.clone());

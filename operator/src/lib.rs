@@ -7,6 +7,7 @@
 //! - `trust`: the authorities of the operator, and the certificates of members and agents.
 //! - `rollouts`: one member at a time.
 //! - `leader`, `lead`: which of several processes leads, and what it does meanwhile.
+//! - `members`: what members report, and how they are asked.
 //! - `apply`: how an object is written, and when it is not.
 
 mod apply;
@@ -19,6 +20,7 @@ mod controllers;
 mod events;
 mod lead;
 mod leader;
+mod members;
 mod metrics;
 mod queue;
 mod report;

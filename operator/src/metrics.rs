@@ -85,11 +85,22 @@ pub(crate) struct Metrics {
 }
 
 /// Conditions a mirror may have; a fixed list, so that those of a deleted mirror can be removed.
-const CONDITIONS: [&str; 7] = {
+const CONDITIONS: [&str; 9] = {
     use tidepool_api::condition::{
-        ACCEPTED, CACHE_AVAILABLE, NODES_CONFIGURED, READY, RECONCILING, STALLED, STORAGE_READY,
+        ACCEPTED, CACHE_AVAILABLE, CREDENTIALS_VALID, NODES_CONFIGURED, READY, RECONCILING, STALLED, STORAGE_READY,
+        UPSTREAMS_REACHABLE,
     };
-    [READY, ACCEPTED, CACHE_AVAILABLE, STORAGE_READY, NODES_CONFIGURED, RECONCILING, STALLED]
+    [
+        READY,
+        ACCEPTED,
+        CACHE_AVAILABLE,
+        STORAGE_READY,
+        NODES_CONFIGURED,
+        CREDENTIALS_VALID,
+        UPSTREAMS_REACHABLE,
+        RECONCILING,
+        STALLED,
+    ]
 };
 
 impl Metrics {

@@ -12,6 +12,7 @@ use k8s_openapi::api::{
 use kube::{Resource as _, api::ObjectMeta, core::PartialObjectMeta, runtime::reflector::Store};
 use tidepool_api::{CaKind, MirrorNode, RegistryMirror};
 use tidepool_config::names::MIRROR_LABEL;
+use tidepool_plan::references;
 use tokio::sync::Notify;
 
 use crate::{
@@ -173,10 +174,7 @@ impl Triggers {
     }
 
     fn referring(&self, kind: CaKind, to: &str) -> Vec<String> {
-        let refers = |mirror: &RegistryMirror| {
-            let references = mirror.spec.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()?.ca_ref.as_ref());
-            references.into_iter().any(|reference| reference.kind == kind && reference.name == to)
-        };
+        let refers = |mirror: &RegistryMirror| references(&mirror.spec).any(|reference| reference == (kind, to));
         let mirrors = self.mirrors.state_filter(|mirror| mirror.0.as_ref().is_ok_and(refers));
         mirrors.iter().map(|mirror| name(&**mirror).to_owned()).collect()
     }

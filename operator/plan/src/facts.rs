@@ -1,8 +1,8 @@
 //! Facts of the cluster that a mirror's validity depends on, as plain data.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use tidepool_api::{CaKind, CaRef};
+use tidepool_api::{CaKind, RegistryMirrorSpec};
 
 /// What a mirror refers to, as found in the cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,8 +15,8 @@ pub struct Referenced {
     pub claim: Option<ClaimFact>,
 }
 
-/// A ConfigMap or Secret.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A ConfigMap or Secret. `Debug` leaves its values out.
+#[derive(Clone, Default, PartialEq)]
 pub struct Source {
     /// Values by key, as bytes.
     pub data: BTreeMap<String, Vec<u8>>,
@@ -40,15 +40,39 @@ pub struct ClassFact {
 pub struct ClaimFact {
     /// The size it asks for, in bytes.
     pub requested: u64,
+    /// The size its volume has, in bytes; none before it has one.
+    pub capacity: Option<u64>,
     /// Its StorageClass.
     pub class: Option<String>,
 }
 
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("keys", &self.data.keys()).field("ours", &self.ours).finish()
+    }
+}
+
+/// All ConfigMaps and Secrets whose content a spec is made of, by kind and name; some may come twice.
+pub fn references(spec: &RegistryMirrorSpec) -> impl Iterator<Item = (CaKind, &str)> {
+    let upstreams = spec.upstreams.iter().flat_map(|upstream| {
+        let tls = upstream.tls.as_ref();
+        let ca = tls.and_then(|tls| tls.ca_ref.as_ref()).map(|ca| (ca.kind, ca.name.as_str()));
+        let client = tls.and_then(|tls| tls.client_cert_secret_ref.as_ref());
+        let login = upstream.credentials.as_ref().map(|credentials| &credentials.secret_ref);
+        ca.into_iter().chain([client, login].into_iter().flatten().map(|secret| (CaKind::Secret, secret.name.as_str())))
+    });
+    let egress = spec.egress_proxy.as_ref().and_then(|egress| egress.credentials_secret_ref.as_ref());
+    let users = spec.access.as_ref().and_then(|access| access.users_secret_ref.as_ref());
+    let shown = spec.ingress.as_ref().and_then(|ingress| ingress.tls_secret_name.as_deref());
+    let names = [egress, users].into_iter().flatten().map(|secret| secret.name.as_str()).chain(shown);
+    upstreams.chain(names.map(|name| (CaKind::Secret, name)))
+}
+
 impl Referenced {
-    /// The object a reference names.
+    /// The ConfigMap or Secret of this name.
     #[must_use]
-    pub fn source(&self, reference: &CaRef) -> Option<&Source> {
-        self.sources.get(&(reference.kind, reference.name.clone()))
+    pub fn source(&self, kind: CaKind, name: &str) -> Option<&Source> {
+        self.sources.get(&(kind, name.to_owned()))
     }
 
     /// The named class, or the default one.

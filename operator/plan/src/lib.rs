@@ -20,11 +20,14 @@ mod valid;
 mod validate;
 
 pub use document::{Standing, Told, UnknownPast, nodes_document};
-pub use facts::{ClaimFact, ClassFact, Referenced, Source};
+pub use facts::{ClaimFact, ClassFact, Referenced, Source, references};
 pub use identity::Identity;
 pub use notices::{Notice, notices};
 pub use plan::{Defaults, Objects, PlanError, fingerprint, plan};
 pub use quantity::quantity;
-pub use status::{MemberFact, NodeFact, Seen, StorageFact, Tally, Verdict, status, tally};
-pub use valid::{Ca, ValidMirror, ValidStorage, ValidUpstream};
+pub use status::{Answer, MemberFact, NodeFact, Report, Reports, Seen, StorageFact, Tally, Verdict, status, tally};
+pub use valid::{
+    ClientCertificate, Concealed, ValidAccess, ValidCredentials, ValidEgress, ValidIngress, ValidMirror, ValidStorage,
+    ValidUpstream,
+};
 pub use validate::{Invalid, Reason, validate};

@@ -14,16 +14,16 @@ pub const MEMBER_LABEL: &str = "tidepool.dev/member";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY_LABEL`] on what the operator made.
 pub const MANAGED_BY: &str = "tidepool-operator";
-/// Annotation of a pod template: changes when the pods must restart to see their configuration.
-pub const CONFIG_HASH: &str = "tidepool.dev/config-hash";
+/// Annotation of the configuration's Secret: its revision. And of a pod, once its kubelet was nudged towards it.
+pub const REVISION: &str = "tidepool.dev/config-revision";
+/// Label of namespaces whose pods may read the members' metrics, with value `true`.
+pub const METRICS_LABEL: &str = "tidepool.dev/metrics";
 /// Key of the configuration's Secret.
 pub const CONFIG_KEY: &str = "proxy.yaml";
-/// Name of the port for clients, on the Service and its EndpointSlices.
-pub const REGISTRY_PORT_NAME: &str = "registry";
 /// Name of the port for probes and metrics.
 pub const ADMIN_PORT_NAME: &str = "admin";
 
-/// The Service and the ServiceAccount of mirror `mirror`.
+/// The Service of mirror `mirror`; and its ServiceAccount, Ingress, NetworkPolicy and PodDisruptionBudget.
 #[must_use]
 pub fn service(mirror: &str) -> String {
     format!("mirror-{mirror}")

@@ -8,7 +8,7 @@ use tidepool_api::{RegistryMirrorStatus, condition};
 pub struct Notice {
     /// Whether something is wrong.
     pub warning: bool,
-    /// The reason of the condition, from a closed set.
+    /// Why, in one word of a closed set.
     pub reason: String,
     /// What is so and what to do.
     pub note: String,
@@ -49,7 +49,21 @@ fn notice(before: Option<&Condition>, after: &Condition) -> Option<Notice> {
         condition::RECONCILING => {
             (fresh && matches!(after.reason.as_str(), "ApplyFailed" | "RolloutFailed")).then_some(true)
         }
+        // Not when they were only not tried for a while.
+        condition::CREDENTIALS_VALID | condition::UPSTREAMS_REACHABLE => {
+            (after.status == "False" && fresh).then_some(true).or((holds && was("False")).then_some(false))
+        }
         _ => None,
     }?;
-    Some(Notice { warning, reason: after.reason.clone(), note: after.message.clone() })
+    Some(Notice { warning, reason: reason(after), note: after.message.clone() })
+}
+
+/// The reason, which must be plain without its condition beside it.
+fn reason(of: &Condition) -> String {
+    match (of.type_.as_str(), of.reason.as_str()) {
+        (condition::CREDENTIALS_VALID, "Unauthorized") => "CredentialsRefused".to_owned(),
+        (condition::CREDENTIALS_VALID, reason) => format!("Credentials{reason}"),
+        (condition::UPSTREAMS_REACHABLE, reason) => format!("Upstream{reason}"),
+        (_, reason) => reason.to_owned(),
+    }
 }

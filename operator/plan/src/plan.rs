@@ -2,6 +2,8 @@
 
 mod config;
 mod deployment;
+mod guard;
+mod ingress;
 mod pod;
 #[cfg(test)]
 mod tests;
@@ -13,16 +15,21 @@ use k8s_openapi::{
             PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServiceAccount, ServicePort,
             ServiceSpec, VolumeResourceRequirements,
         },
+        networking::v1::{Ingress, NetworkPolicy},
+        policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 use tidepool_api::Retention;
-use tidepool_config::{ByteSize, names::MEMBER_PORT};
+use tidepool_config::{
+    ByteSize,
+    names::{AGENTS_PORT, AGENTS_PORT_NAME, MEMBER_PORT, MEMBER_PORT_NAME},
+};
 
-use crate::{ValidMirror, ValidStorage, names};
+use crate::{Identity, ValidMirror, ValidStorage, names};
 
+pub(crate) use config::configuration;
 pub use config::fingerprint;
-pub(crate) use config::hex;
 
 /// What the operator was started with and every mirror shares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +45,13 @@ pub struct Defaults {
 /// All objects of one mirror.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Objects {
-    /// The members' configuration.
+    /// The members' configuration, with all files it names.
     pub config: Secret,
-    /// The members' identity, unless the spec names one.
+    /// Who reaches which port of the members.
+    pub network_policy: NetworkPolicy,
+    /// How many members may be away at once.
+    pub budget: PodDisruptionBudget,
+    /// The members' account, unless the spec names one.
     pub service_account: Option<ServiceAccount>,
     /// The members' address.
     pub service: Service,
@@ -48,6 +59,8 @@ pub struct Objects {
     pub claims: Vec<PersistentVolumeClaim>,
     /// The members.
     pub deployments: Vec<Deployment>,
+    /// How clients outside the cluster reach the members, if they may.
+    pub ingress: Option<Ingress>,
 }
 
 /// Why there is no plan: a defect here rather than a user's fault.
@@ -58,22 +71,26 @@ pub enum PlanError {
     Config(#[source] serde_yaml::Error),
 }
 
-/// The objects of a mirror: a pure function, so the same mirror always gives the same objects.
+/// The objects of a mirror whose members are known by `identity`: a pure function, so the same mirror always gives the
+/// same objects.
 ///
 /// # Errors
 /// [`PlanError`], which no valid mirror is known to cause.
-pub fn plan(mirror: &ValidMirror, defaults: &Defaults) -> Result<Objects, PlanError> {
+pub fn plan(mirror: &ValidMirror, identity: &Identity, defaults: &Defaults) -> Result<Objects, PlanError> {
     let meta = |name: String| meta(mirror, defaults, name);
-    let config = config::proxy_yaml(mirror).map_err(PlanError::Config)?;
-    let deployment =
-        deployment::deployment(mirror, defaults, &config, meta(names::member(&mirror.name, member(mirror))));
+    let shared = || meta(names::service(&mirror.name));
+    let configuration = configuration(mirror, identity).map_err(PlanError::Config)?;
     let own_account = mirror.proxy.service_account_name.is_none();
+    let deployment_meta = meta(names::member(&mirror.name, member(mirror)));
     Ok(Objects {
-        config: config::secret(meta(names::config(&mirror.name)), config),
-        service_account: own_account.then(|| account(meta(names::service(&mirror.name)))),
-        service: service(mirror, meta(names::service(&mirror.name))),
+        config: config::secret(meta(names::config(&mirror.name)), configuration),
+        network_policy: guard::network_policy(&mirror.name, shared()),
+        budget: guard::budget(&mirror.name, shared()),
+        service_account: own_account.then(|| account(shared())),
+        service: service(mirror, shared()),
         claims: claim(mirror, &meta).into_iter().collect(),
-        deployments: vec![deployment],
+        deployments: vec![deployment::deployment(mirror, defaults, deployment_meta)],
+        ingress: mirror.ingress.as_ref().map(|valid| ingress::ingress(&mirror.name, valid, shared())),
     })
 }
 
@@ -100,25 +117,26 @@ fn account(metadata: ObjectMeta) -> ServiceAccount {
 }
 
 fn service(mirror: &ValidMirror, metadata: ObjectMeta) -> Service {
-    let port = ServicePort {
-        name: Some(names::REGISTRY_PORT_NAME.to_owned()),
-        port: i32::from(MEMBER_PORT),
-        target_port: Some(IntOrString::String(names::REGISTRY_PORT_NAME.to_owned())),
-        app_protocol: Some("http".to_owned()),
+    let port = |name: &str, port: u16, protocol: &str| ServicePort {
+        name: Some(name.to_owned()),
+        port: i32::from(port),
+        target_port: Some(IntOrString::String(name.to_owned())),
+        app_protocol: Some(protocol.to_owned()),
         protocol: Some("TCP".to_owned()),
         ..ServicePort::default()
     };
+    let ports = vec![port(MEMBER_PORT_NAME, MEMBER_PORT, "http"), port(AGENTS_PORT_NAME, AGENTS_PORT, "https")];
     let spec = ServiceSpec {
         type_: Some("ClusterIP".to_owned()),
         selector: Some(names::selector(&mirror.name)),
-        ports: Some(vec![port]),
+        ports: Some(ports),
         ..ServiceSpec::default()
     };
     Service { metadata, spec: Some(spec), status: None }
 }
 
 fn claim(mirror: &ValidMirror, meta: &impl Fn(String) -> ObjectMeta) -> Option<PersistentVolumeClaim> {
-    let ValidStorage::Volume { size: ByteSize(bytes), class, retention } = &mirror.storage else { return None };
+    let ValidStorage::Volume { size: ByteSize(bytes), class, retention, .. } = &mirror.storage else { return None };
     let mut metadata = meta(names::member(&mirror.name, member(mirror)));
     match retention {
         // Without an owner it outlives the mirror; by its name a new mirror finds it.

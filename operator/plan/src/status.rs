@@ -4,21 +4,25 @@
 //! status, so that publishing what has not changed writes nothing.
 
 mod cache;
+mod members;
 mod nodes;
 mod storage;
 #[cfg(test)]
 mod tests;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use tidepool_api::{Address, Members, RegistryMirror, RegistryMirrorStatus, UpstreamStatus, condition};
+use tidepool_api::{Address, Members, RegistryMirror, RegistryMirrorStatus, Routing, UpstreamStatus, condition};
 use tidepool_config::{default_url, names::MEMBER_PORT};
 
 use crate::{Invalid, ValidMirror, names};
 
 pub use cache::MemberFact;
+pub use members::{Answer, Report, Reports};
 pub use nodes::{NodeFact, Tally, tally};
 pub use storage::StorageFact;
 
+/// Reason of condition `Reconciling` while a configuration is on its way to the members.
+const LOADING: &str = "LoadingConfiguration";
 /// Longest message of a condition; what is longer helps nobody and does not fit in an Event.
 const MESSAGE_LENGTH: usize = 900;
 
@@ -33,6 +37,10 @@ pub struct Seen<'a> {
     pub failure: Option<String>,
     /// The operator's namespace.
     pub namespace: &'a str,
+    /// What the mirror waits for before its members may be changed, if it does: they roll one mirror at a time.
+    pub waiting: Option<String>,
+    /// What the ready members report.
+    pub reports: Reports,
     /// The members, as their Deployments and pods say.
     pub members: Vec<MemberFact>,
     /// The storage.
@@ -56,14 +64,45 @@ pub enum Verdict<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     kind: &'static str,
-    status: bool,
+    holds: Holds,
     reason: String,
     message: String,
 }
 
+/// Whether what a condition says is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Yes,
+    No,
+    Unknown,
+}
+
+impl Holds {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Yes => "True",
+            Self::No => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    fn read(word: &str) -> Self {
+        match word {
+            "True" => Self::Yes,
+            "False" => Self::No,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 impl Finding {
-    fn new(kind: &'static str, status: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, status, reason: reason.into(), message: message.into() }
+    fn new(kind: &'static str, holds: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        let holds = if holds { Holds::Yes } else { Holds::No };
+        Self { kind, holds, reason: reason.into(), message: message.into() }
+    }
+
+    fn holds(&self) -> bool {
+        self.holds == Holds::Yes
     }
 }
 
@@ -71,12 +110,13 @@ impl Finding {
 #[must_use]
 pub fn status(seen: &Seen<'_>, now: &Time) -> RegistryMirrorStatus {
     let previous = seen.mirror.status.clone().unwrap_or_default();
-    let conditions = conditions(seen).into_iter().map(|finding| stamp(finding, seen.mirror, &previous, now)).collect();
+    let conditions =
+        conditions(seen, &previous).into_iter().map(|finding| stamp(finding, seen.mirror, &previous, now)).collect();
     RegistryMirrorStatus {
         observed_generation: seen.mirror.metadata.generation,
         conditions,
         address: Some(address(seen)),
-        members: Some(members(&seen.members)),
+        members: Some(members(seen, &previous)),
         registries: Some(registries(seen.mirror)),
         upstreams: match seen.verdict {
             Verdict::Valid(mirror) => upstreams(mirror, seen.nodes.as_ref()),
@@ -86,19 +126,18 @@ pub fn status(seen: &Seen<'_>, now: &Time) -> RegistryMirrorStatus {
     }
 }
 
-fn conditions(seen: &Seen<'_>) -> Vec<Finding> {
+fn conditions(seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Vec<Finding> {
     let accepted = accepted(seen.verdict);
     let storage = storage::finding(seen);
     let cache = cache::finding(&seen.members);
     let stalled = stalled(&accepted, &storage);
-    let reconciling = reconciling(seen, stalled.is_some(), &cache);
+    let reconciling = reconciling(seen, stalled.is_some(), &cache, previous);
     let failure = reconciling.as_ref().filter(|_| seen.failure.is_some());
     let ready = ready(&accepted, failure, &storage, &cache);
     let nodes = nodes::finding(seen.nodes.as_ref());
-    [Some(ready), Some(accepted), Some(cache), Some(storage), Some(nodes), reconciling, stalled]
-        .into_iter()
-        .flatten()
-        .collect()
+    let (credentials, reachable) = (members::credentials(seen, previous), members::reachable(seen, previous));
+    let always = [ready, accepted, cache, storage, nodes, credentials, reachable];
+    always.into_iter().chain(reconciling).chain(stalled).collect()
 }
 
 fn accepted(verdict: Verdict<'_>) -> Finding {
@@ -117,8 +156,8 @@ fn accepted(verdict: Verdict<'_>) -> Finding {
 fn ready(accepted: &Finding, failure: Option<&Finding>, storage: &Finding, cache: &Finding) -> Finding {
     // What the API server refuses, or a claim that nothing will ever bind, explains a missing member better than the
     // member does.
-    let no_storage = !storage.status && storage.reason == storage::NO_DEFAULT_CLASS;
-    let cause = match (accepted.status, cache.status) {
+    let no_storage = !storage.holds() && storage.reason == storage::NO_DEFAULT_CLASS;
+    let cause = match (accepted.holds(), cache.holds()) {
         (false, _) => accepted,
         (true, false) => failure.or(no_storage.then_some(storage)).unwrap_or(cache),
         (true, true) => return Finding::new(condition::READY, true, "Available", "the cache serves"),
@@ -128,8 +167,8 @@ fn ready(accepted: &Finding, failure: Option<&Finding>, storage: &Finding, cache
 
 /// Nothing goes on until somebody mends the spec or the cluster.
 fn stalled(accepted: &Finding, storage: &Finding) -> Option<Finding> {
-    let no_class = !storage.status && storage.reason == storage::NO_DEFAULT_CLASS;
-    let cause = if !accepted.status {
+    let no_class = !storage.holds() && storage.reason == storage::NO_DEFAULT_CLASS;
+    let cause = if !accepted.holds() {
         accepted
     } else if no_class {
         storage
@@ -139,23 +178,29 @@ fn stalled(accepted: &Finding, storage: &Finding) -> Option<Finding> {
     Some(Finding::new(condition::STALLED, true, cause.reason.clone(), cause.message.clone()))
 }
 
-fn reconciling(seen: &Seen<'_>, stalled: bool, cache: &Finding) -> Option<Finding> {
+fn reconciling(seen: &Seen<'_>, stalled: bool, cache: &Finding, previous: &RegistryMirrorStatus) -> Option<Finding> {
+    let because = |reason: &str, message: String| Some(Finding::new(condition::RECONCILING, true, reason, message));
     if let Some(failure) = &seen.failure {
-        return Some(Finding::new(condition::RECONCILING, true, "ApplyFailed", failure.clone()));
+        return because("ApplyFailed", failure.clone());
     }
-    if stalled || (cache.status && seen.members.iter().all(|member| member.rolled_out)) {
+    if stalled {
         return None;
     }
+    if let Some(turn) = &seen.waiting {
+        return because("WaitingForTurn", turn.clone());
+    }
+    if cache.holds() && seen.members.iter().all(|member| member.rolled_out) {
+        return members::loading(&seen.reports, previous).and_then(|message| because(LOADING, message));
+    }
     // Without a ready member, Ready says so already.
-    let (reason, message) = match cache::hindrance(&seen.members).filter(|_| cache.status) {
-        Some((_, why)) => ("RolloutFailed", why),
-        None => ("Progressing", "members are on their way to the spec".to_owned()),
-    };
-    Some(Finding::new(condition::RECONCILING, true, reason, message))
+    match cache::hindrance(&seen.members).filter(|_| cache.holds()) {
+        Some((_, why)) => because("RolloutFailed", why),
+        None => because("Progressing", "members are on their way to the spec".to_owned()),
+    }
 }
 
 fn stamp(finding: Finding, mirror: &RegistryMirror, previous: &RegistryMirrorStatus, now: &Time) -> Condition {
-    let status = if finding.status { "True" } else { "False" };
+    let status = finding.holds.word();
     let before = previous.conditions.iter().find(|condition| condition.type_ == finding.kind);
     let since = before.filter(|condition| condition.status == status).map(|condition| &condition.last_transition_time);
     Condition {
@@ -179,15 +224,20 @@ fn cut(mut text: String) -> String {
 
 fn address(seen: &Seen<'_>) -> Address {
     let name = names::service(seen.mirror.metadata.name.as_deref().unwrap_or_default());
-    Address { service: Some(format!("{name}.{}.svc:{MEMBER_PORT}", seen.namespace)), ingress: None }
+    let ingress = seen.mirror.spec.ingress.as_ref().map(|ingress| match ingress.routing {
+        Routing::Path => ingress.host.clone(),
+        Routing::HostPerUpstream => format!("*.{}", ingress.host),
+    });
+    Address { service: Some(format!("{name}.{}.svc:{MEMBER_PORT}", seen.namespace)), ingress }
 }
 
-fn members(facts: &[MemberFact]) -> Members {
+fn members(seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Members {
+    let facts = &seen.members;
     Members {
         desired: facts.iter().map(|member| member.desired).sum(),
         ready: facts.iter().map(|member| member.ready).sum(),
         version: facts.iter().find_map(|member| member.image.as_deref().and_then(cache::version)),
-        revision: None,
+        revision: members::revision(&seen.reports, previous),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What tests of this crate start from: real `validate` on small YAML.
 
-use tidepool_api::RegistryMirror;
+use tidepool_api::{CaKind, RegistryMirror};
 
-use crate::{Invalid, Referenced, ValidMirror, validate};
+use crate::{Invalid, Referenced, Source, ValidMirror, validate};
 
 /// The smallest mirror. Its name is not the product's, so that labels that were swapped show.
 pub(crate) const MINIMAL: &str = "upstreams: [{registry: docker.io}, {registry: ghcr.io}]";
@@ -37,4 +37,26 @@ pub(crate) fn valid(spec: &str) -> ValidMirror {
 /// What `validate` has against it.
 pub(crate) fn faults(spec: &str, referenced: &Referenced) -> Vec<Invalid> {
     validate(&mirror(spec), referenced).unwrap_err()
+}
+
+type Named = ((CaKind, String), Source);
+
+/// A Secret of the user with these keys.
+pub(crate) fn secret(name: &str, data: &[(&str, &str)]) -> Named {
+    source(CaKind::Secret, name, data)
+}
+
+/// A ConfigMap of the user with these keys.
+pub(crate) fn config_map(name: &str, data: &[(&str, &str)]) -> Named {
+    source(CaKind::ConfigMap, name, data)
+}
+
+fn source(kind: CaKind, name: &str, data: &[(&str, &str)]) -> Named {
+    let data = data.iter().map(|(key, text)| ((*key).to_owned(), (*text).into())).collect();
+    ((kind, name.to_owned()), Source { data, ours: false })
+}
+
+/// A cluster that has these.
+pub(crate) fn with(sources: impl IntoIterator<Item = Named>) -> Referenced {
+    Referenced { sources: sources.into_iter().collect(), ..Referenced::default() }
 }

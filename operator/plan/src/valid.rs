@@ -1,9 +1,11 @@
-//! A RegistryMirror that has passed validation: the sole input of [`crate::plan()`].
+//! A RegistryMirror that has passed validation, with the content of all that it names: what [`crate::plan()`] plans.
+
+use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
-use tidepool_api::{CaRef, ProxySettings, RegistryMirror, Retention};
-use tidepool_config::{ByteSize, MirrorEntry, Mode, NodeSelector};
+use tidepool_api::{ProxySettings, RegistryMirror, Retention};
+use tidepool_config::{AnonymousPull, ByteSize, Login, MirrorEntry, Mode, NodeSelector, Scope};
 use tidepool_oci::{RegistryName, RepositoryGlob};
 use url::Url;
 
@@ -18,6 +20,12 @@ pub struct ValidMirror {
     pub created: String,
     /// The mirrored registries, at least one, each once.
     pub upstreams: Vec<ValidUpstream>,
+    /// The proxy through which they are reached; none: directly.
+    pub egress: Option<ValidEgress>,
+    /// Who may pull at the port for clients.
+    pub access: ValidAccess,
+    /// How clients outside the cluster reach it; none: not at all.
+    pub ingress: Option<ValidIngress>,
     /// Where images are kept.
     pub storage: ValidStorage,
     /// Settings of its pods.
@@ -26,6 +34,8 @@ pub struct ValidMirror {
     pub mode: Mode,
     /// The nodes it is for.
     pub selector: NodeSelector,
+    /// Which of two mirrors of one registry serves it on a node: the higher.
+    pub priority: i32,
 }
 
 /// One mirrored registry.
@@ -35,19 +45,81 @@ pub struct ValidUpstream {
     pub registry: RegistryName,
     /// Where it is reached, if not at its usual address.
     pub url: Option<Url>,
-    /// Authorities trusted besides the public ones.
-    pub ca: Option<Ca>,
+    /// The host name by which clients outside the cluster name it alone.
+    pub host: Option<String>,
+    /// Who we are to it; none: nobody.
+    pub credentials: Option<ValidCredentials>,
+    /// Authorities trusted besides the public ones, PEM.
+    pub authorities: Option<Concealed>,
+    /// The certificate that is shown to it.
+    pub client: Option<ClientCertificate>,
+    /// Whether any certificate is taken for its own.
+    pub insecure_skip_verify: bool,
     /// The repositories that may be pulled; empty: all.
     pub repositories: Vec<RepositoryGlob>,
 }
 
-/// Certificates of authorities that are there.
+/// Who we are to a registry, and what for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ca {
-    /// Where they are.
-    pub reference: CaRef,
-    /// Hash of the PEM text: another text, other pods.
-    pub fingerprint: String,
+pub struct ValidCredentials {
+    /// The user and the password.
+    pub login: Login,
+    /// What they are for.
+    pub scope: Scope,
+}
+
+/// A certificate of ours and its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, with those between it and its authority.
+    pub certificate: Concealed,
+    /// Its private key.
+    pub key: Concealed,
+}
+
+/// The proxy through which registries are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidEgress {
+    /// Its address.
+    pub url: Url,
+    /// What is reached without it.
+    pub no_proxy: Vec<String>,
+    /// Its user.
+    pub login: Option<Login>,
+}
+
+/// Who may pull at the port for clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ValidAccess {
+    /// What a client without a login may pull.
+    pub anonymous_pull: AnonymousPull,
+    /// The users, as `htpasswd -B` writes them; none: nobody can log in.
+    pub users: Option<Concealed>,
+}
+
+/// How clients outside the cluster reach a mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidIngress {
+    /// The host, or the domain of the hosts.
+    pub host: String,
+    /// The host names that lead to the mirror, at least one, each once.
+    pub hosts: Vec<String>,
+    /// The IngressClass; none: the default one.
+    pub class: Option<String>,
+    /// Annotations, as the user wrote them.
+    pub annotations: BTreeMap<String, String>,
+    /// The Secret with the certificate of the hosts.
+    pub tls_secret: Option<String>,
+}
+
+/// The content of a Secret. `Debug` leaves it out.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Concealed(pub Vec<u8>);
+
+impl fmt::Debug for Concealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Concealed")
+    }
 }
 
 /// Where images are kept.
@@ -57,6 +129,8 @@ pub enum ValidStorage {
     Volume {
         /// What the claim asks for: the spec's size, or that of a claim that cannot follow.
         size: ByteSize,
+        /// What it has room for: its size, or less while it grows.
+        room: ByteSize,
         /// Its StorageClass; none: the default one.
         class: Option<String>,
         /// Whether it outlives the mirror.
@@ -89,7 +163,7 @@ impl ValidMirror {
         MirrorEntry {
             name: self.name.clone(),
             uid: self.uid.clone(),
-            priority: 0,
+            priority: self.priority,
             created: self.created.clone(),
             mode: self.mode,
             selector: self.selector.clone(),

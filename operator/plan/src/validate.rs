@@ -3,18 +3,27 @@
 //! The API server has checked the rules of the schema already. They are checked again: an object may be older than a
 //! rule, and what follows relies on them.
 
-mod ca;
+mod access;
+mod egress;
+mod ingress;
+mod login;
 mod nodes;
+mod references;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upstream;
+mod url;
 
 use std::{fmt, str::FromStr};
 
 use tidepool_api::RegistryMirror;
 
-use crate::{Referenced, ValidMirror};
+use crate::{Identity, Referenced, ValidMirror, plan::configuration};
+
+/// The most that a members' configuration may hold: what a Secret can, less room for certificates and metadata.
+const MOST_BYTES: usize = (1 << 20) - (64 << 10);
 
 /// One thing that is wrong. Its text is `<field>: <message>`, and the message ends with what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,10 +42,14 @@ pub struct Invalid {
 pub enum Reason {
     /// The spec contradicts itself or says what nothing can mean.
     InvalidSpec,
-    /// What it names is not there.
+    /// A ConfigMap that it names is not there.
     ReferenceNotFound,
-    /// What it names is there, and is not what it should be.
+    /// A ConfigMap that it names is there, and is not what it should be.
     ReferenceInvalid,
+    /// A Secret that it names is not there.
+    SecretNotFound,
+    /// A Secret that it names is there, and is not what it should be.
+    SecretInvalid,
 }
 
 impl fmt::Display for Reason {
@@ -45,6 +58,8 @@ impl fmt::Display for Reason {
             Self::InvalidSpec => "InvalidSpec",
             Self::ReferenceNotFound => "ReferenceNotFound",
             Self::ReferenceInvalid => "ReferenceInvalid",
+            Self::SecretNotFound => "SecretNotFound",
+            Self::SecretInvalid => "SecretInvalid",
         })
     }
 }
@@ -60,24 +75,44 @@ impl Invalid {
 /// # Errors
 /// All that is wrong, in the order of the spec; never an empty list.
 pub fn validate(mirror: &RegistryMirror, referenced: &Referenced) -> Result<ValidMirror, Vec<Invalid>> {
-    let mut faults = Vec::new();
+    let (spec, mut faults) = (&mirror.spec, Vec::new());
     let name = name(mirror, &mut faults);
-    let upstreams = upstream::upstreams(&mirror.spec.upstreams, referenced, &mut faults);
-    let storage = storage::storage(&name, &mirror.spec.storage, referenced, &mut faults);
-    let selector = nodes::selector(mirror.spec.nodes.selector.as_ref(), &mut faults);
-    match storage {
-        Some(storage) if faults.is_empty() => Ok(ValidMirror {
-            name,
-            uid: mirror.metadata.uid.clone().unwrap_or_default(),
-            created: mirror.metadata.creation_timestamp.as_ref().map(|time| time.0.to_string()).unwrap_or_default(),
-            upstreams,
-            storage,
-            proxy: mirror.spec.proxy.clone().unwrap_or_default(),
-            mode: nodes::mode(mirror.spec.nodes.mode),
-            selector,
-        }),
-        _ => Err(faults),
+    let mut upstreams = upstream::upstreams(&spec.upstreams, referenced, &mut faults);
+    let egress = egress::egress(spec.egress_proxy.as_ref(), referenced, &mut faults);
+    let storage = storage::storage(&name, &spec.storage, referenced, &mut faults);
+    let access = access::access(spec.access.as_ref(), referenced, &mut faults);
+    let ingress = ingress::ingress(spec.ingress.as_ref(), &mut upstreams, referenced, &mut faults);
+    let selector = nodes::selector(spec.nodes.selector.as_ref(), &mut faults);
+    let Some(storage) = storage.filter(|_| faults.is_empty()) else { return Err(faults) };
+    let valid = ValidMirror {
+        name,
+        uid: mirror.metadata.uid.clone().unwrap_or_default(),
+        created: mirror.metadata.creation_timestamp.as_ref().map(|time| time.0.to_string()).unwrap_or_default(),
+        upstreams,
+        egress,
+        access,
+        ingress,
+        storage,
+        proxy: spec.proxy.clone().unwrap_or_default(),
+        mode: nodes::mode(spec.nodes.mode),
+        selector,
+        priority: spec.nodes.priority,
+    };
+    fits(&valid)?;
+    Ok(valid)
+}
+
+/// Whether the members' configuration, with all that the spec names, fits in one Secret.
+fn fits(mirror: &ValidMirror) -> Result<(), Vec<Invalid>> {
+    let entries = configuration(mirror, &Identity::default()).map(|made| made.entries).unwrap_or_default();
+    let bytes: usize = entries.iter().map(|(key, content)| key.len() + content.len()).sum();
+    if bytes <= MOST_BYTES {
+        return Ok(());
     }
+    let message = format!(
+        "make {bytes} bytes of configuration with all certificates and users, and at most {MOST_BYTES} fit: name smaller bundles in tls.caRef, or split the mirror"
+    );
+    Err(vec![Invalid::spec("spec.upstreams", message)])
 }
 
 fn name(mirror: &RegistryMirror, faults: &mut Vec<Invalid>) -> String {

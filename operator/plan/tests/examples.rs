@@ -7,7 +7,7 @@ use std::{fs, path::PathBuf};
 use serde::Deserialize as _;
 use serde_json::Value;
 use tidepool_api::{CaKind, RegistryMirror};
-use tidepool_plan::{Defaults, Referenced, Source, plan, validate};
+use tidepool_plan::{Defaults, Identity, Referenced, Source, plan, validate};
 
 fn documents(path: &PathBuf) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
@@ -65,7 +65,7 @@ fn every_example_is_valid_and_has_a_plan() {
             assert!(lost.is_empty(), "{}: {lost:?}", path.display());
             let valid =
                 validate(&mirror, &referenced(&documents)).unwrap_or_else(|faults| panic!("{path:?}: {faults:?}"));
-            plan(&valid, &defaults).unwrap();
+            plan(&valid, &Identity::default(), &defaults).unwrap();
             mirrors += 1;
         }
     }

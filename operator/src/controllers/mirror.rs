@@ -8,7 +8,11 @@ mod facts;
 pub(super) mod observe;
 mod publish;
 
-use std::{convert::Infallible, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use futures::{Stream, StreamExt as _};
 use kube::runtime::{
@@ -17,7 +21,7 @@ use kube::runtime::{
     reflector::ObjectRef,
 };
 use tidepool_api::RegistryMirror;
-use tidepool_plan::{PlanError, plan, validate};
+use tidepool_plan::{PlanError, ValidMirror, plan, validate};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,8 +31,11 @@ use crate::{
     metrics::{Controller, Outcome},
     report::report,
     resources::{AnyMirror, name},
+    rollouts::Rolled,
+    trust::{TrustError, member_identity, until},
 };
 use apply::Applied;
+use observe::Live;
 
 /// Enough for a thousand mirrors, few enough to be no load on the API server.
 const CONCURRENCY: u16 = 8;
@@ -36,6 +43,8 @@ const CONCURRENCY: u16 = 8;
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReconcileError {
+    #[error("cannot give its members their certificate")]
+    Trust(#[from] TrustError),
     #[error("cannot plan its objects")]
     Plan(#[from] PlanError),
     #[error("cannot apply its objects")]
@@ -48,23 +57,30 @@ pub(crate) enum ReconcileError {
     Deadline,
 }
 
-/// One mirror, made what its spec says.
-async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<(), ReconcileError> {
+/// One mirror, made what its spec says. Returns when to look again at the latest.
+async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<SystemTime, ReconcileError> {
     context.leadership.check()?;
     let observed = observe::observe(mirror, context); // reads the caches
     let verdict = validate(mirror, &observed.referenced); // pure
+    let found = || Applied::as_found(name(mirror), &observed.live);
     let (applied, outcome) = match &verdict {
-        Ok(valid) => {
-            let objects = plan(valid, &context.defaults)?; // pure
-            match apply::apply(context, &valid.uid, objects, &observed.live).await {
-                Ok(applied) => (applied, Ok(())),
-                Err(error) => (Applied::as_found(&observed.live), Err(error)),
-            }
-        }
-        Err(_) => (Applied::as_found(&observed.live), Ok(())), // the last good objects stay
+        Ok(valid) => match make(valid, context, &observed.live).await {
+            Ok((applied, due)) => (applied, Ok(due)),
+            Err(error) => (found(), Err(error)),
+        },
+        Err(_) => (found(), Ok(SystemTime::now() + RESYNC)), // the last good objects stay
     };
     publish::publish(context, mirror, &verdict, &applied, outcome.as_ref().err()).await?;
-    Ok(outcome?)
+    outcome
+}
+
+/// The objects of a valid mirror, planned and applied; and when its members' certificate is to be renewed.
+async fn make(valid: &ValidMirror, context: &Context, live: &Live) -> Result<(Applied, SystemTime), ReconcileError> {
+    let (identity, due) = member_identity(context, valid, live.config(&valid.name)).await?;
+    let objects = plan(valid, &identity, &context.defaults)?; // pure
+    let applied = apply::apply(context, &valid.uid, objects, live).await?;
+    let due = if applied.behind.is_some() { due.min(SystemTime::now() + Rolled::come_again()) } else { due };
+    Ok((applied, due))
 }
 
 /// Reconciles the mirrors whose names come, until it is stopped; what is begun then is ended.
@@ -101,10 +117,10 @@ async fn attempt(mirror: Arc<AnyMirror>, context: Arc<Context>) -> Result<Action
     let result = ended.unwrap_or(Err(ReconcileError::Deadline));
     let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Error };
     context.metrics.reconciled(Controller::Mirror, outcome, started.elapsed());
-    result?;
+    let due = result?;
     context.backoff.forget(name(mirror));
     // Not all at once, though all were started at once.
-    Ok(Action::requeue(RESYNC.mul_f64(rand::random_range(0.9..=1.1))))
+    Ok(Action::requeue(until(due, RESYNC.mul_f64(rand::random_range(0.9..=1.1)))))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that `applier` takes")]

@@ -52,6 +52,31 @@ fn a_reference_rings_for_the_mirrors_that_name_it_even_as_it_goes() {
 }
 
 #[test]
+fn every_secret_that_a_mirror_names_rings_for_it() {
+    let (mirrors, mut writer) = store::<AnyMirror>();
+    let spec = json!({
+        "upstreams": [
+            {"registry": "a.io", "credentials": {"secretRef": {"name": "login"}}},
+            {"registry": "b.io", "tls": {"clientCertSecretRef": {"name": "client"}, "caRef": {"kind": "Secret", "name": "authority"}}},
+        ],
+        "egressProxy": {"url": "http://a:1", "credentialsSecretRef": {"name": "egress"}},
+        "access": {"usersSecretRef": {"name": "users"}},
+        "ingress": {"host": "a.io", "tlsSecretName": "shown"},
+    });
+    let mut reef = mirror("reef", &json!({}));
+    reef.0.as_mut().unwrap().spec = serde_json::from_value(spec).unwrap();
+    writer.apply_watcher_event(&Event::Apply(reef));
+    let triggers = Triggers::new(mirrors);
+    for secret in ["login", "client", "authority", "egress", "users", "shown"] {
+        let secret: Secret = object(json!({"metadata": {"name": secret}}));
+        triggers.secret(&Change::Applied { before: None, now: &secret });
+        assert_eq!(names(&triggers.queue), ["reef"], "{secret:?}");
+        triggers.secret(&Change::Deleted(&secret));
+        assert_eq!(names(&triggers.queue), ["reef"], "{secret:?}");
+    }
+}
+
+#[test]
 fn a_child_rings_for_its_mirror_also_when_its_label_is_taken_away() {
     let triggers = triggers();
     let labelled: Secret = object(json!({"metadata": {"name": "s", "labels": {MIRROR_LABEL: "public"}}}));

@@ -1,83 +1,136 @@
-//! The members' configuration file, and what makes them restart.
+//! The members' configuration: their file and all files it names, in one Secret, so that they change together.
 
-use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use sha2::{Digest as _, Sha256};
 use tidepool_config::{
-    ByteSize, ProxyFile, Storage, Tls, Upstream,
-    names::{ADMIN_PORT, MEMBER_PORT},
+    Access, Agents, ByteSize, Credentials, EgressProxy, Login, ProxyFile, Storage, Tls, Upstream,
+    names::{ADMIN_PORT, AGENTS_PORT, MEMBER_PORT},
 };
 
-use crate::{ValidMirror, ValidStorage, ValidUpstream, names};
+use crate::{Identity, ValidMirror, ValidStorage, ValidUpstream, names};
 
 /// Where the configuration's Secret is mounted.
 pub(super) const CONFIG_DIR: &str = "/etc/tidepool";
-/// Where certificates of authorities are mounted, in a folder for each registry.
-pub(super) const CA_DIR: &str = "/etc/tidepool-ca";
 /// Where the volume is mounted. The store is a folder in it: file systems put things of their own at the top.
 pub(super) const VOLUME_DIR: &str = "/var/lib/tidepool";
 
-/// The file's text.
-pub(super) fn proxy_yaml(mirror: &ValidMirror) -> Result<String, serde_yaml::Error> {
+/// The entries of the Secret, and a word for all of them together.
+pub(crate) struct Configuration {
+    pub(crate) entries: BTreeMap<String, Vec<u8>>,
+    pub(crate) revision: String,
+}
+
+/// Puts files beside the configuration and tells where a member finds them.
+#[derive(Default)]
+struct Files(BTreeMap<String, Vec<u8>>);
+
+impl Files {
+    fn put(&mut self, key: impl Into<String>, content: impl Into<Vec<u8>>) -> PathBuf {
+        let key = key.into();
+        let path = PathBuf::from(CONFIG_DIR).join(&key);
+        self.0.insert(key, content.into());
+        path
+    }
+}
+
+/// What members of the mirror read.
+///
+/// The revision is a hash of all entries. A private key is among them, which nobody can guess: so it tells nothing about
+/// the passwords, and may be shown.
+pub(crate) fn configuration(mirror: &ValidMirror, identity: &Identity) -> Result<Configuration, serde_yaml::Error> {
+    let mut files = Files::default();
+    let mut file = proxy_file(mirror, identity, &mut files);
+    let mut hash = Sha256::new_with_prefix(file.to_yaml()?);
+    for (key, content) in &files.0 {
+        hash.update(key.as_bytes());
+        hash.update(content.len().to_be_bytes());
+        hash.update(content);
+    }
+    let revision = hex(&hash.finalize()[..8]);
+    file.revision = Some(revision.clone());
+    files.put(names::CONFIG_KEY, file.to_yaml()?);
+    Ok(Configuration { entries: files.0, revision })
+}
+
+fn proxy_file(mirror: &ValidMirror, identity: &Identity, files: &mut Files) -> ProxyFile {
     let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
-    let file = ProxyFile {
+    let agents = Agents {
+        listen: any(AGENTS_PORT),
+        mirror: mirror.uid.clone(),
+        cert_file: files.put("tls.crt", identity.certificate.as_str()),
+        key_file: files.put("tls.key", identity.key.as_str()),
+        ca_file: files.put("agents-ca.crt", identity.authorities.as_str()),
+    };
+    let users = mirror.access.users.as_ref();
+    ProxyFile {
         listen: Some(any(MEMBER_PORT)),
         admin: Some(any(ADMIN_PORT)),
         revision: None,
-        agents: None,
-        access: None,
-        egress_proxy: None,
+        agents: Some(agents),
+        access: Some(Access {
+            anonymous_pull: mirror.access.anonymous_pull,
+            users_file: users.map(|users| files.put("users", users.0.clone())),
+        }),
+        egress_proxy: mirror.egress.as_ref().map(|egress| EgressProxy {
+            url: egress.url.clone(),
+            no_proxy: egress.no_proxy.clone(),
+            username: egress.login.as_ref().map(|login| login.username.clone()),
+            password_file: egress.login.as_ref().map(|login| password(files, "egress", login)),
+        }),
         storage: Some(Storage {
             path: Some(PathBuf::from(VOLUME_DIR).join("store")),
             limit: Some(limit(&mirror.storage)),
         }),
-        upstreams: mirror.upstreams.iter().map(upstream).collect(),
-    };
-    file.to_yaml()
+        upstreams: mirror.upstreams.iter().enumerate().map(|(n, valid)| upstream(n, valid, files)).collect(),
+    }
+}
+
+fn password(files: &mut Files, whose: &str, login: &Login) -> PathBuf {
+    files.put(format!("{whose}-password"), login.password.as_str())
 }
 
 /// Nine tenths of the space: file systems keep some for themselves, and an emptyDir that is full costs the pod.
 fn limit(storage: &ValidStorage) -> ByteSize {
-    let (ValidStorage::Volume { size, .. } | ValidStorage::Ephemeral { limit: size }) = storage;
-    ByteSize(size.0 / 10 * 9)
+    let (ValidStorage::Volume { room, .. } | ValidStorage::Ephemeral { limit: room }) = storage;
+    ByteSize(room.0 / 10 * 9)
 }
 
-fn upstream(valid: &ValidUpstream) -> Upstream {
-    let ca_file = |_: &crate::Ca| PathBuf::from(CA_DIR).join(ca_path(valid));
+fn upstream(n: usize, valid: &ValidUpstream, files: &mut Files) -> Upstream {
+    let credentials = valid.credentials.as_ref().map(|credentials| Credentials {
+        username: Some(credentials.login.username.clone()),
+        password_file: Some(password(files, &format!("upstream-{n}"), &credentials.login)),
+        docker_config_file: None,
+        scope: credentials.scope,
+    });
+    let mut put = |part: &str, content: &crate::Concealed| files.put(format!("upstream-{n}-{part}"), content.0.clone());
+    let tls = Tls {
+        ca_file: valid.authorities.as_ref().map(|text| put("ca.crt", text)),
+        cert_file: valid.client.as_ref().map(|client| put("client.crt", &client.certificate)),
+        key_file: valid.client.as_ref().map(|client| put("client.key", &client.key)),
+        insecure_skip_verify: valid.insecure_skip_verify,
+    };
     Upstream {
         registry: valid.registry.clone(),
         url: valid.url.clone(),
-        host: None,
-        credentials: None,
-        tls: valid.ca.as_ref().map(|ca| Tls { ca_file: Some(ca_file(ca)), ..Tls::default() }),
+        host: valid.host.clone(),
+        credentials,
+        tls: (tls != Tls::default()).then_some(tls),
         repositories: valid.repositories.iter().map(ToString::to_string).collect(),
     }
 }
 
-/// The place of an upstream's certificates within [`CA_DIR`].
-pub(super) fn ca_path(upstream: &ValidUpstream) -> String {
-    format!("{}/ca.crt", upstream.registry.path_segment())
-}
-
-/// The Secret that holds the file.
-pub(super) fn secret(metadata: ObjectMeta, yaml: String) -> Secret {
+/// The Secret that holds it.
+pub(super) fn secret(mut metadata: ObjectMeta, Configuration { entries, revision }: Configuration) -> Secret {
+    metadata.annotations = Some([(names::REVISION.to_owned(), revision)].into());
     // `data`, not `stringData`: the latter is not there when the object is read back.
-    let data = [(names::CONFIG_KEY.to_owned(), ByteString(yaml.into_bytes()))].into();
+    let data = entries.into_iter().map(|(key, content)| (key, ByteString(content))).collect();
     Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() }
 }
 
-/// A hash of all that members read when they start: the file, and the certificates it names.
-pub(super) fn hash(mirror: &ValidMirror, yaml: &str) -> String {
-    let mut hash = Sha256::new_with_prefix(yaml);
-    for ca in mirror.upstreams.iter().filter_map(|upstream| upstream.ca.as_ref()) {
-        hash.update(&ca.fingerprint);
-    }
-    hex(&hash.finalize()[..8])
-}
-
 /// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

@@ -12,18 +12,17 @@ use k8s_openapi::{
 };
 use tidepool_config::names::MIRROR_LABEL;
 
-use super::{Defaults, config, member, pod};
+use super::{Defaults, member, pod};
 use crate::{ValidMirror, ValidStorage, names};
 
-/// The Deployment of the member, whose configuration is `config`.
-pub(super) fn deployment(mirror: &ValidMirror, defaults: &Defaults, config: &str, meta: ObjectMeta) -> Deployment {
+/// The Deployment of the member. Nothing of its configuration is in the pod's template: members read a change themselves.
+pub(super) fn deployment(mirror: &ValidMirror, defaults: &Defaults, meta: ObjectMeta) -> Deployment {
     let mut labels = names::labels(&mirror.name);
     labels.insert(names::MEMBER_LABEL.to_owned(), member(mirror).to_owned());
     let selector = labels.iter().filter(|(key, _)| [MIRROR_LABEL, names::MEMBER_LABEL].contains(&key.as_str()));
     let selector: BTreeMap<_, _> = selector.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let mut annotations = mirror.proxy.pod_annotations.clone();
-    annotations.insert(names::CONFIG_HASH.to_owned(), config::hash(mirror, config));
-    let metadata = ObjectMeta { labels: Some(labels.clone()), annotations: Some(annotations), ..ObjectMeta::default() };
+    let annotations = Some(mirror.proxy.pod_annotations.clone()).filter(|annotations| !annotations.is_empty());
+    let metadata = ObjectMeta { labels: Some(labels.clone()), annotations, ..ObjectMeta::default() };
     let spec = DeploymentSpec {
         replicas: Some(1),
         // The template before is enough to go back to; each one more is an object that nobody looks at.

@@ -2,22 +2,20 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapProjection, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, KeyToPath,
-        PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, Probe, ProjectedVolumeSource,
-        ResourceRequirements, SeccompProfile, SecretProjection, SecretVolumeSource, SecurityContext, Volume,
-        VolumeMount, VolumeProjection,
+        Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, PersistentVolumeClaimVolumeSource,
+        PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
+        Volume, VolumeMount,
     },
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
-use tidepool_api::CaKind;
-use tidepool_config::names::{ADMIN_PORT, MEMBER_PORT};
+use tidepool_config::names::{ADMIN_PORT, AGENTS_PORT, AGENTS_PORT_NAME, MEMBER_PORT, MEMBER_PORT_NAME};
 
 use super::{
     Defaults,
-    config::{CA_DIR, CONFIG_DIR, VOLUME_DIR, ca_path},
+    config::{CONFIG_DIR, VOLUME_DIR},
     member,
 };
-use crate::{ValidMirror, ValidStorage, ValidUpstream, names};
+use crate::{ValidMirror, ValidStorage, names};
 
 /// User and group of members; "nobody" in images without users.
 const USER: i64 = 65532;
@@ -65,13 +63,17 @@ fn container(mirror: &ValidMirror, defaults: &Defaults) -> Container {
         image_pull_policy: Some(defaults.pull_policy.clone()),
         command: Some(vec!["/tidepool-proxy".to_owned()]),
         args: Some(vec!["--config".to_owned(), format!("{CONFIG_DIR}/{}", names::CONFIG_KEY)]),
-        ports: Some(vec![port(names::REGISTRY_PORT_NAME, MEMBER_PORT), port(names::ADMIN_PORT_NAME, ADMIN_PORT)]),
+        ports: Some(vec![
+            port(MEMBER_PORT_NAME, MEMBER_PORT),
+            port(AGENTS_PORT_NAME, AGENTS_PORT),
+            port(names::ADMIN_PORT_NAME, ADMIN_PORT),
+        ]),
         // Ready soon after it listens; not ready soon after it does not.
         readiness_probe: Some(probe("/readyz", 2, 3)),
         // A busy disk is no reason to kill it: a minute of silence is.
         liveness_probe: Some(probe("/livez", 10, 6)),
         resources: Some(mirror.proxy.resources.clone().unwrap_or_else(default_resources)),
-        volume_mounts: Some(mounts(mirror)),
+        volume_mounts: Some(mounts()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
@@ -109,31 +111,25 @@ fn default_resources() -> ResourceRequirements {
     }
 }
 
-fn mounts(mirror: &ValidMirror) -> Vec<VolumeMount> {
+fn mounts() -> Vec<VolumeMount> {
     let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
         read_only: read_only.then_some(true),
         ..VolumeMount::default()
     };
-    let mut mounts = vec![mount("config", CONFIG_DIR, true), mount("store", VOLUME_DIR, false)];
-    if mirror.upstreams.iter().any(|upstream| upstream.ca.is_some()) {
-        mounts.push(mount("ca", CA_DIR, true));
-    }
-    mounts
+    vec![mount("config", CONFIG_DIR, true), mount("store", VOLUME_DIR, false)]
 }
 
 fn volumes(mirror: &ValidMirror) -> Vec<Volume> {
-    let config = SecretVolumeSource { secret_name: Some(names::config(&mirror.name)), ..Default::default() };
+    let config = SecretVolumeSource {
+        secret_name: Some(names::config(&mirror.name)),
+        // For the pod's group alone.
+        default_mode: Some(0o440),
+        ..SecretVolumeSource::default()
+    };
     let config = Volume { name: "config".to_owned(), secret: Some(config), ..Volume::default() };
-    let store = Volume { name: "store".to_owned(), ..store(mirror) };
-    let sources: Vec<_> = mirror.upstreams.iter().filter_map(ca_source).collect();
-    let ca = (!sources.is_empty()).then(|| Volume {
-        name: "ca".to_owned(),
-        projected: Some(ProjectedVolumeSource { sources: Some(sources), ..ProjectedVolumeSource::default() }),
-        ..Volume::default()
-    });
-    [config, store].into_iter().chain(ca).collect()
+    vec![config, Volume { name: "store".to_owned(), ..store(mirror) }]
 }
 
 fn store(mirror: &ValidMirror) -> Volume {
@@ -148,21 +144,4 @@ fn store(mirror: &ValidMirror) -> Volume {
             Volume { empty_dir: Some(EmptyDirVolumeSource { size_limit, medium: None }), ..Volume::default() }
         }
     }
-}
-
-/// The one key that holds the certificates, under the folder of the registry.
-fn ca_source(upstream: &ValidUpstream) -> Option<VolumeProjection> {
-    let reference = &upstream.ca.as_ref()?.reference;
-    let items = Some(vec![KeyToPath { key: reference.key.clone(), path: ca_path(upstream), mode: None }]);
-    let name = reference.name.clone();
-    Some(match reference.kind {
-        CaKind::ConfigMap => VolumeProjection {
-            config_map: Some(ConfigMapProjection { name, items, optional: None }),
-            ..VolumeProjection::default()
-        },
-        CaKind::Secret => VolumeProjection {
-            secret: Some(SecretProjection { name, items, optional: None }),
-            ..VolumeProjection::default()
-        },
-    })
 }

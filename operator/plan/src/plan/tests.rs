@@ -1,12 +1,15 @@
 //! Real `validate` and `plan` on small specs.
 
+mod config;
+mod reach;
+
 use proptest::prelude::*;
 use tidepool_config::ProxyFile;
 
 use super::*;
 use crate::{
-    Referenced, Source,
-    testing::{MINIMAL, PEM, mirror, valid},
+    Referenced,
+    testing::{MINIMAL, mirror, valid},
     validate,
 };
 
@@ -14,8 +17,17 @@ fn defaults() -> Defaults {
     Defaults { image: "reg.io/tidepool:1".into(), pull_policy: "IfNotPresent".into(), namespace: "deep".into() }
 }
 
+fn identity() -> Identity {
+    Identity { certificate: "CERT".into(), key: "KEY".into(), authorities: "CA".into() }
+}
+
 fn planned(spec: &str) -> Objects {
-    plan(&valid(spec), &defaults()).unwrap()
+    plan(&valid(spec), &identity(), &defaults()).unwrap()
+}
+
+/// What is planned when the spec finds these.
+fn planned_with(spec: &str, referenced: &Referenced) -> Objects {
+    plan(&validate(&mirror(spec), referenced).unwrap(), &identity(), &defaults()).unwrap()
 }
 
 fn file(objects: &Objects) -> ProxyFile {
@@ -23,15 +35,31 @@ fn file(objects: &Objects) -> ProxyFile {
     ProxyFile::parse(std::str::from_utf8(bytes).unwrap()).unwrap()
 }
 
-fn config_hash(objects: &Objects) -> String {
-    let template = &objects.deployments[0].spec.as_ref().unwrap().template;
-    template.metadata.as_ref().unwrap().annotations.as_ref().unwrap()[names::CONFIG_HASH].clone()
+/// The content of an entry of the configuration.
+fn entry(objects: &Objects, key: &str) -> String {
+    String::from_utf8(objects.config.data.as_ref().unwrap()[key].0.clone()).unwrap()
+}
+
+/// The content of a file that the configuration names.
+fn named(objects: &Objects, path: Option<&std::path::PathBuf>) -> String {
+    let path = path.unwrap().to_str().unwrap();
+    entry(objects, path.strip_prefix("/etc/tidepool/").unwrap())
+}
+
+fn revision(objects: &Objects) -> String {
+    let revision = objects.config.metadata.annotations.as_ref().unwrap()[names::REVISION].clone();
+    assert_eq!(file(objects).revision.as_ref(), Some(&revision));
+    assert!(revision.len() == 16 && revision.bytes().all(|b| b.is_ascii_hexdigit()), "{revision}");
+    revision
 }
 
 /// Metadata of all objects, with their kinds.
 fn metadata(objects: &Objects) -> Vec<(&'static str, ObjectMeta)> {
-    let Objects { config, service_account, service, claims, deployments } = objects.clone();
+    let Objects { config, network_policy, budget, service_account, service, claims, deployments, ingress } =
+        objects.clone();
     let mut all = vec![("Secret", config.metadata), ("Service", service.metadata)];
+    all.extend([("NetworkPolicy", network_policy.metadata), ("PodDisruptionBudget", budget.metadata)]);
+    all.extend(ingress.map(|object| ("Ingress", object.metadata)));
     all.extend(service_account.map(|object| ("ServiceAccount", object.metadata)));
     all.extend(claims.into_iter().map(|object| ("PersistentVolumeClaim", object.metadata)));
     all.extend(deployments.into_iter().map(|object| ("Deployment", object.metadata)));
@@ -45,6 +73,8 @@ fn a_volume_mirror_has_these_objects() {
     let wanted = [
         "Secret/mirror-reef-config",
         "Service/mirror-reef",
+        "NetworkPolicy/mirror-reef",
+        "PodDisruptionBudget/mirror-reef",
         "ServiceAccount/mirror-reef",
         "PersistentVolumeClaim/mirror-reef-0",
         "Deployment/mirror-reef-0",
@@ -109,32 +139,6 @@ fn the_configuration_reads_back_and_says_what_the_spec_says() {
 }
 
 #[test]
-fn certificates_are_mounted_where_the_configuration_looks_and_new_ones_restart_the_pod() {
-    let with = |text: &str| {
-        let source = Source { data: [("ca.crt".to_owned(), text.into())].into(), ours: false };
-        let sources = [((tidepool_api::CaKind::ConfigMap, "ca".to_owned()), source)].into();
-        let mirror = mirror("upstreams: [{registry: 'reg.io:5000', tls: {caRef: {name: ca}}}]");
-        plan(&validate(&mirror, &Referenced { sources, ..Referenced::default() }).unwrap(), &defaults()).unwrap()
-    };
-    let objects = with(PEM);
-    let ca_file = file(&objects).upstreams[0].tls.clone().unwrap().ca_file.unwrap();
-    let pod = objects.deployments[0].spec.as_ref().unwrap().template.spec.clone().unwrap();
-    let mount = pod.containers[0].volume_mounts.as_ref().unwrap().iter().find(|mount| mount.name == "ca").unwrap();
-    let projected = pod.volumes.unwrap().into_iter().find_map(|volume| volume.projected).unwrap();
-    let item = projected.sources.unwrap()[0].config_map.clone().unwrap().items.unwrap().remove(0);
-    assert_eq!(ca_file.to_str().unwrap(), format!("{}/{}", mount.mount_path, item.path));
-    assert_eq!(item.key, "ca.crt");
-    assert_ne!(config_hash(&objects), config_hash(&with(&PEM.repeat(2))));
-}
-
-#[test]
-fn a_change_of_the_configuration_restarts_the_pod_and_nothing_else_does() {
-    let base = config_hash(&planned(MINIMAL));
-    assert_eq!(base, config_hash(&planned(&format!("{MINIMAL}\nnodes: {{mode: Withdraw}}"))));
-    assert_ne!(base, config_hash(&planned("upstreams: [{registry: docker.io}]")));
-}
-
-#[test]
 fn pods_meet_the_restricted_standard() {
     let pod = planned(MINIMAL).deployments.remove(0).spec.unwrap().template.spec.unwrap();
     let security = pod.security_context.unwrap();
@@ -148,14 +152,12 @@ fn pods_meet_the_restricted_standard() {
 }
 
 #[test]
-fn pod_settings_reach_the_pod_and_our_annotation_wins() {
+fn pod_settings_reach_the_pod() {
     let spec = format!(
-        "{MINIMAL}\nproxy: {{nodeSelector: {{a: b}}, tolerations: [{{operator: Exists}}], priorityClassName: high, serviceAccountName: mine, podAnnotations: {{c: d, tidepool.dev/config-hash: e}}, resources: {{limits: {{memory: 1Gi}}}}}}"
+        "{MINIMAL}\nproxy: {{nodeSelector: {{a: b}}, tolerations: [{{operator: Exists}}], priorityClassName: high, serviceAccountName: mine, podAnnotations: {{c: d}}, resources: {{limits: {{memory: 1Gi}}}}}}"
     );
     let objects = planned(&spec);
     assert!(objects.service_account.is_none());
-    let hash = config_hash(&objects);
-    assert_ne!(hash, "e");
     let template = objects.deployments[0].spec.clone().unwrap().template;
     assert_eq!(template.metadata.unwrap().annotations.unwrap()["c"], "d");
     let pod = template.spec.unwrap();
@@ -170,9 +172,11 @@ proptest! {
     #[test]
     fn names_and_labels_fit_kubernetes_limits(name in "[a-z]([-a-z0-9]{0,38}[a-z0-9])?", ephemeral: bool) {
         let storage = if ephemeral { "Ephemeral" } else { "Volume" };
-        let mut mirror = mirror(&format!("{MINIMAL}\nstorage: {{type: {storage}}}"));
+        let mut mirror = mirror(&format!("{MINIMAL}\nstorage: {{type: {storage}}}\ningress: {{host: a.io}}"));
         mirror.metadata.name = Some(name);
-        let objects = plan(&validate(&mirror, &Referenced::default()).unwrap(), &defaults()).unwrap();
+        let valid = validate(&mirror, &Referenced::default()).unwrap();
+        let objects = plan(&valid, &identity(), &defaults()).unwrap();
+        prop_assert_eq!(&objects, &plan(&valid, &identity(), &defaults()).unwrap());
         for (_, meta) in metadata(&objects) {
             let name = meta.name.unwrap();
             prop_assert!(name.len() <= 63 && !name.ends_with('-'), "{}", name);
@@ -186,7 +190,7 @@ proptest! {
         let names = |name: String| {
             let mut mirror = mirror(MINIMAL);
             mirror.metadata.name = Some(name);
-            let objects = plan(&validate(&mirror, &Referenced::default()).unwrap(), &defaults()).unwrap();
+            let objects = plan(&validate(&mirror, &Referenced::default()).unwrap(), &identity(), &defaults()).unwrap();
             metadata(&objects).into_iter().map(|(kind, meta)| (kind, meta.name)).collect::<Vec<_>>()
         };
         let (one, other) = (names(one), names(other));

@@ -160,7 +160,7 @@ fn configured(tally: &Tally) -> Finding {
         return no(
             "Shadowed",
             format!(
-                "on {shadowed} of {selected} nodes older mirrors{by} serve its registries: delete one, or select other nodes"
+                "on {shadowed} of {selected} nodes other mirrors{by} serve its registries: raise spec.nodes.priority, or select other nodes"
             ),
         );
     }

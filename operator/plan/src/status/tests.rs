@@ -1,5 +1,7 @@
 //! Status from facts, condition by condition.
 
+mod reported;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
@@ -34,12 +36,25 @@ struct World {
     no_default_class: bool,
     nodes: Option<Tally>,
     failure: Option<String>,
+    waiting: Option<String>,
+    reports: Reports,
 }
 
 impl World {
     fn good() -> Self {
         let (mirror, members) = (mirror(MINIMAL), vec![ready_member()]);
-        Self { mirror, faults: vec![], members, storage: bound(), no_default_class: false, nodes: None, failure: None }
+        let (faults, reports) = (vec![], Reports::default());
+        Self {
+            mirror,
+            faults,
+            members,
+            storage: bound(),
+            no_default_class: false,
+            nodes: None,
+            failure: None,
+            waiting: None,
+            reports,
+        }
     }
 
     fn status_at(&self, second: i64) -> RegistryMirrorStatus {
@@ -49,6 +64,8 @@ impl World {
             mirror: &self.mirror,
             verdict,
             failure: self.failure.clone(),
+            waiting: self.waiting.clone(),
+            reports: self.reports.clone(),
             namespace: "deep",
             members: self.members.clone(),
             storage: self.storage.clone(),

@@ -59,5 +59,7 @@ fn volume(
         }
         None => wanted,
     };
-    Some(ValidStorage::Volume { size, class, retention: raw.retention })
+    // While a volume grows there is room for what it was.
+    let capacity = referenced.claim.as_ref().and_then(|claim| claim.capacity).unwrap_or(u64::MAX);
+    Some(ValidStorage::Volume { size, room: ByteSize(size.0.min(capacity)), class, retention: raw.retention })
 }

@@ -1,16 +1,16 @@
 //! `validate` on small specs: each fault with its field, and a message that says what to do.
 
+mod secrets;
+
 use super::*;
 use crate::{
-    ClaimFact, ClassFact, Source, ValidStorage,
-    testing::{MINIMAL, PEM, faults, mirror, valid},
+    ClaimFact, ClassFact, ValidStorage,
+    testing::{self, MINIMAL, PEM, faults, mirror, secret, valid, with},
 };
-use tidepool_api::CaKind;
 use tidepool_config::{ByteSize, Mode};
 
 fn config_map(name: &str, key: &str, text: &str) -> Referenced {
-    let source = Source { data: [(key.to_owned(), text.into())].into(), ours: false };
-    Referenced { sources: [((CaKind::ConfigMap, name.to_owned()), source)].into(), ..Referenced::default() }
+    with([testing::config_map(name, &[(key, text)])])
 }
 
 fn one_fault(spec: &str, referenced: &Referenced) -> Invalid {
@@ -51,8 +51,33 @@ fn faults_of_a_spec_name_the_field_and_the_remedy() {
             "spec.nodes.selector.matchExpressions[0].values",
             "add or remove values",
         ),
+        (
+            "upstreams: [{registry: a.io, tls: {insecureSkipVerify: true, caRef: {name: ca}}}]",
+            "spec.upstreams[0].tls.insecureSkipVerify",
+            "remove one",
+        ),
+        ("upstreams: [{registry: a.io}]\negressProxy: {url: 'socks5://a:1'}", "spec.egressProxy.url", "http://"),
+        ("upstreams: [{registry: a.io}]\negressProxy: {url: 'http://a:1/b'}", "spec.egressProxy.url", "leave it out"),
+        ("upstreams: [{registry: a.io}]\negressProxy: {url: 'http://u@a:1'}", "spec.egressProxy.url", "leave"),
+        ("upstreams: [{registry: a.io}]\ningress: {host: 10.0.0.1}", "spec.ingress.host", "mirror.example.com"),
+        ("upstreams: [{registry: a.io}]\ningress: {host: a..b}", "spec.ingress.host", "mirror.example.com"),
+        (
+            "upstreams: [{registry: a.io}, {registry: a-io}]\ningress: {host: b.io, routing: HostPerUpstream}",
+            "spec.upstreams[1].registry",
+            "set ingress.routing to Path",
+        ),
+        (
+            "upstreams: [{registry: '[fd00::1]'}]\ningress: {host: b.io, routing: HostPerUpstream}",
+            "spec.upstreams[0].registry",
+            "set ingress.routing to Path",
+        ),
+        (
+            "upstreams: [{registry: a.io}]\ningress: {host: b.io, annotations: {'a b': c}}",
+            "spec.ingress.annotations",
+            "nginx.ingress",
+        ),
     ] {
-        let fault = one_fault(spec, &Referenced::default());
+        let fault = one_fault(spec, &config_map("ca", "ca.crt", PEM));
         assert_eq!((fault.reason, fault.field.as_str()), (Reason::InvalidSpec, field), "{spec}");
         assert!(fault.message.contains(remedy), "{spec}: {fault}");
     }
@@ -100,7 +125,7 @@ fn references_must_be_there_and_hold_certificates() {
     }
     for text in [PEM.to_owned(), PEM.repeat(2)] {
         let valid = validate(&mirror(spec), &config_map("ca", "ca.crt", &text)).unwrap();
-        assert!(valid.upstreams[0].ca.is_some());
+        assert!(valid.upstreams[0].authorities.is_some());
     }
 }
 
@@ -116,7 +141,7 @@ fn an_object_of_ours_is_no_reference() {
 fn a_claim_grows_where_its_class_lets_it_and_never_shrinks() {
     let size = |spec: &str, requested: u64, expandable: bool| {
         let class = ClassFact { name: "fast".to_owned(), default: true, expandable };
-        let claim = Some(ClaimFact { requested: requested << 30, class: Some("fast".to_owned()) });
+        let claim = Some(ClaimFact { requested: requested << 30, capacity: None, class: Some("fast".to_owned()) });
         let referenced = Referenced { storage_classes: vec![class], claim, ..Referenced::default() };
         let spec = format!("{MINIMAL}\nstorage: {{volume: {{size: {spec}}}}}");
         match validate(&mirror(&spec), &referenced).unwrap().storage {
@@ -132,7 +157,7 @@ fn a_claim_grows_where_its_class_lets_it_and_never_shrinks() {
 #[test]
 fn a_claim_that_was_kept_must_be_of_the_class_that_is_named() {
     let claim = |class: Option<&str>| {
-        let claim = ClaimFact { requested: 50 << 30, class: class.map(str::to_owned) };
+        let claim = ClaimFact { requested: 50 << 30, capacity: None, class: class.map(str::to_owned) };
         Referenced { claim: Some(claim), ..Referenced::default() }
     };
     let named = format!("{MINIMAL}\nstorage: {{volume: {{storageClassName: fast}}}}");

@@ -1,11 +1,11 @@
-//! `spec.upstreams`: each registry once, with an address, authorities and patterns that mean something.
+//! `spec.upstreams`: each registry once, with an address, certificates, credentials and patterns that mean something.
 
-use tidepool_api::Upstream;
+use tidepool_api::{CredentialScope, Credentials, Upstream};
+use tidepool_config::Scope;
 use tidepool_oci::{RegistryName, RepositoryGlob};
-use url::Url;
 
-use super::{Invalid, ca::ca, parsed};
-use crate::{Referenced, ValidUpstream};
+use super::{Invalid, login, parsed, tls, url::url};
+use crate::{Referenced, ValidCredentials, ValidUpstream};
 
 pub(super) fn upstreams(raw: &[Upstream], referenced: &Referenced, faults: &mut Vec<Invalid>) -> Vec<ValidUpstream> {
     if raw.is_empty() {
@@ -30,35 +30,53 @@ fn one_upstream(
     faults: &mut Vec<Invalid>,
 ) -> Option<ValidUpstream> {
     let registry = parsed::<RegistryName>(&format!("{field}.registry"), &raw.registry, faults);
-    let url = raw.url.as_ref().and_then(|text| url(&format!("{field}.url"), text, faults));
-    let reference = raw.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref());
-    let ca = reference.and_then(|reference| match ca(reference, referenced) {
-        Ok(ca) => Some(ca),
-        Err((reason, key, message)) => {
-            faults.push(Invalid { reason, field: format!("{field}.tls.caRef{key}"), message });
-            None
-        }
-    });
+    let address = raw
+        .url
+        .as_ref()
+        .and_then(|text| url(&format!("{field}.url"), text, "a registry", "https://registry.internal:8443", faults));
     let globs = raw.repositories.iter().enumerate();
     let repositories = globs
         .filter_map(|(index, text)| parsed::<RepositoryGlob>(&format!("{field}.repositories[{index}]"), text, faults))
         .collect();
-    Some(ValidUpstream { registry: registry?, url, ca, repositories })
+    let registry = registry?;
+    let credentials = raw.credentials.as_ref().map(|raw| credentials(field, raw, &registry, referenced));
+    let settings = raw.tls.clone().unwrap_or_default();
+    if settings.insecure_skip_verify && settings.ca_ref.is_some() {
+        let message = "takes any certificate, so tls.caRef has no use: remove one of the two";
+        faults.push(Invalid::spec(format!("{field}.tls.insecureSkipVerify"), message));
+    }
+    let authorities = settings.ca_ref.as_ref();
+    let authorities = authorities.map(|it| tls::authorities(&format!("{field}.tls.caRef"), it, referenced));
+    let client = settings.client_cert_secret_ref.as_ref();
+    let client = client.map(|it| tls::client(&format!("{field}.tls.clientCertSecretRef"), it, referenced));
+    Some(ValidUpstream {
+        registry,
+        url: address,
+        host: None,
+        credentials: kept(credentials, faults),
+        authorities: kept(authorities, faults),
+        client: kept(client, faults),
+        insecure_skip_verify: settings.insecure_skip_verify,
+        repositories,
+    })
 }
 
-fn url(field: &str, text: &str, faults: &mut Vec<Invalid>) -> Option<Url> {
-    let mut refuse = |message: &str| faults.push(Invalid::spec(field, message));
-    // The text is not repeated in messages: there may be a password in it.
-    let Some(url) = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-    else {
-        refuse(
-            "is no address of a registry: use http:// or https:// and a host, such as https://registry.internal:8443",
-        );
-        return None;
+/// The value, if there is one; what is wrong with it goes to the faults.
+fn kept<T>(checked: Option<Result<T, Invalid>>, faults: &mut Vec<Invalid>) -> Option<T> {
+    checked?.map_err(|fault| faults.push(fault)).ok()
+}
+
+fn credentials(
+    field: &str,
+    raw: &Credentials,
+    registry: &RegistryName,
+    referenced: &Referenced,
+) -> Result<ValidCredentials, Invalid> {
+    let field = format!("{field}.credentials.secretRef");
+    let login = login::for_registry(&field, &raw.secret_ref, registry, referenced)?;
+    let scope = match raw.scope {
+        CredentialScope::PublicImages => Scope::PublicImages,
+        CredentialScope::AllImages => Scope::AllImages,
     };
-    if text.contains(['@', '?', '#']) {
-        refuse("may have no user, query or fragment: leave '@', '?', '#' and what belongs to them out");
-        return None;
-    }
-    Some(url)
+    Ok(ValidCredentials { login, scope })
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount},
+    networking::v1::{Ingress, NetworkPolicy},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::runtime::reflector::ObjectRef;
-use tidepool_api::{CaKind, CaRef, RegistryMirror};
+use tidepool_api::{CaKind, RegistryMirror};
 use tidepool_plan::{
     ClaimFact, ClassFact, Referenced, Source,
     names::{self, MANAGED_BY, MANAGED_BY_LABEL},
@@ -37,6 +39,17 @@ pub(super) struct Live {
     pub(super) services: Vec<Arc<Service>>,
     pub(super) claims: Vec<Arc<PersistentVolumeClaim>>,
     pub(super) deployments: Vec<Arc<Deployment>>,
+    pub(super) ingresses: Vec<Arc<Ingress>>,
+    pub(super) network_policies: Vec<Arc<NetworkPolicy>>,
+    pub(super) budgets: Vec<Arc<PodDisruptionBudget>>,
+}
+
+impl Live {
+    /// The members' configuration, as it is.
+    pub(super) fn config(&self, mirror: &str) -> Option<&Secret> {
+        let wanted = names::config(mirror);
+        self.secrets.iter().map(|secret| &**secret).find(|secret| name(*secret) == wanted)
+    }
 }
 
 pub(super) fn observe(mirror: &RegistryMirror, context: &Context) -> Observed {
@@ -47,6 +60,9 @@ pub(super) fn observe(mirror: &RegistryMirror, context: &Context) -> Observed {
         services: of_mirror(&caches.services, name),
         claims: of_mirror(&caches.claims, name),
         deployments: of_mirror(&caches.deployments, name),
+        ingresses: of_mirror(&caches.ingresses, name),
+        network_policies: of_mirror(&caches.network_policies, name),
+        budgets: of_mirror(&caches.budgets, name),
     };
     let mut referenced = references(mirror, caches, &context.defaults.namespace);
     referenced.claim = live.claims.iter().find_map(|claim| claim_fact(claim));
@@ -56,19 +72,18 @@ pub(super) fn observe(mirror: &RegistryMirror, context: &Context) -> Observed {
 /// What a spec refers to, as far as it is there. The claim is left out: it decides whether members can be made, which
 /// only the mirror's own controller does. Agents of a mirror without members pull past it.
 pub(crate) fn references(mirror: &RegistryMirror, caches: &Caches, namespace: &str) -> Referenced {
-    let references = mirror.spec.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()?.ca_ref.as_ref());
-    let sources = references.filter_map(|reference| {
-        let source = source(reference, caches, namespace)?;
-        Some(((reference.kind, reference.name.clone()), source))
+    let sources = tidepool_plan::references(&mirror.spec).filter_map(|(kind, name)| {
+        let source = source(kind, name, caches, namespace)?;
+        Some(((kind, name.to_owned()), source))
     });
     let sources = sources.collect();
     Referenced { sources, storage_classes: classes(caches), claim: None }
 }
 
-fn source(reference: &CaRef, caches: &Caches, namespace: &str) -> Option<Source> {
-    match reference.kind {
+fn source(kind: CaKind, name: &str, caches: &Caches, namespace: &str) -> Option<Source> {
+    match kind {
         CaKind::ConfigMap => {
-            let found = caches.config_maps.get(&ObjectRef::<ConfigMap>::new(&reference.name).within(namespace))?;
+            let found = caches.config_maps.get(&ObjectRef::<ConfigMap>::new(name).within(namespace))?;
             let texts = found.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
             let binary = found.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
             Some(Source {
@@ -77,7 +92,7 @@ fn source(reference: &CaRef, caches: &Caches, namespace: &str) -> Option<Source>
             })
         }
         CaKind::Secret => {
-            let found = caches.secrets.get(&ObjectRef::<Secret>::new(&reference.name).within(namespace))?;
+            let found = caches.secrets.get(&ObjectRef::<Secret>::new(name).within(namespace))?;
             let data = found.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
             Some(Source { data: data.collect(), ours: label(&*found, MANAGED_BY_LABEL) == Some(MANAGED_BY) })
         }
@@ -101,7 +116,12 @@ pub(super) fn classes(caches: &Caches) -> Vec<ClassFact> {
 fn claim_fact(claim: &PersistentVolumeClaim) -> Option<ClaimFact> {
     let spec = claim.spec.as_ref()?;
     let requested = spec.resources.as_ref()?.requests.as_ref()?.get("storage")?;
-    Some(ClaimFact { requested: bytes(&requested.0)?, class: spec.storage_class_name.clone() })
+    let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));
+    Some(ClaimFact {
+        requested: bytes(&requested.0)?,
+        capacity: capacity.and_then(|capacity| bytes(&capacity.0)),
+        class: spec.storage_class_name.clone(),
+    })
 }
 
 /// The bytes of a quantity of storage.

@@ -6,13 +6,7 @@ use tidepool_api::RegistryMirror;
 use tidepool_plan::{Invalid, Seen, ValidMirror, Verdict, notices, status};
 
 use super::{ReconcileError, apply::Applied, facts, observe};
-use crate::{
-    apply::{ApplyError, apply_status},
-    context::Context,
-    events,
-    report::report,
-    resources::name,
-};
+use crate::{apply::apply_status, context::Context, events, report::report, resources::name};
 
 /// Writes the status if it differs from the one the mirror has.
 pub(super) async fn publish(
@@ -20,13 +14,17 @@ pub(super) async fn publish(
     mirror: &RegistryMirror,
     verdict: &Result<ValidMirror, Vec<Invalid>>,
     applied: &Applied,
-    failure: Option<&ApplyError>,
+    failure: Option<&ReconcileError>,
 ) -> Result<(), ReconcileError> {
     let nodes = facts::nodes(context, mirror);
     let seen = Seen {
         mirror,
         verdict: verdict.as_ref().map_or_else(|faults| Verdict::Invalid(faults), Verdict::Valid),
         failure: failure.map(|error| report(error)),
+        waiting: applied.behind.as_ref().map(|behind| {
+            format!("one member rolls at a time in the cluster: its change waits for Deployment {behind}")
+        }),
+        reports: context.members.reports(&context.caches, name(mirror), applied.revision.clone()),
         namespace: &context.defaults.namespace,
         members: facts::members(context, mirror, &applied.deployments),
         storage: facts::storage(mirror, &applied.claims),
