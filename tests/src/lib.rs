@@ -3,7 +3,8 @@
 //! [`Cluster::start`] boots a real Kubernetes in namespaces of this machine in about ten seconds: etcd, API server,
 //! controller manager, scheduler, CoreDNS, and any number of nodes with containerd, kubelet and kube-proxy of their own.
 //! Beside it [`StandIn`] registries listen under the names of Docker Hub and ghcr.io, with TLS and token servers, which
-//! nodes and pods trust and find as they would the real ones. Nothing has a way out of the machine.
+//! nodes and pods trust and find as they would the real ones. Stand-ins may have users and private repositories, ask for
+//! client certificates, or be reached through an [`Egress`] proxy alone. Nothing has a way out of the machine.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -47,6 +48,12 @@
 //! **Side by side.** No two clusters share a namespace, so any number runs at once, all with the same addresses.
 //! **The host** gets a folder below `/tmp` and control groups, both named after the cluster, and nothing else: nodes have
 //! `/etc`, `/run`, `/var/lib` and kubelet's sysctls of their own.
+//! **From outside.** [`Cluster::start_ingress_controller`] runs Skipper, and [`Cluster::client`] is a machine that pulls
+//! by podman through it.
+//! **Who did what.** [`Cluster::audit`] reads the API server's audit log, [`Registry::log`] what a stand-in was asked,
+//! [`Cluster::passages`] what went through the egress proxy.
+//! **In the place of a pod** programs of this machine run by [`Cluster::try_in_pod_network`], since images of tests hold
+//! busybox alone.
 //! **Elsewhere.** With `$KUBECONFIG` set, [`Cluster::for_suite`] uses that cluster by `kubectl` and `helm` alone; a test
 //! that needs nodes or stand-ins asks [`Cluster::has_nodes`] first.
 //!

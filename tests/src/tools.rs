@@ -7,8 +7,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 /// Programs of the host, each from a package that `tests/tools/apt.sh` installs.
-const HOST_PROGRAMS: [&str; 12] =
-    ["busybox", "env", "ip", "iptables", "mount", "nsenter", "runc", "setpriv", "setsid", "sh", "timeout", "unshare"];
+const HOST_PROGRAMS: [&str; 15] = [
+    "busybox", "curl", "env", "ip", "iptables", "mount", "nsenter", "openssl", "podman", "runc", "setpriv", "setsid",
+    "sh", "timeout", "unshare",
+];
 
 /// Why no cluster can run on this machine, or `None` if one can.
 pub(crate) fn unsupported() -> Option<String> {

@@ -8,11 +8,13 @@ set -euo pipefail
 packages=(
     busybox-static  # root file system of test images
     ca-certificates # authorities in Tidepool's image and on the nodes
+    curl            # a client of the suites
     gcc             # links Rust programs, builds the cryptography
     iproute2        # bridge, addresses and routes of the nodes
     iptables        # kube-proxy, and the ports of pods
     libc6-dev       # as gcc
     musl-tools      # static release binaries
+    openssl         # a server and client of the suites
     podman          # a client of the suites
     procps          # what a developer looks for on a node
     runc            # runs the containers of the nodes

@@ -6,9 +6,9 @@ use tidepool_tests::{Cluster, Image, ImageSpec};
 use crate::installed::{MIRROR, SOON, SYSTEM, apply_and_await, ephemeral, installed, members, pull};
 
 /// Starts a pod on node2 that listens where members do, with TLS of its own or plainly, and logs all that it is told.
-fn start_impostor(cluster: &Cluster, name: &str, command: &[&str]) -> String {
+fn start_impostor(cluster: &Cluster, name: &str, script: &str) -> String {
     cluster.run_pod(name, 2, "impostor:1", SOON).unwrap();
-    cluster.serve_in_pod_network("default", name, name, command).unwrap();
+    cluster.serve_in_pod_network("default", name, name, &["sh", "-c", script]).unwrap();
     cluster.pod_address("default", name).unwrap()
 }
 
@@ -52,17 +52,21 @@ fn an_impostor_on_a_members_address_learns_no_request_and_no_pull_fails() {
     let folder = cluster.folder().unwrap();
     std::fs::write(folder.join("impostor.pem"), issued.certificate + &issued.key).unwrap();
     let pem = folder.join("impostor.pem").display().to_string();
-    let with_tls = ["openssl", "s_server", "-accept", "5443", "-cert", &pem, "-key", &pem, "-Verify", "1"];
-    let plainly = ["busybox", "nc", "-ll", "-p", "5443", "-e", "cat"];
-    let plainly = ["sh", "-c", &format!("{} | tee /dev/stderr", plainly[..5].join(" "))].map(str::to_owned);
-    let plainly: Vec<&str> = plainly.iter().map(String::as_str).collect();
+    // It ends with its standard input, and tells on its output what it reads.
+    let with_tls = format!("sleep infinity | openssl s_server -accept 5443 -Verify 1 -cert {pem} -key {pem}");
+    // Sends back what it reads, and keeps it.
+    let plainly = format!("busybox nc -ll -p 5443 -e tee -a {}/node2/plain.log", folder.display());
     let tls = start_impostor(&cluster, "with-tls", &with_tls);
     let plain = start_impostor(&cluster, "plain", &plainly);
     let real = members(&cluster, MIRROR)[0].address.clone();
     assert!(![&tls, &plain].contains(&&real));
 
     publish(&cluster, &[&tls, &plain]);
-    let connected = || Ok(!heard(&cluster, "with-tls").is_empty() && !heard(&cluster, "plain").is_empty());
+    // The agent has turned the one's certificate down, and the other's answer, which is no TLS.
+    let connected = || {
+        let refused = String::from_utf8_lossy(&heard(&cluster, "with-tls")).contains("alert");
+        Ok(refused && !heard(&cluster, "plain").is_empty())
+    };
     let mut number = 0;
     let tried = cluster.wait_until(SOON, "agents that try the new addresses", || {
         number += 1;

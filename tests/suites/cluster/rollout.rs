@@ -38,9 +38,8 @@ fn members_roll_one_mirror_at_a_time_when_the_operators_image_changes() {
     let before: Vec<_> = MIRRORS.iter().map(|name| members(&cluster, name)[0].uid.clone()).collect();
 
     // The same image by another name, as an upgrade has it.
-    let names = ["images", "ls", "-q", "name~=tidepool-dev/tidepool"];
-    let image = cluster.in_node(1, &[&["ctr", "-n", "k8s.io"], &names[..]].concat()).unwrap();
-    let image = image.lines().next().unwrap().to_owned();
+    let images = cluster.in_node(1, &["ctr", "-n", "k8s.io", "images", "ls", "-q"]).unwrap();
+    let image = images.lines().find(|name| name.contains("/tidepool:")).expect("the image is on the node").to_owned();
     let (repository, _) = image.rsplit_once(':').unwrap();
     cluster.in_node(1, &["ctr", "-n", "k8s.io", "images", "tag", &image, &format!("{repository}:next")]).unwrap();
     helm(&cluster, "upgrade", &["--set", "image.tag=next"]);

@@ -77,6 +77,11 @@ fn a_command_runs_in_the_place_of_a_pod() {
     let address = cluster.pod_address("default", "place").unwrap();
     let shown = cluster.try_in_pod_network("default", "place", &["ip", "-4", "address", "show", "eth0"]).unwrap();
     assert!(shown.stdout.contains(&address), "{shown:?}");
+    let server = ["busybox", "nc", "-ll", "-p", "7000", "-e", "busybox", "sha256sum"];
+    cluster.serve_in_pod_network("default", "place", "place-server", &server).unwrap();
+    let ask = format!("printf asked | busybox nc {address} 7000");
+    let answers = || Ok(cluster.try_in_node(2, &["sh", "-c", &ask])?.stdout.starts_with("c667"));
+    cluster.wait_until(Duration::from_secs(20), "answer in the place of a pod", answers).unwrap();
 }
 
 #[test]
