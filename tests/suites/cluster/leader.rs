@@ -71,8 +71,18 @@ fn a_take_over_writes_nothing_and_what_others_change_is_set_right() {
     assert_eq!(versions(&cluster), before, "a take-over changes no object");
     let written = writes(&events);
     assert!(written.is_empty(), "written by a take-over: {written:#?}");
+    a_lease_is_handed_over(&cluster, &second);
     drift_is_repaired(&cluster);
     a_foreign_secret_survives(&cluster);
+}
+
+/// A leader that is told to stop gives its lease back, so that nobody waits for its end.
+fn a_lease_is_handed_over(cluster: &Cluster, holder: &str) {
+    let pods = cluster.kubectl(&["get", "pods", "-n", SYSTEM, "-l", OPERATORS, "-o", "name"]).unwrap();
+    let pod = pods.lines().find(|pod| holder.contains(pod.trim_start_matches("pod/"))).expect("the leader's pod");
+    cluster.kubectl(&["delete", pod, "-n", SYSTEM, "--wait=false"]).unwrap();
+    let other = || leader(cluster).map(|now| !now.is_empty() && now != holder);
+    cluster.wait_until(Duration::from_secs(12), "leader after a hand-over", other).unwrap();
 }
 
 fn drift_is_repaired(cluster: &Cluster) {

@@ -65,18 +65,31 @@ fn members_roll_one_mirror_at_a_time_when_the_operators_image_changes() {
     }
 }
 
+/// Installs or upgrades a chart of a mirror alone, as a platform team has it, and waits as Helm does.
+fn helm_waits(cluster: &Cluster, mirror: &Value, timeout: &str) -> anyhow::Result<String> {
+    let chart = cluster.folder()?.join("chart");
+    std::fs::create_dir_all(chart.join("templates"))?;
+    std::fs::write(chart.join("Chart.yaml"), "{apiVersion: v2, name: mirrors, version: 0.1.0}")?;
+    std::fs::write(chart.join("templates/mirror.yaml"), mirror.to_string())?;
+    let chart = chart.display().to_string();
+    cluster.helm(&["upgrade", "--install", "mirrors", &chart, "-n", SYSTEM, "--wait", "--timeout", timeout])
+}
+
 #[test]
 fn what_waits_for_a_mirror_judges_right() {
     let Some(cluster) = installed(1) else { return };
     let mut broken = mirror_of(MIRROR, &["docker.io"]);
     broken["spec"]["upstreams"][0]["credentials"] = json!({"secretRef": {"name": "missing"}});
-    cluster.apply(&broken.to_string()).unwrap();
+    let started = Instant::now();
+    helm_waits(&cluster, &broken, "60s").expect_err("Helm does not take a broken mirror for a good one");
+    assert!(started.elapsed() < Duration::from_secs(45), "a mirror that is Stalled is not waited for");
     await_condition(&cluster, "Stalled", "True", "");
     let wait = |timeout: &str| {
         cluster.try_kubectl(&["wait", "--for=condition=Ready", "registrymirror", MIRROR, timeout]).unwrap()
     };
     assert!(!wait("--timeout=3s").success, "a mirror that cannot be is not Ready");
-    apply_and_await(&cluster, &mirror_of(MIRROR, &["docker.io"]));
+    helm_waits(&cluster, &mirror_of(MIRROR, &["docker.io"]), "120s").unwrap();
+    assert!(wait("--timeout=3s").success, "Helm has waited until it is Ready");
 
     // A change is waited for: at no moment is the last state taken for the new one.
     cluster.apply(&broken.to_string()).unwrap();
