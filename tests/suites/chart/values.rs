@@ -62,7 +62,7 @@ fn objection(cluster: &Cluster, rendered: &str) -> Option<String> {
 /// Makes the namespaces of a rendered chart, without which a dry run finds no place for what is in them.
 fn make_namespaces(cluster: &Cluster, rendered: &[Value]) {
     for namespace in rendered.iter().filter(|object| object["kind"] == "Namespace") {
-        cluster.apply(&namespace.to_string()).unwrap();
+        cluster.try_kubectl_with(&["apply", "--server-side", "-f", "-"], &namespace.to_string()).unwrap().ok().unwrap();
     }
 }
 
