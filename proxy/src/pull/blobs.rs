@@ -3,6 +3,7 @@
 use std::{collections::hash_map::Entry, sync::Arc};
 
 use http::{HeaderMap, Method, header};
+use tidepool_config::Scope;
 use tidepool_oci::Digest;
 use tokio::time::Instant;
 
@@ -62,6 +63,7 @@ impl Puller {
             let (fill, how) = self.fill(source, digest);
             match fill.opened(until).await {
                 Ok(opened) => {
+                    self.followed(&fill, source).await?;
                     let size = opened.size;
                     return Ok(found(size, Bytes::Filling(fill, opened), how));
                 }
@@ -94,11 +96,21 @@ impl Puller {
         if let Some(fill) = filling
             && let Ok(opened) = fill.opened(begun + ANSWER_WITHIN / 2).await
         {
+            self.followed(&fill, source).await?;
             return Ok(Served { what: opened.size, how: RequestResult::Joined });
         }
         // No fill, or one that came to nothing or cannot tell: in the other half of the time the upstream may.
         let what = self.size(source, digest, begun + ANSWER_WITHIN).await?;
         Ok(Served { what, how: RequestResult::Passed })
+    }
+
+    /// Whether a fill that another repository began may be followed for ours: it was not there when we were let in.
+    async fn followed(self: &Arc<Self>, fill: &Fill, source: &Source) -> Result<(), PullError> {
+        if fill.source.is(source) {
+            return Ok(());
+        }
+        let as_stranger = source.upstream.scope() == Some(Scope::PublicImages);
+        self.is_part(source, &fill.digest, &path_of(&fill.digest), as_stranger).await
     }
 
     /// The fill of a blob that is under way, or a new one.

@@ -160,7 +160,11 @@ impl Puller {
             PullError::Garbage("no manifest")
         })?;
         let manifest = Arc::new(Manifest { digest, media_type, bytes });
-        if let Err(error) = self.store.put_manifest(&manifest).await {
+        let kept = async {
+            self.note_origin(source, &manifest.digest).await?;
+            self.store.put_manifest(&manifest).await
+        };
+        if let Err(error) = kept.await {
             self.not_kept(&error, "manifest");
         }
         Ok(manifest)

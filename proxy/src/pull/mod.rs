@@ -5,7 +5,7 @@
 //! - [`fill`]: one transfer of one blob into the store; [`transfer`] runs it, [`sink`] writes and hashes it.
 //! - [`body`]: bytes out, from a kept blob or from a fill in flight; [`direct`] past the store when the disk is full.
 //! - [`lists`]: tags and referrers, passed through.
-//! - [`permission`]: who may read what; asked before any of them.
+//! - [`permission`]: who may read what; asked before any of them. [`origin`]: of which repository content is a part.
 
 mod absent;
 mod blobs;
@@ -15,6 +15,7 @@ mod error;
 mod fill;
 mod lists;
 mod manifests;
+mod origin;
 mod permission;
 mod segments;
 mod sink;

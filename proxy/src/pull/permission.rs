@@ -12,7 +12,7 @@ use std::{
 
 use http::{HeaderValue, Method, StatusCode, header};
 use tidepool_config::{AnonymousPull, Scope};
-use tidepool_oci::Target;
+use tidepool_oci::{Reference, Target};
 use tokio::time::Instant;
 
 use super::{ANSWER_WITHIN, PullError, Puller, Source, manifests::ACCEPT};
@@ -64,13 +64,20 @@ impl Puller {
         target: &Target,
         audience: Audience,
     ) -> Result<(), PullError> {
-        match (audience, source.upstream.scope()) {
-            (Audience::Anonymous(AnonymousPull::None), _) => Err(PullError::NotForYou),
-            (_, None) | (Audience::User | Audience::Anonymous(AnonymousPull::All), _) => Ok(()),
-            (Audience::Node, Some(Scope::AllImages)) => Ok(()),
-            (Audience::Node | Audience::Anonymous(AnonymousPull::PublicImages), Some(_)) => {
-                self.public(source, target).await
+        let as_stranger = match (audience, source.upstream.scope()) {
+            (Audience::Anonymous(AnonymousPull::None), _) => return Err(PullError::NotForYou),
+            (_, None) | (Audience::User | Audience::Anonymous(AnonymousPull::All), _) => false,
+            (Audience::Node, Some(Scope::AllImages)) => false,
+            (Audience::Node | Audience::Anonymous(AnonymousPull::PublicImages), Some(_)) => true,
+        };
+        if as_stranger {
+            self.public(source, target).await?;
+        }
+        match target {
+            Target::Manifest(Reference::Digest(digest)) | Target::Blob(digest) => {
+                self.is_part(source, digest, &path_of(target), as_stranger).await
             }
+            Target::Manifest(Reference::Tag(_)) | Target::Tags | Target::Referrers(_) => Ok(()),
         }
     }
 
@@ -197,7 +204,7 @@ impl Known {
 }
 
 /// A space can be in neither name.
-fn name(source: &Source) -> String {
+pub(super) fn name(source: &Source) -> String {
     format!("{} {}", source.upstream.name(), source.repository)
 }
 

@@ -91,6 +91,7 @@ impl Puller {
             });
             return Ok(());
         }
+        self.note_origin(&fill.source, &fill.digest).await?;
         let scratch = self.store.scratch().await.inspect_err(|error| self.not_kept(error, "blob"))?;
         let mut transfer = Transfer { fill, room: self.store.reserve(), received: 0, size: None };
         let answer = transfer.ask(false).await.map_err(|error| match error {

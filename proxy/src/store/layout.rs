@@ -49,6 +49,15 @@ impl Layout {
         self.repository(registry, repository).join("_public")
     }
 
+    /// Of content that needed credentials: where it came from. No registry is called so.
+    pub(super) fn origins(&self, digest: &Digest) -> PathBuf {
+        by_digest(&self.all_origins(), digest)
+    }
+
+    pub(super) fn all_origins(&self) -> PathBuf {
+        self.root.join("tags").join("_origins")
+    }
+
     fn repository(&self, registry: &RegistryName, repository: &RepositoryName) -> PathBuf {
         self.root.join("tags").join(registry.path_segment()).join(repository.as_str())
     }

@@ -7,6 +7,7 @@
 //! <store>/manifests/sha256/ab/abcd…            one line with the media type, then the manifest's bytes, verbatim
 //! <store>/tags/<registry>/<repository>/_tags/<tag>   JSON: digest and when it was last asked of the upstream
 //! <store>/tags/<registry>/<repository>/_public     JSON: when it was last read without credentials, and where
+//! <store>/tags/_origins/sha256/ab/abcd…   of content that needed credentials: the repositories it is in, a line each
 //! <store>/tmp/<process>-<n>                    files being written
 //! ```
 //!
@@ -25,6 +26,7 @@ mod blobs;
 mod files;
 mod layout;
 mod manifests;
+mod origins;
 mod public;
 mod room;
 mod tags;
@@ -33,7 +35,10 @@ use std::{
     fs::File,
     io,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -57,6 +62,8 @@ pub(crate) struct Store {
     verified: blobs::Verified,
     verifying: Flights<Digest, bool>,
     room: Arc<room::Room>,
+    /// Whether there is content that needed credentials.
+    has_origins: AtomicBool,
     /// Unlocked when the last user of the store is gone.
     _lock: File,
 }
@@ -114,7 +121,8 @@ impl Store {
         tasks.spawn(Arc::clone(&room).keep());
         let verifying = Flights::new(tasks.clone());
         let verified = blobs::Verified::default();
-        Ok(Arc::new(Self { layout, scratches, verified, verifying, room, _lock: lock }))
+        let has_origins = AtomicBool::new(layout.all_origins().exists());
+        Ok(Arc::new(Self { layout, scratches, verified, verifying, room, has_origins, _lock: lock }))
     }
 
     /// A new file beside the store's content, to be published into it.

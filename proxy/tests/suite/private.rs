@@ -161,3 +161,29 @@ async fn a_stranger_who_is_limited_costs_us_nothing_but_an_answer() {
     assert_eq!(member.node(OPEN).await, 503);
     assert_eq!(member.client(OPEN, ALICE).await, 200);
 }
+
+#[tokio::test]
+async fn who_knows_the_digest_of_something_closed_cannot_have_it_as_a_part_of_what_is_open() {
+    let fake = registry().await;
+    let (layer, manifest) = (fake.blob("closed layer"), fake.blob(r#"{"is":"closed"}"#));
+    let member = Member::of(&fake, Scope::PublicImages, AnonymousPull::PublicImages).await;
+    assert_eq!(member.node(OPEN).await, 200);
+    let paths = [format!("blobs/{layer}"), format!("manifests/{manifest}")];
+    for path in &paths {
+        assert_eq!(member.client(&format!("/v2/a/closed/{path}?ns=docker.io"), ALICE).await, 200);
+    }
+    // The fake finds content by its digest alone; a registry does not find it in another repository.
+    for path in &paths {
+        fake.fault(format!("/v2/a/open/{path}"), Fault::Status(404), 2);
+        assert_eq!(member.node(&format!("/v2/a/open/{path}?ns=docker.io")).await, 404, "{path}");
+    }
+    let member = member.restarted().await;
+    for path in &paths {
+        assert_eq!(member.node(&format!("/v2/a/closed/{path}?ns=docker.io")).await, 404, "{path}");
+        fake.mend();
+        assert_eq!(member.node(&format!("/v2/a/open/{path}?ns=docker.io")).await, 200, "it is there too: {path}");
+        fake.forget();
+        assert_eq!(member.node(&format!("/v2/a/open/{path}?ns=docker.io")).await, 200);
+        assert!(fake.asked(path).is_empty(), "known by now");
+    }
+}
