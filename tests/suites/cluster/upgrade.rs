@@ -89,6 +89,11 @@ fn an_upgrade_from_the_chart_before_keeps_mirrors_claims_and_what_others_wrote()
     let new_fields = ["registrymirror.spec.access", "registrymirror.spec.upstreams.credentials"];
     assert!(!new_fields.iter().any(|field| knows(&cluster, field)), "the chart before knew none of them");
 
+    // Values of the chart before leave out what this one must know, and it says so before anything changes.
+    let chart = repository().join("charts/tidepool").display().to_string();
+    let refused = cluster.helm(&["upgrade", "tidepool", &chart, "-n", SYSTEM, "--reuse-values"]).unwrap_err();
+    assert!(format!("{refused:#}").contains("missing properties"), "{refused:#}");
+
     helm(&cluster, "upgrade", &[]);
     assert!(new_fields.iter().all(|field| knows(&cluster, field)), "definitions gain fields");
     let ready = ["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=110s"];
