@@ -74,7 +74,7 @@ pub enum SettingsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The list of users is none.
-    #[error("access.usersFile: it {0}")]
+    #[error("access.usersFile: {0}")]
     Users(#[from] UsersError),
     /// The agents' listener cannot have its TLS.
     #[error(transparent)]

@@ -31,5 +31,7 @@ mod proxy;
 mod ranges;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod secrets;
 mod tags;
 mod tokens;

@@ -1,0 +1,80 @@
+//! Secrets show nowhere: not in the log at its most talkative, not in metrics, not in the state.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use crate::{
+    access::write_users,
+    certificates::{Authority, MIRROR, write_member},
+    credentials::write_password,
+    fake::{Fake, ONE},
+    guard::{Kind, basic},
+};
+
+/// Ends the program when a test does.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_shows_in_the_log_in_metrics_or_in_the_state() {
+    let (fake, dir, authority) = (Fake::start().await, tempfile::tempdir().unwrap(), Authority::new());
+    fake.guard(Kind::Bearer, "upstream-secret", &fake.url());
+    fake.tag("a/b", "1", ONE);
+    let member = authority.member(MIRROR);
+    write_member(dir.path(), &member, &[&authority]);
+    write_password(dir.path(), "upstream-secret");
+    write_users(dir.path(), &[("alice", "client-secret")]);
+    let (folder, url) = (dir.path().display(), fake.url());
+    let text = format!(
+        "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstorage: {{path: {folder}/store}}\n\
+         access: {{usersFile: {folder}/users}}\n\
+         agents: {{listen: \"127.0.0.1:0\", mirror: {MIRROR}, certFile: {folder}/tls.crt, keyFile: {folder}/tls.key, caFile: {folder}/agents-ca.crt}}\n\
+         upstreams: [{{registry: docker.io, url: \"{url}\", credentials: {{username: me, passwordFile: {folder}/password}}}}]\n"
+    );
+    std::fs::write(dir.path().join("proxy.yaml"), text).unwrap();
+    let log = dir.path().join("log");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_tidepool-proxy"));
+    program.arg("--config").arg(dir.path().join("proxy.yaml")).args(["--log-level", "trace"]);
+    let mut child = program.stdout(Stdio::piped()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+    let said: Vec<_> = BufReader::new(child.stdout.take().unwrap()).lines().take(3).map(Result::unwrap).collect();
+    let _ended = Ended(child);
+    let address = |line: &str| line.split([' ', ',']).find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let (clients, admin) = (address(&said[0]), address(&said[2]));
+
+    tidepool_runtime::install_crypto();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |url: String, login: &str| {
+        client.get(url).header("authorization", login).send().await.unwrap().text().await.unwrap()
+    };
+    let manifest = format!("{clients}/v2/a/b/manifests/1");
+    let logins = [basic("alice", "client-secret"), basic("alice", "guessed-secret"), "Bearer token-secret".to_owned()];
+    let answers = [ask(manifest.clone(), &logins[0]).await, ask(manifest.clone(), &logins[1]).await];
+    assert!(answers[0] == ONE && answers[1].contains("UNAUTHORIZED"), "{answers:?}");
+    ask(manifest, &logins[2]).await;
+    // Files that cannot be used are talked about, too.
+    std::fs::write(dir.path().join("users"), "alice:broken-secret\n").unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let state = ask(format!("{admin}/state"), "").await;
+    assert!(state.contains("access.usersFile"), "{state}");
+    let shown = [std::fs::read_to_string(log).unwrap(), ask(format!("{admin}/metrics"), "").await, state].concat();
+    assert!(shown.contains("request") && shown.contains("a/b"), "{shown}");
+    let key = member.key.lines().nth(1).unwrap();
+    for secret in
+        ["-secret", "$2b$04$", "Bearer ", key, &STANDARD.encode("me:upstream-secret"), &logins[0][6..], &logins[1][6..]]
+    {
+        let line = shown.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret}");
+    }
+}
