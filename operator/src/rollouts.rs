@@ -31,7 +31,7 @@ const COME_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) enum Rolled {
     /// It is as it was wanted.
-    Applied(Deployment),
+    Applied(Box<Deployment>),
     /// It is as it was: the Deployment named here is changing, and comes first.
     Waiting { behind: String },
 }
@@ -73,14 +73,14 @@ pub(crate) async fn ensure_in_turn(
         None => false,
     };
     if !changes {
-        return ensure(&context.client, wanted, live).await.map(Rolled::Applied);
+        return ensure(&context.client, wanted, live).await.map(Box::new).map(Rolled::Applied);
     }
     if let Err(behind) = context.rollouts.take(name(wanted), &context.caches.deployments.state()) {
         return Ok(Rolled::Waiting { behind });
     }
     let applied = ensure(&context.client, wanted, live).await;
     context.rollouts.applied(name(wanted), applied.as_ref().ok());
-    applied.map(Rolled::Applied)
+    applied.map(Box::new).map(Rolled::Applied)
 }
 
 impl Rollouts {

@@ -70,9 +70,12 @@ impl Authorities {
         entries.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))).collect()
     }
 
-    /// All that are believed, PEM: by members of agents, and by agents of members.
+    /// All that are believed, PEM: by members of agents, and by agents of members. In the order they were made, so that
+    /// nothing is written anew because another of them signs.
     pub(super) fn bundle(&self) -> String {
-        pems(self.believed())
+        let mut believed: Vec<_> = self.believed().collect();
+        believed.sort_by_key(|certificate| (certificate.validity.begins, &certificate.pem));
+        pems(believed)
     }
 
     /// The one that signs. After [`Self::advance`] there is one.
@@ -98,6 +101,19 @@ impl Authorities {
     fn believed(&self) -> impl Iterator<Item = &Certificate> {
         let pairs = self.current.iter().chain(&self.next).map(|pair| &pair.certificate);
         pairs.chain(&self.previous)
+    }
+
+    /// Until when nothing is due, or none if something is.
+    pub(super) fn idle(
+        &self,
+        next_told: Option<SystemTime>,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Option<SystemTime> {
+        match step(&self.held(next_told), now, lifetime) {
+            Step::Wait(until) => Some(until),
+            _ => None,
+        }
     }
 
     /// Does all that is due, and says whether that was anything, and when something will be.

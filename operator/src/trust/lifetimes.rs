@@ -46,7 +46,8 @@ impl FromStr for Lifetime {
 impl fmt::Display for Lifetime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
-        let (unit, length) = UNITS.iter().rev().find(|(_, length)| seconds % length == 0).unwrap_or(&UNITS[0]);
+        let (unit, length) =
+            UNITS.iter().rev().find(|(_, length)| seconds.is_multiple_of(*length)).unwrap_or(&UNITS[0]);
         write!(f, "{}{unit}", seconds / length)
     }
 }

@@ -84,13 +84,12 @@ impl Trust {
         };
         let known = state.insert(known);
         known.tell(now);
-        let mut wanted = Authorities::clone(&known.authorities);
-        let (changed, mut due) = wanted.advance(known.told_since(), now, self.lifetimes.authority)?;
-        if changed {
-            (known.authorities, due) = self.change(known.told_since(), now).await?;
-            known.written = Some(Instant::now());
-            known.tell(now);
+        if let Some(due) = known.authorities.idle(known.told_since(), now, self.lifetimes.authority) {
+            return Ok((Arc::clone(&known.authorities), due));
         }
+        let (authorities, due) = self.change(known.told_since(), now).await?;
+        (known.authorities, known.written) = (authorities, Some(Instant::now()));
+        known.tell(now);
         Ok((Arc::clone(&known.authorities), due))
     }
 

@@ -62,7 +62,7 @@ pub(super) async fn apply(
     for deployment in &deployments {
         let there = find(&live.deployments, deployment);
         match ensure_in_turn(context, deployment, there).await? {
-            Rolled::Applied(deployment) => applied.deployments.push(deployment),
+            Rolled::Applied(deployment) => applied.deployments.push(*deployment),
             Rolled::Waiting { behind } => {
                 applied.deployments.extend(there.cloned());
                 applied.behind = Some(behind);
