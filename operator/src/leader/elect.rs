@@ -86,7 +86,8 @@ impl Elector {
     pub(crate) async fn release(mut self) {
         self.leadership.end();
         match timeout(RELEASE_WITHIN, self.candidate.release()).await {
-            Ok(Ok(())) => tracing::info!("the lease is given back"),
+            Ok(Ok(true)) => tracing::info!("the lease is given back"),
+            Ok(Ok(false)) => tracing::debug!("the lease is not ours"),
             Ok(Err(error)) => tracing::warn!(error = report(&error), "cannot give the lease back: it will expire"),
             Err(_) => tracing::warn!("giving the lease back takes too long: it will expire"),
         }

@@ -56,12 +56,12 @@ impl Candidate {
         }
     }
 
-    /// Gives the lease back if it is ours, so that another need not wait until it expires.
-    pub(super) async fn release(&mut self) -> Result<(), kube::Error> {
-        let Some(lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
+    /// Gives the lease back if it is ours, so that another need not wait until it expires. Says whether it was.
+    pub(super) async fn release(&mut self) -> Result<bool, kube::Error> {
+        let Some(lease) = self.api.get_opt(&self.name).await? else { return Ok(false) };
         let spec = lease.spec.clone().unwrap_or_default();
         if holder(&spec) != Some(&*self.identity) {
-            return Ok(());
+            return Ok(false);
         }
         let now = Some(MicroTime(Timestamp::now()));
         let wanted = LeaseSpec {
@@ -71,8 +71,7 @@ impl Candidate {
             renew_time: now,
             ..spec
         };
-        self.replace(lease, wanted).await?;
-        Ok(())
+        Ok(self.replace(lease, wanted).await? == Attempt::Held)
     }
 
     async fn create(&self) -> Result<Attempt, kube::Error> {
