@@ -28,7 +28,7 @@ pub(super) struct Room {
     /// `u64::MAX`: none.
     limit: AtomicU64,
     bytes: Gauge<u64, AtomicU64>,
-    /// Bytes being filled.
+    /// Of fills.
     reserved: AtomicU64,
     disk_is_full: AtomicBool,
     wake: Notify,
@@ -156,7 +156,9 @@ impl Room {
         let (mut removed, mut files) = (0, 0_u64);
         self.walk(&mut |path, pulled, size| {
             if pulled <= cutoff && files::remove(path) {
-                self.forget_origins(path);
+                if let Some(origins) = self.layout.origins_of(path) {
+                    files::remove(&origins);
+                }
                 removed += size;
                 files += 1;
             }
@@ -164,16 +166,6 @@ impl Room {
         });
         tracing::info!(files, bytes = removed, "evicted the least recently pulled");
         removed
-    }
-
-    /// Where evicted content came from matters no more.
-    fn forget_origins(&self, path: &Path) {
-        let mut names = path.iter().rev().map(|name| name.display());
-        if let (Some(hex), Some(_), Some(algorithm)) = (names.next(), names.next(), names.next())
-            && let Ok(digest) = format!("{algorithm}:{hex}").parse()
-        {
-            files::remove(&self.layout.origins(&digest));
-        }
     }
 
     /// Visits every blob and manifest with its last pull and size, until the visitor says enough; passes over what else

@@ -60,7 +60,7 @@ fn a_wrong_file_is_one_message_with_file_key_and_what_was_expected() {
 }
 
 /// A running program, and where it listens.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
     said: String,
@@ -69,14 +69,19 @@ struct Running {
 impl Running {
     /// Starts a command and waits until it says where it listens.
     fn start(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        Self::spawn(command.stderr(Stdio::null()))
+    }
+
+    /// Starts a command whose log goes where it says.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut said = String::new();
         stdout.read_line(&mut said).unwrap();
         Self { child, stdout, said }
     }
 
-    fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         self.said.split([' ', ',']).find(|word| word.starts_with("http://")).unwrap()
     }
 
@@ -105,7 +110,7 @@ fn configured(fake: &Fake, dir: &Path) -> PathBuf {
     file
 }
 
-async fn get(url: &str, path: &str) -> reqwest::Response {
+pub(crate) async fn get(url: &str, path: &str) -> reqwest::Response {
     tidepool_runtime::install_crypto();
     reqwest::Client::builder().no_proxy().build().unwrap().get(format!("{url}{path}")).send().await.unwrap()
 }
