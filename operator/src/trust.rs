@@ -21,6 +21,7 @@ mod tests;
 mod verified;
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -89,7 +90,8 @@ pub(crate) async fn agents_secret(context: &Context, uids: &[String]) -> Result<
     let data = agents.data(&authorities);
     let mut issued = trust.issued();
     issued.agents = Some(data.clone());
-    issued.members.retain(|uid, _| uids.contains(uid));
+    let there: HashSet<_> = uids.iter().collect();
+    issued.members.retain(|uid, _| there.contains(uid));
     drop(issued);
     let due = match agents.times(lifetime) {
         Some((renewal, ends)) => {
