@@ -1,6 +1,7 @@
 //! The cluster of the suite, and the chart as Helm renders it.
 
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::Deserialize as _;
@@ -40,6 +41,11 @@ pub(crate) fn installed() -> Option<&'static Cluster> {
     let mut installed = INSTALLED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if !*installed {
         cluster.helm(&["install", "tidepool", &chart(), "-n", SYSTEM]).unwrap();
+        // The API server takes new definitions at once, and describes them some time later.
+        let described = |kind: &str| Ok(cluster.try_kubectl(&["explain", &format!("{kind}.status")])?.success);
+        for kind in ["registrymirror", "mirrornode"] {
+            cluster.wait_until(Duration::from_secs(30), "description of a definition", || described(kind)).unwrap();
+        }
         *installed = true;
     }
     Some(cluster)
