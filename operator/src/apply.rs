@@ -53,8 +53,24 @@ pub(crate) async fn ensure<K: Namespaced>(client: &Client, wanted: &K, live: Opt
         return Err(ApplyError::Foreign { kind, name });
     }
     tracing::info!(object.kind = kind, object.name = name, "applying");
-    let applied = api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&desired)).await;
+    let applied = write(&api, &name, &desired).await;
     applied.map_err(|source| ApplyError::Apply { kind, name, source: Box::new(source) })
+}
+
+/// Applies an object. Where somebody changed the key of a list's item, such as the number of a port, apply would add ours
+/// beside it, and both together may be invalid: then lists are first replaced as a whole.
+async fn write<K: Namespaced>(api: &Api<K>, name: &str, desired: &Value) -> Result<K, kube::Error> {
+    let params = PatchParams::apply(MANAGER).force();
+    let invalid = match api.patch(name, &params, &Patch::Apply(desired)).await {
+        Err(kube::Error::Api(status)) if status.is_invalid() => status,
+        done => return done,
+    };
+    let manager = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch(name, &manager, &Patch::Merge(desired)).await {
+        Ok(_) => api.patch(name, &params, &Patch::Apply(desired)).await,
+        // It was not that: the first answer tells what is wrong.
+        Err(_) => Err(kube::Error::Api(invalid)),
+    }
 }
 
 /// Whether an object is another than what is wanted.

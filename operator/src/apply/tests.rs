@@ -91,6 +91,35 @@ async fn a_missing_a_drifted_and_an_outdated_object_are_applied() {
 }
 
 #[tokio::test]
+async fn an_item_whose_key_somebody_changed_is_put_right_by_replacing_the_list() {
+    let (client, mut server) = api();
+    let wanted = secret(&json!({}));
+    let now = serde_json::to_value(applied(&wanted)).unwrap();
+    let invalid = json!({"kind": "Status", "status": "Failure", "reason": "Invalid", "code": 422, "message": "twice"});
+    let served = async {
+        let mut kinds = Vec::new();
+        for (status, body) in [
+            (StatusCode::OK, now.clone()),
+            (StatusCode::UNPROCESSABLE_ENTITY, invalid),
+            (StatusCode::OK, now.clone()),
+            (StatusCode::OK, now.clone()),
+        ] {
+            let (request, send) = server.next_request().await.unwrap();
+            kinds.push(request.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned()));
+            let body = Body::from(body.to_string().into_bytes());
+            send.send_response(Response::builder().status(status).body(body).unwrap());
+        }
+        kinds.into_iter().flatten().collect::<Vec<_>>()
+    };
+    let (written, kinds) = tokio::join!(ensure(&client, &wanted, None), served);
+    assert_eq!(written.unwrap(), applied(&wanted));
+    assert_eq!(
+        kinds[1..],
+        ["application/apply-patch+yaml", "application/merge-patch+json", "application/apply-patch+yaml"]
+    );
+}
+
+#[tokio::test]
 async fn an_object_of_somebody_else_is_left_alone() {
     let (client, mut server) = api();
     let wanted = secret(&json!({}));
