@@ -30,7 +30,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{api::ObjectMeta, runtime::reflector::ObjectRef};
 use tidepool_config::trust::AGENT_SECRET;
 use tidepool_plan::{
-    Identity, ValidMirror,
+    Identity,
     names::{MANAGED_BY, MANAGED_BY_LABEL},
 };
 
@@ -58,24 +58,24 @@ pub(crate) enum TrustError {
     Write(#[source] Box<kube::Error>),
 }
 
-/// The identity of the mirror's members, and when to ask again for it to be renewed in time.
+/// The identity of the members of mirror `name` with `uid`, and when to ask again for it to be renewed in time.
 ///
 /// `live` is the configuration's Secret as last seen: what is in it is kept while it is good, so asking again changes
 /// nothing.
 pub(crate) async fn member_identity(
     context: &Context,
-    mirror: &ValidMirror,
+    (name, uid): (&str, &str),
     live: Option<&Secret>,
 ) -> Result<(Identity, SystemTime), TrustError> {
     let (trust, now) = (&context.trust, SystemTime::now());
     let (authorities, _) = authorities(context, now).await?;
     let lifetime = trust.lifetimes.certificate;
-    let past = trust.issued().members.remove(&mirror.uid);
+    let past = trust.issued().members.remove(uid);
     let past = past.or_else(|| members::read(live?.data.as_ref()?));
-    let pair = members::member(&authorities, &mirror.uid, past, now, lifetime)?;
-    trust.issued().members.insert(mirror.uid.clone(), pair.clone());
+    let pair = members::member(&authorities, uid, past, now, lifetime)?;
+    trust.issued().members.insert(uid.to_owned(), pair.clone());
     let validity = pair.certificate.validity;
-    context.metrics.expires(Expiring::Member(&mirror.name), validity.ends);
+    context.metrics.expires(Expiring::Member(name), validity.ends);
     let identity = Identity { certificate: pair.certificate.pem, key: pair.key, authorities: authorities.bundle() };
     Ok((identity, validity.renew_at(lifetime)))
 }

@@ -23,7 +23,7 @@ pub use document::{Standing, Told, UnknownPast, nodes_document};
 pub use facts::{ClaimFact, ClassFact, Referenced, Source, references};
 pub use identity::Identity;
 pub use notices::{Notice, notices};
-pub use plan::{Defaults, Objects, PlanError, fingerprint, plan};
+pub use plan::{Defaults, Objects, PlanError, fingerprint, plan, renewed};
 pub use quantity::quantity;
 pub use status::{Answer, MemberFact, NodeFact, Report, Reports, Seen, StorageFact, Tally, Verdict, status, tally};
 pub use valid::{

@@ -29,7 +29,7 @@ use tidepool_config::{
 use crate::{Identity, ValidMirror, ValidStorage, names};
 
 pub(crate) use config::configuration;
-pub use config::fingerprint;
+pub use config::{fingerprint, renewed};
 
 /// What the operator was started with and every mirror shares.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,17 +15,21 @@ use std::{
 };
 
 use futures::{Stream, StreamExt as _};
-use kube::runtime::{
-    applier,
-    controller::{Action, Config, Error as RunError},
-    reflector::ObjectRef,
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    ResourceExt as _,
+    runtime::{
+        applier,
+        controller::{Action, Config, Error as RunError},
+        reflector::ObjectRef,
+    },
 };
 use tidepool_api::RegistryMirror;
-use tidepool_plan::{PlanError, ValidMirror, plan, validate};
+use tidepool_plan::{PlanError, ValidMirror, plan, renewed, validate};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    apply::ApplyError,
+    apply::{ApplyError, ensure},
     context::{Context, RECONCILE_WITHIN, RESYNC},
     leader::NotLeading,
     metrics::{Controller, Outcome},
@@ -68,7 +72,8 @@ async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<SystemT
             Ok((applied, due)) => (applied, Ok(due)),
             Err(error) => (found(), Err(error)),
         },
-        Err(_) => (found(), Ok(SystemTime::now() + RESYNC)), // the last good objects stay
+        // The last good objects stay, but for certificates, which end.
+        Err(_) => (found(), renew(mirror, context, &observed.live).await),
     };
     publish::publish(context, mirror, &verdict, &applied, outcome.as_ref().err()).await?;
     outcome
@@ -76,11 +81,24 @@ async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<SystemT
 
 /// The objects of a valid mirror, planned and applied; and when its members' certificate is to be renewed.
 async fn make(valid: &ValidMirror, context: &Context, live: &Live) -> Result<(Applied, SystemTime), ReconcileError> {
-    let (identity, due) = member_identity(context, valid, live.config(&valid.name)).await?;
+    let (identity, due) = member_identity(context, (&valid.name, &valid.uid), live.config(&valid.name)).await?;
     let objects = plan(valid, &identity, &context.defaults)?; // pure
     let applied = apply::apply(context, &valid.uid, objects, live).await?;
     let due = if applied.behind.is_some() { due.min(SystemTime::now() + Rolled::come_again()) } else { due };
     Ok((applied, due))
+}
+
+/// New certificates for the members of a mirror whose spec cannot be used; and when the next are due.
+async fn renew(mirror: &RegistryMirror, context: &Context, live: &Live) -> Result<SystemTime, ReconcileError> {
+    let uid = mirror.metadata.uid.as_deref().unwrap_or_default();
+    // That of an earlier mirror of this name goes with that mirror.
+    let own = |config: &&Secret| config.owner_references().iter().any(|owner| owner.uid == uid);
+    let Some(config) = live.config(name(mirror)).filter(own) else { return Ok(SystemTime::now() + RESYNC) };
+    let (identity, due) = member_identity(context, (name(mirror), uid), Some(config)).await?;
+    if let Some(renewed) = renewed(config, &identity) {
+        ensure(&context.client, &renewed, Some(config)).await?;
+    }
+    Ok(due)
 }
 
 /// Reconciles the mirrors whose names come, until it is stopped; what is begun then is ended.

@@ -13,6 +13,10 @@ use crate::{Identity, ValidMirror, ValidStorage, ValidUpstream, names};
 
 /// Where the configuration's Secret is mounted.
 pub(super) const CONFIG_DIR: &str = "/etc/tidepool";
+/// Keys of what members are known by, and of whom they believe.
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+const AUTHORITIES: &str = "agents-ca.crt";
 /// Where the volume is mounted. The store is a folder in it: file systems put things of their own at the top.
 pub(super) const VOLUME_DIR: &str = "/var/lib/tidepool";
 
@@ -41,7 +45,12 @@ impl Files {
 /// the passwords, and may be shown.
 pub(crate) fn configuration(mirror: &ValidMirror, identity: &Identity) -> Result<Configuration, serde_yaml::Error> {
     let mut files = Files::default();
-    let mut file = proxy_file(mirror, identity, &mut files);
+    let file = proxy_file(mirror, identity, &mut files);
+    sealed(file, files)
+}
+
+/// The file and the files it names, with their revision.
+fn sealed(mut file: ProxyFile, mut files: Files) -> Result<Configuration, serde_yaml::Error> {
     let mut hash = Sha256::new_with_prefix(file.to_yaml()?);
     for (key, content) in &files.0 {
         hash.update(key.as_bytes());
@@ -59,9 +68,9 @@ fn proxy_file(mirror: &ValidMirror, identity: &Identity, files: &mut Files) -> P
     let agents = Agents {
         listen: any(AGENTS_PORT),
         mirror: mirror.uid.clone(),
-        cert_file: files.put("tls.crt", identity.certificate.as_str()),
-        key_file: files.put("tls.key", identity.key.as_str()),
-        ca_file: files.put("agents-ca.crt", identity.authorities.as_str()),
+        cert_file: files.put(CERTIFICATE, identity.certificate.as_str()),
+        key_file: files.put(KEY, identity.key.as_str()),
+        ca_file: files.put(AUTHORITIES, identity.authorities.as_str()),
     };
     let users = mirror.access.users.as_ref();
     ProxyFile {
@@ -127,6 +136,28 @@ pub(super) fn secret(mut metadata: ObjectMeta, Configuration { entries, revision
     // `data`, not `stringData`: the latter is not there when the object is read back.
     let data = entries.into_iter().map(|(key, content)| (key, ByteString(content))).collect();
     Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() }
+}
+
+/// The configuration that is there, as it is but for the members' identity: certificates end, whether or not the spec
+/// can be used just now. `None` where they are those already, or it cannot be read.
+#[must_use]
+pub fn renewed(live: &Secret, identity: &Identity) -> Option<Secret> {
+    let mut entries: BTreeMap<_, _> =
+        live.data.iter().flatten().map(|(key, content)| (key.clone(), content.0.clone())).collect();
+    let mut file = ProxyFile::parse(std::str::from_utf8(&entries.remove(names::CONFIG_KEY)?).ok()?).ok()?;
+    file.revision = None;
+    let mut files = Files(entries.clone());
+    for (key, text) in
+        [(CERTIFICATE, &identity.certificate), (KEY, &identity.key), (AUTHORITIES, &identity.authorities)]
+    {
+        files.put(key, text.as_str());
+    }
+    if files.0 == entries {
+        return None;
+    }
+    let ObjectMeta { name, namespace, labels, owner_references, .. } = live.metadata.clone();
+    let metadata = ObjectMeta { name, namespace, labels, owner_references, ..ObjectMeta::default() };
+    Some(secret(metadata, sealed(file, files).ok()?))
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -119,3 +119,15 @@ fn the_limit_follows_the_claim_and_waits_for_the_volume() {
     assert_eq!(limit("60Gi", Some((60, 60))), ("60Gi".to_owned(), nine_tenths(60)));
     assert_eq!(limit("60Gi", Some((60, 64))), ("60Gi".to_owned(), nine_tenths(60)));
 }
+
+#[test]
+fn certificates_are_renewed_without_the_spec_and_nothing_else_changes() {
+    let before = planned(MINIMAL).config;
+    assert!(renewed(&before, &identity()).is_none(), "nothing to do");
+    let mut bare = before.clone();
+    bare.data = None;
+    assert!(renewed(&bare, &identity()).is_none(), "nothing to renew");
+    let another = Identity { certificate: "NEW".into(), ..identity() };
+    let after = renewed(&before, &another).unwrap();
+    assert_eq!(after, plan(&valid(MINIMAL), &another, &defaults()).unwrap().config, "as if it had been planned");
+}
