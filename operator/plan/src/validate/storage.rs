@@ -51,10 +51,12 @@ fn volume(
         faults.push(Invalid::spec("spec.storage.volume.storageClassName", message));
     }
     let size = match &referenced.claim {
-        // A claim never shrinks, and one whose class cannot expand never grows: asking would be refused each time.
+        // A claim never shrinks, and one without a volume, or whose class cannot expand, never grows: asking would be
+        // refused each time.
         Some(claim) => {
             let of = claim.class.as_deref().or(class.as_deref());
             let grows = referenced.class(of).is_some_and(|class| class.expandable);
+            let grows = grows && claim.capacity.is_some();
             if wanted.0 > claim.requested && grows { wanted } else { ByteSize(claim.requested) }
         }
         None => wanted,

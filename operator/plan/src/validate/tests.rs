@@ -139,9 +139,13 @@ fn an_object_of_ours_is_no_reference() {
 
 #[test]
 fn a_claim_grows_where_its_class_lets_it_and_never_shrinks() {
-    let size = |spec: &str, requested: u64, expandable: bool| {
+    let sized = |spec: &str, requested: u64, expandable: bool, bound: bool| {
         let class = ClassFact { name: "fast".to_owned(), default: true, expandable };
-        let claim = Some(ClaimFact { requested: requested << 30, capacity: None, class: Some("fast".to_owned()) });
+        let claim = Some(ClaimFact {
+            requested: requested << 30,
+            capacity: bound.then_some(requested << 30),
+            class: Some("fast".to_owned()),
+        });
         let referenced = Referenced { storage_classes: vec![class], claim, ..Referenced::default() };
         let spec = format!("{MINIMAL}\nstorage: {{volume: {{size: {spec}}}}}");
         match validate(&mirror(&spec), &referenced).unwrap().storage {
@@ -149,6 +153,8 @@ fn a_claim_grows_where_its_class_lets_it_and_never_shrinks() {
             ValidStorage::Ephemeral { .. } => 0,
         }
     };
+    let size = |spec: &str, requested: u64, expandable: bool| sized(spec, requested, expandable, true);
+    assert_eq!(sized("60Gi", 50, true, false), 50, "not before it has a volume");
     assert_eq!(size("60Gi", 50, true), 60);
     assert_eq!(size("60Gi", 50, false), 50);
     assert_eq!(size("40Gi", 50, true), 50);
