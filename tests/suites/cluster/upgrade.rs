@@ -94,7 +94,8 @@ fn an_upgrade_from_the_chart_before_keeps_mirrors_claims_and_what_others_wrote()
     let refused = cluster.helm(&["upgrade", "tidepool", &chart, "-n", SYSTEM, "--reuse-values"]).unwrap_err();
     assert!(format!("{refused:#}").contains("missing properties"), "{refused:#}");
 
-    helm(&cluster, "upgrade", &[]);
+    // Else Helm keeps the image that is none.
+    helm(&cluster, "upgrade", &["--reset-values"]);
     assert!(new_fields.iter().all(|field| knows(&cluster, field)), "definitions gain fields");
     let ready = ["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=110s"];
     cluster.kubectl(&ready).map_err(|error| format!("{error:#}\n{}", cluster.diagnose())).unwrap();
