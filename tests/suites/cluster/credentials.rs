@@ -136,7 +136,7 @@ fn a_secret_that_is_missing_or_malformed_is_named_until_it_is_there() {
         "stringData": {"user": "me"}});
     cluster.apply(&empty.to_string()).unwrap();
     let message = await_condition(&cluster, "Accepted", "False", "SecretInvalid");
-    assert!(message.contains("private-login") && message.contains("password"), "{message}");
+    assert!(message.contains("private-login") && message.contains("username"), "{message}");
     cluster.kubectl(&["delete", "secret", "private-login", "-n", SYSTEM]).unwrap();
     cluster.apply(&login("private-login", "me", "right").to_string()).unwrap();
     await_condition(&cluster, "Accepted", "True", "");

@@ -28,8 +28,8 @@ fn rolling(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
 #[test]
 fn members_roll_one_mirror_at_a_time_when_the_operators_image_changes() {
     let Some(cluster) = installed(1) else { return };
-    for name in &MIRRORS[1..] {
-        cluster.apply(&mirror_of(name, &["ghcr.io"]).to_string()).unwrap();
+    for (name, registry) in [("lagoon", "ghcr.io"), ("atoll", "quay.io")] {
+        cluster.apply(&mirror_of(name, &[registry]).to_string()).unwrap();
     }
     apply_and_await(&cluster, &mirror_of(MIRROR, &["docker.io"]));
     for name in MIRRORS {
