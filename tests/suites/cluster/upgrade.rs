@@ -8,6 +8,11 @@ use tidepool_tests::{Cluster, ImageSpec, repository};
 
 use crate::installed::{MIRROR, SOON, SYSTEM, asked_by_pull, await_active, cluster, helm, mirror, pull};
 
+/// The version of that chart.
+const BEFORE: &str = "0.1.0";
+/// The version of this one.
+const NOW: &str = env!("CARGO_PKG_VERSION");
+
 /// What other people wrote on objects of ours: the object, its namespace, and a label or annotation with its value.
 const EDITS: [(&str, &str, &str, &str); 4] = [
     ("label", "persistentvolumeclaim/mirror-reef-0", SYSTEM, "backup=nightly"),
@@ -18,9 +23,8 @@ const EDITS: [(&str, &str, &str, &str); 4] = [
 
 /// The chart before, whose programs find no image, and in its namespace the authority that the mirror names.
 fn install_before(cluster: &Cluster) {
-    let chart = repository().join("tests/fixtures/chart-0.1.0.tgz").display().to_string();
-    let image = "image.tag=before,image.pullPolicy=Never";
-    cluster.helm(&["install", "tidepool", &chart, "-n", SYSTEM, "--create-namespace", "--set", image]).unwrap();
+    let chart = repository().join(format!("tests/fixtures/chart-{BEFORE}.tgz")).display().to_string();
+    cluster.helm(&["install", "tidepool", &chart, "-n", SYSTEM, "--create-namespace"]).unwrap();
     let authority = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "test-authority", "namespace": SYSTEM},
         "data": {"ca.crt": cluster.authority().unwrap()},
@@ -28,16 +32,26 @@ fn install_before(cluster: &Cluster) {
     cluster.apply(&authority.to_string()).unwrap();
 }
 
-/// A mirror, and its objects as the operator before applied them.
+/// A mirror, and its objects as the operator before applied them; its member runs, for which our image has to do.
 fn mirror_before(cluster: &Cluster) {
     let volume = json!({"type": "Volume", "volume": {"size": "5Gi"}});
     cluster.apply(&mirror(&volume).to_string()).unwrap();
     let uid = get(cluster, "registrymirror", MIRROR)["metadata"]["uid"].as_str().unwrap().to_owned();
-    let objects = std::fs::read_to_string(repository().join("tests/fixtures/objects-0.1.0.yaml")).unwrap();
+    let objects = std::fs::read_to_string(repository().join(format!("tests/fixtures/objects-{BEFORE}.yaml"))).unwrap();
+    let objects = objects.replace("UID", &uid).replace(&image(BEFORE), &image(NOW));
     let apply = ["apply", "--server-side", "--field-manager=tidepool-operator", "-f", "-"];
-    cluster.try_kubectl_with(&apply, &objects.replace("UID", &uid)).unwrap().ok().unwrap();
+    cluster.try_kubectl_with(&apply, &objects).unwrap().ok().unwrap();
     let rollout = ["rollout", "status", "deployment/mirror-reef-0", "-n", SYSTEM, "--timeout=60s"];
     cluster.kubectl(&rollout).map_err(|error| format!("{error:#}\n{}", cluster.diagnose())).unwrap();
+}
+
+fn image(version: &str) -> String {
+    format!("ghcr.io/tidepool-dev/tidepool:{version}")
+}
+
+/// The image of the operator, as the chart has it.
+fn operator_image(cluster: &Cluster) -> Value {
+    get(cluster, "deployment", "tidepool-operator")["spec"]["template"]["spec"]["containers"][0]["image"].clone()
 }
 
 fn get(cluster: &Cluster, kind: &str, name: &str) -> Value {
@@ -83,6 +97,7 @@ fn assert_edits(cluster: &Cluster) {
 fn an_upgrade_from_the_chart_before_keeps_mirrors_claims_and_what_others_wrote() {
     let Some(cluster) = cluster(2) else { return };
     install_before(&cluster);
+    assert_eq!(operator_image(&cluster), image(BEFORE));
     mirror_before(&cluster);
     edit(&cluster);
     let before = identities(&cluster);
@@ -94,8 +109,10 @@ fn an_upgrade_from_the_chart_before_keeps_mirrors_claims_and_what_others_wrote()
     let refused = cluster.helm(&["upgrade", "tidepool", &chart, "-n", SYSTEM, "--reuse-values"]).unwrap_err();
     assert!(format!("{refused:#}").contains("missing properties"), "{refused:#}");
 
-    // Else Helm keeps the image that is none.
-    helm(&cluster, "upgrade", &["--reset-values"]);
+    helm(&cluster, "upgrade", &["--reset-then-reuse-values"]);
+    // Nodes that have the image before would run it on: they do not ask for a tag that they have.
+    assert_eq!(operator_image(&cluster), image(NOW));
+    assert_ne!(NOW, BEFORE);
     assert!(new_fields.iter().all(|field| knows(&cluster, field)), "definitions gain fields");
     let ready = ["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=110s"];
     cluster.kubectl(&ready).map_err(|error| format!("{error:#}\n{}", cluster.diagnose())).unwrap();
