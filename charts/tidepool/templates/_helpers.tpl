@@ -42,6 +42,12 @@ app.kubernetes.io/component: {{ .part }}
 {{- end -}}
 {{- end -}}
 {{- $trust := .Values.trust -}}
+{{- range $name, $lifetime := $trust -}}
+{{- $seconds := include "tidepool.seconds" $lifetime | int64 -}}
+{{- if or (lt $seconds (include "tidepool.seconds" "30s" | int64)) (gt $seconds (include "tidepool.seconds" "36500d" | int64)) -}}
+{{- fail (printf "trust.%s: %s is not from 30s to 36500d: the operator would not start" $name $lifetime) -}}
+{{- end -}}
+{{- end -}}
 {{- if lt (include "tidepool.seconds" $trust.authorityLifetime | int64) (include "tidepool.seconds" $trust.certificateLifetime | int64 | mul 3) -}}
 {{- fail (printf "trust.certificateLifetime: %s is more than a third of authorityLifetime, which is %s: shorten it, or have authorities live longer" $trust.certificateLifetime $trust.authorityLifetime) -}}
 {{- end -}}
