@@ -67,6 +67,7 @@ impl Upstream {
         let first = self.request(ask, url.clone(), held.header(), answered).await?;
         // Some registries hide from strangers what they do not let them read.
         let hides = account.is_some()
+            && self.is_own(&first)
             && matches!(held, Held::Nothing)
             && matches!(first.status(), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
         match (&held, account) {
@@ -103,17 +104,18 @@ impl Upstream {
         if account.basic().is_some() {
             return Ok(());
         }
-        let base = self.ping(None).await?.status();
-        let (how, answer) = if base == StatusCode::UNAUTHORIZED {
+        let base = self.ping(None).await?;
+        let (how, answer) = if self.is_own(&base) && base.status() == StatusCode::UNAUTHORIZED {
             (Basic::Base, self.ping(Some(account)).await?)
         } else {
             let password = Some(account.header());
             (Basic::Content, self.http.send(&Method::HEAD, url.clone(), &ask.headers, password, &|_| {}).await?)
         };
-        let refused = match how {
-            Basic::Base => matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
-            Basic::Content => answer.status() == StatusCode::UNAUTHORIZED,
-        };
+        let refused = self.is_own(&answer)
+            && match how {
+                Basic::Base => matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
+                Basic::Content => answer.status() == StatusCode::UNAUTHORIZED,
+            };
         if refused {
             return Err(account.refused(&in_words("the registry", answer.status())));
         }
@@ -125,12 +127,15 @@ impl Upstream {
     /// What an answer to the password means: one repository may be closed to a user who is welcome.
     async fn judge(&self, account: &Account, answer: reqwest::Response) -> Answer {
         let status = answer.status();
-        if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        if !self.is_own(&answer) || !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Ok(answer);
         }
         let _turn = account.turn_alone().await?;
         let refused = match account.basic() {
-            Some(Basic::Base) => self.ping(Some(account)).await?.status(),
+            Some(Basic::Base) => match self.ping(Some(account)).await? {
+                told if self.is_own(&told) => told.status(),
+                _ => return Ok(answer),
+            },
             _ => status,
         };
         match refused {
@@ -153,15 +158,25 @@ impl Upstream {
         self.http.send(&ask.method, url, &ask.headers, header, &on_answer).await
     }
 
+    /// Whether the registry itself gave the answer. A host that it redirects to can ask nothing of us, for that would be
+    /// our password, and does not know whether that is right.
+    fn is_own(&self, answer: &reqwest::Response) -> bool {
+        answer.url().origin() == self.base.origin()
+    }
+
     /// What a refusal asks for; where it does not say, what `/v2/` does.
     async fn wanted(
         &self,
         refusal: &reqwest::Response,
         repository: &RepositoryName,
     ) -> Result<Option<Wanted>, UpstreamError> {
+        if !self.is_own(refusal) {
+            return Ok(None);
+        }
         if let Some(found) = challenge::find(refusal.headers(), repository) {
             return Ok(Some(found));
         }
-        Ok(challenge::find(self.ping(None).await?.headers(), repository))
+        let base = self.ping(None).await?;
+        Ok(challenge::find(base.headers(), repository).filter(|_| self.is_own(&base)))
     }
 }

@@ -193,12 +193,27 @@ async fn ask(http: &Http, url: Url, password: Option<HeaderValue>) -> Fetched {
 }
 
 async fn ask_patiently(http: &Http, url: Url, password: Option<HeaderValue>) -> Fetched {
+    let origin = url.origin();
     let asked = http.send(&Method::GET, url, &HeaderMap::new(), password, &|_| {}).await;
-    let answer = asked.map_err(UpstreamError::of_referred_host).and_then(classify).map_err(|error| match error {
+    let answer = asked.map_err(UpstreamError::of_referred_host)?;
+    let own = answer.url().origin() == origin;
+    let granted = match classify(answer) {
+        Ok(answer) => read_grant(answer).await,
         // No realm knows what an image is: there, 404 is trouble and no absence.
-        UpstreamError::Gone(_) => UpstreamError::Failing(StatusCode::NOT_FOUND),
+        Err(UpstreamError::Gone(_)) => Err(UpstreamError::Failing(StatusCode::NOT_FOUND)),
+        Err(error) => Err(error),
+    };
+    granted.map_err(|error| match error {
+        // It was not shown the password, so it says nothing about that.
+        UpstreamError::Failing(status) if status.is_server_error() => error,
+        UpstreamError::Refused(_) | UpstreamError::Failing(_) | UpstreamError::Garbage(_) if !own => {
+            UpstreamError::Redirect("from its token server to a host that gives no token")
+        }
         other => other,
-    })?;
+    })
+}
+
+async fn read_grant(answer: reqwest::Response) -> Fetched {
     let body = read_limited(answer, LARGEST_ANSWER).await?;
     let grant: Grant = serde_json::from_slice(&body).map_err(|_| UpstreamError::Garbage("no token in it"))?;
     grant.token(Instant::now()).ok_or(UpstreamError::Garbage("no token in it"))

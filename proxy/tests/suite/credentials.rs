@@ -184,6 +184,43 @@ async fn the_password_goes_neither_to_a_redirects_target_nor_to_another_host_ove
 }
 
 #[tokio::test]
+async fn what_a_redirects_target_wants_is_no_word_of_the_registry() {
+    let authority = Authority::new();
+    for (kind, wants) in [(Kind::Basic, Kind::Bearer), (Kind::Bearer, Kind::Bearer), (Kind::Basic, Kind::Basic)] {
+        let (fake, other) = (Fake::start_tls(&authority, None).await, Fake::start_tls(&authority, None).await);
+        fake.guard(kind, "secret", &fake.url());
+        other.guard(wants, "another", &other.url());
+        fake.tag("a/b", "1", ONE);
+        let path = format!("/v2/a/b/blobs/{}", fake.blob("moved"));
+        let dir = tempfile::tempdir().unwrap();
+        let ca_file = dir.path().join("ca.crt");
+        std::fs::write(&ca_file, &authority.pem).unwrap();
+        let tls = Tls { ca_file: Some(ca_file), ..Tls::default() };
+        let (proxy, _dir) = with_password(&fake, "secret", Scope::AllImages, Some(tls)).await;
+        fake.fault(&path, Fault::Redirect(format!("{}{path}", other.url())), 10);
+        for _ in 0..2 {
+            assert_ne!(proxy.get(&path).await.status, 200);
+            assert_eq!(proxy.get(ONES).await.status, 200, "{kind:?} {wants:?}");
+        }
+        assert!(other.shown().is_empty() && other.asked("/token").is_empty(), "{:?}", other.asked(""));
+        assert_eq!(upstream(&proxy).await.credentials, CredentialState::Accepted);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_where_a_token_server_redirects_to_is_none_of_the_password() {
+    let (fake, other) = (Fake::start().await, Fake::start().await);
+    fake.guard(Kind::Bearer, "secret", &fake.url());
+    other.guard(Kind::Basic, "another", "");
+    fake.tag("a/b", "1", ONE);
+    fake.fault("GET /token", Fault::Redirect(format!("{}/v2/", other.url())), 2);
+    let (proxy, _dir) = with_password(&fake, "secret", Scope::AllImages, None).await;
+    assert_eq!(proxy.get(ONES).await.status, 503);
+    assert!(other.shown().is_empty());
+    assert_eq!(upstream(&proxy).await.credentials, CredentialState::Untried);
+}
+
+#[tokio::test]
 async fn over_verified_https_a_token_server_elsewhere_gets_the_password_and_otherwise_not() {
     let authority = Authority::new();
     let (fake, realm) = (Fake::start_tls(&authority, None).await, Fake::start_tls(&authority, None).await);
