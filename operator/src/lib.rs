@@ -27,6 +27,8 @@ mod report;
 mod resources;
 mod rollouts;
 mod start;
+#[cfg(test)]
+mod testing;
 mod triggers;
 mod trust;
 

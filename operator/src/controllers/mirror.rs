@@ -7,6 +7,8 @@ mod apply;
 mod facts;
 pub(super) mod observe;
 mod publish;
+#[cfg(test)]
+mod tests;
 
 use std::{
     convert::Infallible,
@@ -17,7 +19,9 @@ use std::{
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    ResourceExt as _,
+    Resource as _, ResourceExt as _,
+    api::ObjectMeta,
+    core::error_boundary::InvalidObject,
     runtime::{
         applier,
         controller::{Action, Config, Error as RunError},
@@ -25,7 +29,7 @@ use kube::{
     },
 };
 use tidepool_api::RegistryMirror;
-use tidepool_plan::{PlanError, ValidMirror, plan, renewed, validate};
+use tidepool_plan::{PlanError, ValidMirror, names, plan, renewed, validate};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -73,7 +77,7 @@ async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<SystemT
             Err(error) => (found(), Err(error)),
         },
         // The last good objects stay, but for certificates, which end.
-        Err(_) => (found(), renew(mirror, context, &observed.live).await),
+        Err(_) => (found(), renew(&mirror.metadata, context).await),
     };
     publish::publish(context, mirror, &verdict, &applied, outcome.as_ref().err()).await?;
     outcome
@@ -88,15 +92,25 @@ async fn make(valid: &ValidMirror, context: &Context, live: &Live) -> Result<(Ap
     Ok((applied, due))
 }
 
-/// New certificates for the members of a mirror whose spec cannot be used; and when the next are due.
-async fn renew(mirror: &RegistryMirror, context: &Context, live: &Live) -> Result<SystemTime, ReconcileError> {
-    let uid = mirror.metadata.uid.as_deref().unwrap_or_default();
+/// A mirror that this version cannot read: its objects stay as they are, and so does what agents were told. But for
+/// certificates, as above.
+async fn keep(unread: &InvalidObject, context: &Context) -> Result<SystemTime, ReconcileError> {
+    context.leadership.check()?;
+    tracing::warn!(mirror = unread.metadata.name, error = unread.error, "this version cannot read the mirror");
+    renew(&unread.metadata, context).await
+}
+
+/// New certificates, and the authorities that are believed now, for the members of a mirror whose spec cannot be used;
+/// and when the next are due.
+async fn renew(mirror: &ObjectMeta, context: &Context) -> Result<SystemTime, ReconcileError> {
+    let (name, uid) = (mirror.name.as_deref().unwrap_or_default(), mirror.uid.as_deref().unwrap_or_default());
+    let place = ObjectRef::<Secret>::new(&names::config(name)).within(&context.defaults.namespace);
     // That of an earlier mirror of this name goes with that mirror.
-    let own = |config: &&Secret| config.owner_references().iter().any(|owner| owner.uid == uid);
-    let Some(config) = live.config(name(mirror)).filter(own) else { return Ok(SystemTime::now() + RESYNC) };
-    let (identity, due) = member_identity(context, (name(mirror), uid), Some(config)).await?;
-    if let Some(renewed) = renewed(config, &identity) {
-        ensure(&context.client, &renewed, Some(config)).await?;
+    let own = |config: &Arc<Secret>| config.owner_references().iter().any(|owner| owner.uid == uid);
+    let Some(config) = context.caches.secrets.get(&place).filter(own) else { return Ok(SystemTime::now() + RESYNC) };
+    let (identity, due) = member_identity(context, (name, uid), Some(&config)).await?;
+    if let Some(renewed) = renewed(&config, &identity) {
+        ensure(&context.client, &renewed, Some(&config)).await?;
     }
     Ok(due)
 }
@@ -121,22 +135,22 @@ pub(crate) async fn run(
 
 /// One reconcile with its deadline, its metrics and its exceptions.
 async fn attempt(mirror: Arc<AnyMirror>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let mirror = match &mirror.0 {
-        Ok(mirror) if mirror.metadata.deletion_timestamp.is_none() => mirror,
-        Ok(_) => return Ok(Action::await_change()),
-        Err(error) => {
-            // Its objects stay as they are, and so does what agents were told.
-            tracing::warn!(mirror = error.metadata.name, error = error.error, "this version cannot read the mirror");
-            return Ok(Action::requeue(RESYNC));
+    if mirror.meta().deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let started = Instant::now();
+    let work = async {
+        match &mirror.0 {
+            Ok(mirror) => reconcile(mirror, &context).await,
+            Err(unread) => keep(unread, &context).await,
         }
     };
-    let started = Instant::now();
-    let ended = tokio::time::timeout(RECONCILE_WITHIN, reconcile(mirror, &context)).await;
+    let ended = tokio::time::timeout(RECONCILE_WITHIN, work).await;
     let result = ended.unwrap_or(Err(ReconcileError::Deadline));
     let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Error };
     context.metrics.reconciled(Controller::Mirror, outcome, started.elapsed());
     let due = result?;
-    context.backoff.forget(name(mirror));
+    context.backoff.forget(name(&*mirror));
     // Not all at once, though all were started at once.
     Ok(Action::requeue(until(due, RESYNC.mul_f64(rand::random_range(0.9..=1.1)))))
 }

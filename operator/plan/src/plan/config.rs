@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use serde_yaml::Mapping;
 use sha2::{Digest as _, Sha256};
 use tidepool_config::{
     Access, Agents, ByteSize, Credentials, EgressProxy, Login, ProxyFile, Storage, Tls, Upstream,
@@ -17,6 +18,8 @@ pub(super) const CONFIG_DIR: &str = "/etc/tidepool";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const AUTHORITIES: &str = "agents-ca.crt";
+/// Field of the members' file.
+const REVISION: &str = "revision";
 /// Where the volume is mounted. The store is a folder in it: file systems put things of their own at the top.
 pub(super) const VOLUME_DIR: &str = "/var/lib/tidepool";
 
@@ -46,20 +49,20 @@ impl Files {
 pub(crate) fn configuration(mirror: &ValidMirror, identity: &Identity) -> Result<Configuration, serde_yaml::Error> {
     let mut files = Files::default();
     let file = proxy_file(mirror, identity, &mut files);
-    sealed(file, files)
+    sealed(serde_yaml::from_value(serde_yaml::to_value(file)?)?, files)
 }
 
 /// The file and the files it names, with their revision.
-fn sealed(mut file: ProxyFile, mut files: Files) -> Result<Configuration, serde_yaml::Error> {
-    let mut hash = Sha256::new_with_prefix(file.to_yaml()?);
+fn sealed(mut file: Mapping, mut files: Files) -> Result<Configuration, serde_yaml::Error> {
+    let mut hash = Sha256::new_with_prefix(serde_yaml::to_string(&file)?);
     for (key, content) in &files.0 {
         hash.update(key.as_bytes());
         hash.update(content.len().to_be_bytes());
         hash.update(content);
     }
     let revision = hex(&hash.finalize()[..8]);
-    file.revision = Some(revision.clone());
-    files.put(names::CONFIG_KEY, file.to_yaml()?);
+    file.insert(REVISION.into(), revision.as_str().into());
+    files.put(names::CONFIG_KEY, serde_yaml::to_string(&file)?);
     Ok(Configuration { entries: files.0, revision })
 }
 
@@ -144,8 +147,9 @@ pub(super) fn secret(mut metadata: ObjectMeta, Configuration { entries, revision
 pub fn renewed(live: &Secret, identity: &Identity) -> Option<Secret> {
     let mut entries: BTreeMap<_, _> =
         live.data.iter().flatten().map(|(key, content)| (key.clone(), content.0.clone())).collect();
-    let mut file = ProxyFile::parse(std::str::from_utf8(&entries.remove(names::CONFIG_KEY)?).ok()?).ok()?;
-    file.revision = None;
+    // Not as a `ProxyFile`: another version, which may have written it, knows other fields.
+    let mut file: Mapping = serde_yaml::from_slice(&entries.remove(names::CONFIG_KEY)?).ok()?;
+    file.shift_remove(REVISION);
     let mut files = Files(entries.clone());
     for (key, text) in
         [(CERTIFICATE, &identity.certificate), (KEY, &identity.key), (AUTHORITIES, &identity.authorities)]
