@@ -2,13 +2,14 @@
 //! stop every cache at once.
 //!
 //! Whoever wants to change a Deployment that exists takes the turn, or comes again. The turn is over when the change is
-//! rolled out. A Deployment that does not become ready, for whatever reason, holds the others up for [`PATIENCE`] only.
+//! rolled out. A Deployment that does not become ready holds the others up for [`PATIENCE`] only, however often it is
+//! changed meanwhile; but an image with which one got stuck is rolled out no further, for it may be the image's fault.
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,31 +17,25 @@ use std::{
 use k8s_openapi::api::apps::v1::Deployment;
 use tokio::time::Instant;
 
-use crate::{
-    apply::{ApplyError, differs, ensure},
-    context::Context,
-    resources::name,
-};
+use crate::resources::name;
 
 /// How long others wait for a Deployment that does not become ready.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Who waits comes again after about this long.
 const COME_AGAIN: Duration = Duration::from_secs(5);
 
-/// What came of the wish to change a Deployment.
-#[derive(Debug)]
-pub(crate) enum Rolled {
-    /// It is as it was wanted.
-    Applied(Box<Deployment>),
-    /// It is as it was: the Deployment named here is changing, and comes first.
-    Waiting { behind: String },
+/// Why a Deployment cannot be changed now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// The one that is named here is changing, and comes first.
+    Rolling(String),
+    /// The one that is named here got stuck with the image that this one is to get.
+    Failed(String),
 }
 
-impl Rolled {
-    /// When to come again, if it waits: not all at one time.
-    pub(crate) fn come_again() -> Duration {
-        COME_AGAIN.mul_f64(rand::random_range(1.0..=2.0))
-    }
+/// When to come again for who waits: not all at one time.
+pub(crate) fn come_again() -> Duration {
+    COME_AGAIN.mul_f64(rand::random_range(1.0..=2.0))
 }
 
 /// Whose turn it is, and who is not ready for how long.
@@ -49,63 +44,81 @@ pub(crate) struct Rollouts(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    turn: Option<Turn>,
-    /// Deployments that are not rolled out, by name and generation, since they were first seen so.
-    unready: HashMap<(String, Option<i64>), Instant>,
+    held: Option<Held>,
+    /// Deployments that are not rolled out, by name.
+    unready: HashMap<String, Unready>,
 }
 
-#[derive(Debug)]
-struct Turn {
+/// The turn.
+#[derive(Clone, Debug)]
+struct Held {
     deployment: String,
+    /// When it was taken first, if it was taken again before its change was rolled out.
     since: Instant,
     /// The generation that the change made; none while it is being applied. The cache may be behind it.
     generation: Option<i64>,
 }
 
-/// Makes a Deployment what is wanted, when it is its turn. One that is new, or needs no change, does not wait.
-pub(crate) async fn ensure_in_turn(
-    context: &Context,
-    wanted: &Deployment,
-    live: Option<&Deployment>,
-) -> Result<Rolled, ApplyError> {
-    let changes = match live {
-        Some(live) => differs(wanted, live)?,
-        None => false,
-    };
-    if !changes {
-        return ensure(&context.client, wanted, live).await.map(Box::new).map(Rolled::Applied);
+#[derive(Debug)]
+struct Unready {
+    /// When it was first seen so, or had its chance.
+    since: Instant,
+    /// The image that it had then.
+    image: Option<String>,
+    /// Whether it was changed since: it is waited for once more then, and not for each change.
+    had_its_chance: bool,
+}
+
+/// The right to change a Deployment. It ends when it is dropped, unless the change was applied: then when that is rolled out.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Turn<'a> {
+    rollouts: &'a Rollouts,
+    deployment: String,
+    /// The turn it had already, whose change is not rolled out.
+    before: Option<Held>,
+}
+
+impl Turn<'_> {
+    /// The change was applied, and made the Deployment this.
+    pub(crate) fn applied(self, applied: &Deployment) {
+        let mut state = self.rollouts.state();
+        if let Some(held) = state.held.as_mut().filter(|held| held.deployment == self.deployment) {
+            held.generation = Some(applied.metadata.generation.unwrap_or_default());
+        }
     }
-    if let Err(behind) = context.rollouts.take(name(wanted), &context.caches.deployments.state()) {
-        return Ok(Rolled::Waiting { behind });
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.rollouts.state();
+        if state.held.as_ref().is_some_and(|held| held.deployment == self.deployment && held.generation.is_none()) {
+            state.held = self.before.take();
+        }
     }
-    let applied = ensure(&context.client, wanted, live).await;
-    context.rollouts.applied(name(wanted), applied.as_ref().ok());
-    applied.map(Box::new).map(Rolled::Applied)
 }
 
 impl Rollouts {
-    /// Takes the turn for a Deployment, or says whose it is. `all` are the Deployments of all mirrors, as last seen.
-    fn take(&self, deployment: &str, all: &[Arc<Deployment>]) -> Result<(), String> {
+    /// Takes the turn for a Deployment, which is to get this image where it is another, or says what it waits for. `all`
+    /// are the Deployments of all mirrors, as last seen.
+    pub(crate) fn take(
+        &self,
+        deployment: &str,
+        image: Option<&str>,
+        all: &[Arc<Deployment>],
+    ) -> Result<Turn<'_>, Behind> {
         let mut state = self.state();
         state.see(all);
-        let busy = state.turn.as_ref().filter(|turn| turn.deployment != deployment && !turn.is_over(all));
-        if let Some(turn) = busy {
-            return Err(turn.deployment.clone());
+        if let Some(held) = state.held.as_ref().filter(|held| held.deployment != deployment && !held.is_over(all)) {
+            return Err(Behind::Rolling(held.deployment.clone()));
         }
-        if let Some(other) = state.unready_besides(deployment) {
-            return Err(other);
+        if let Some(behind) = state.hindrance(deployment, image, all) {
+            return Err(behind);
         }
-        state.turn = Some(Turn { deployment: deployment.to_owned(), since: Instant::now(), generation: None });
-        Ok(())
-    }
-
-    /// The change was applied, or, with none, was not.
-    fn applied(&self, deployment: &str, applied: Option<&Deployment>) {
-        let mut state = self.state();
-        if let Some(turn) = state.turn.take_if(|turn| turn.deployment == deployment) {
-            state.turn = applied
-                .map(|applied| Turn { generation: Some(applied.metadata.generation.unwrap_or_default()), ..turn });
-        }
+        let before = state.held.take().filter(|held| held.deployment == deployment && !held.is_done(all));
+        let since = state.chance(deployment, before.as_ref());
+        state.held = Some(Held { deployment: deployment.to_owned(), since, generation: None });
+        Ok(Turn { rollouts: self, deployment: deployment.to_owned(), before })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,31 +129,73 @@ impl Rollouts {
 impl State {
     /// Notes who is not ready, and who is again.
     fn see(&mut self, all: &[Arc<Deployment>]) {
-        let key = |deployment: &Deployment| (name(deployment).to_owned(), deployment.metadata.generation);
-        let unready: HashSet<_> =
-            all.iter().filter(|deployment| is_rolling(deployment)).map(|deployment| key(deployment)).collect();
-        self.unready.retain(|key, _| unready.contains(key));
-        for key in unready {
-            self.unready.entry(key).or_insert_with(Instant::now);
+        let unready: HashMap<_, _> =
+            all.iter().filter(|deployment| is_rolling(deployment)).map(|found| (name(&**found), found)).collect();
+        self.unready.retain(|name, _| unready.contains_key(name.as_str()));
+        for (name, found) in unready {
+            let fresh =
+                || Unready { since: Instant::now(), image: image(found).map(str::to_owned), had_its_chance: false };
+            self.unready.entry(name.to_owned()).or_insert_with(fresh);
         }
     }
 
-    /// Another Deployment that is not ready and may yet become so.
-    fn unready_besides(&self, deployment: &str) -> Option<String> {
-        let others = self.unready.iter().filter(|((name, _), since)| name != deployment && since.elapsed() < PATIENCE);
-        others.map(|((name, _), _)| name.clone()).min()
+    /// Another Deployment that is not ready, and may yet become so or speaks against the image.
+    fn hindrance(&self, deployment: &str, image: Option<&str>, all: &[Arc<Deployment>]) -> Option<Behind> {
+        let others = || self.unready.iter().filter(|(name, _)| *name != deployment);
+        let failed = others().filter(|(name, it)| it.is_stuck() && it.failed_with(image, find(all, name)));
+        if let Some(name) = failed.map(|(name, _)| name).min() {
+            return Some(Behind::Failed(name.clone()));
+        }
+        let rolling = others().filter(|(_, it)| !it.is_stuck()).map(|(name, _)| name).min();
+        rolling.cloned().map(Behind::Rolling)
+    }
+
+    /// Since when a Deployment is to be waited for that is changed now.
+    fn chance(&mut self, deployment: &str, before: Option<&Held>) -> Instant {
+        let unready = self.unready.get_mut(deployment);
+        if let Some(unready) = unready {
+            if !unready.had_its_chance && before.is_none() {
+                unready.since = Instant::now();
+            }
+            unready.had_its_chance = true;
+            return before.map_or(unready.since, |before| before.since);
+        }
+        before.map_or_else(Instant::now, |before| before.since)
     }
 }
 
-impl Turn {
+impl Unready {
+    fn is_stuck(&self) -> bool {
+        self.since.elapsed() >= PATIENCE
+    }
+
+    /// Whether it has that image. One that was not ready with another image before has reasons of its own.
+    fn failed_with(&self, wanted: Option<&str>, live: Option<&Deployment>) -> bool {
+        wanted.is_some() && self.image.as_deref() == wanted && live.and_then(image) == wanted
+    }
+}
+
+impl Held {
     fn is_over(&self, all: &[Arc<Deployment>]) -> bool {
+        self.since.elapsed() >= PATIENCE || self.is_done(all)
+    }
+
+    fn is_done(&self, all: &[Arc<Deployment>]) -> bool {
         let done = |deployment: &Deployment| {
             self.generation.is_some_and(|generation| deployment.metadata.generation >= Some(generation))
                 && !is_rolling(deployment)
         };
-        let live = all.iter().find(|deployment| name(&***deployment) == self.deployment);
-        self.since.elapsed() >= PATIENCE || live.is_none_or(|deployment| done(deployment))
+        find(all, &self.deployment).is_none_or(done)
     }
+}
+
+fn find<'a>(all: &'a [Arc<Deployment>], wanted: &str) -> Option<&'a Deployment> {
+    all.iter().map(|deployment| &**deployment).find(|deployment| name(*deployment) == wanted)
+}
+
+/// The image of a Deployment's members.
+pub(crate) fn image(deployment: &Deployment) -> Option<&str> {
+    deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()?.image.as_deref()
 }
 
 /// Whether pods of a Deployment are still to be replaced or to become ready. One that goes is of no concern.

@@ -29,20 +29,20 @@ use kube::{
     },
 };
 use tidepool_api::RegistryMirror;
-use tidepool_plan::{PlanError, ValidMirror, names, plan, renewed, validate};
+use tidepool_plan::{PlanError, ValidMirror, names, plan, validate};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    apply::{ApplyError, ensure},
+    apply::ApplyError,
     context::{Context, RECONCILE_WITHIN, RESYNC},
     leader::NotLeading,
     metrics::{Controller, Outcome},
     report::report,
     resources::{AnyMirror, name},
-    rollouts::Rolled,
+    rollouts::come_again,
     trust::{TrustError, member_identity, until},
 };
-use apply::Applied;
+use apply::{Applied, Applier, renew_identity};
 use observe::Live;
 
 /// Enough for a thousand mirrors, few enough to be no load on the API server.
@@ -87,8 +87,8 @@ async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<SystemT
 async fn make(valid: &ValidMirror, context: &Context, live: &Live) -> Result<(Applied, SystemTime), ReconcileError> {
     let (identity, due) = member_identity(context, (&valid.name, &valid.uid), live.config(&valid.name)).await?;
     let objects = plan(valid, &identity, &context.defaults)?; // pure
-    let applied = apply::apply(context, &valid.uid, objects, live).await?;
-    let due = if applied.behind.is_some() { due.min(SystemTime::now() + Rolled::come_again()) } else { due };
+    let applied = Applier::new(context).apply(&valid.uid, &identity, objects, live).await?;
+    let due = if applied.behind.is_some() { due.min(SystemTime::now() + come_again()) } else { due };
     Ok((applied, due))
 }
 
@@ -109,9 +109,7 @@ async fn renew(mirror: &ObjectMeta, context: &Context) -> Result<SystemTime, Rec
     let own = |config: &Arc<Secret>| config.owner_references().iter().any(|owner| owner.uid == uid);
     let Some(config) = context.caches.secrets.get(&place).filter(own) else { return Ok(SystemTime::now() + RESYNC) };
     let (identity, due) = member_identity(context, (name, uid), Some(&config)).await?;
-    if let Some(renewed) = renewed(&config, &identity) {
-        ensure(&context.client, &renewed, Some(&config)).await?;
-    }
+    renew_identity(&context.client, &config, &identity).await?;
     Ok(due)
 }
 

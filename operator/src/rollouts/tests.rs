@@ -31,75 +31,149 @@ fn ready(name: &str) -> Arc<Deployment> {
     deployment(name, 1, 1, 1)
 }
 
-fn waits(behind: &str) -> Result<(), String> {
-    Err(behind.to_owned())
+const OLD: &str = "tidepool:1";
+const NEW: &str = "tidepool:2";
+
+fn of(image: &str, deployment: &Deployment) -> Arc<Deployment> {
+    let mut deployment = deployment.clone();
+    let container = json!([{"name": "proxy", "image": image}]);
+    let pod = json!({"containers": container});
+    deployment.spec.as_mut().unwrap().template.spec = serde_json::from_value(pod).unwrap();
+    Arc::new(deployment)
+}
+
+fn stuck(name: &str) -> Arc<Deployment> {
+    deployment(name, 2, 2, 0)
+}
+
+fn waits(behind: &str) -> Result<(), Behind> {
+    Err(Behind::Rolling(behind.to_owned()))
+}
+
+/// Takes the turn and changes the Deployment to this.
+fn change(rollouts: &Rollouts, to: &Deployment, all: &[Arc<Deployment>]) -> Result<(), Behind> {
+    rollouts.take(name(to), None, all).map(|turn| turn.applied(to))
+}
+
+/// Whether a Deployment might be changed.
+fn may(rollouts: &Rollouts, deployment: &str, all: &[Arc<Deployment>]) -> Result<(), Behind> {
+    rollouts.take(deployment, None, all).map(drop)
+}
+
+/// Whether a Deployment might get the new image.
+fn may_get(rollouts: &Rollouts, deployment: &str, all: &[Arc<Deployment>]) -> Result<(), Behind> {
+    rollouts.take(deployment, Some(NEW), all).map(drop)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_lasts_until_its_change_is_rolled_out_also_while_the_cache_is_behind() {
     let rollouts = Rollouts::default();
     let before = [ready("a"), ready("b")];
-    assert_eq!(rollouts.take("a", &before), Ok(()));
-    assert_eq!(rollouts.take("b", &before), waits("a"));
-    rollouts.applied("a", Some(&deployment("a", 2, 1, 1)));
+    let turn = rollouts.take("a", None, &before).unwrap();
+    assert_eq!(may(&rollouts, "b", &before), waits("a"));
+    turn.applied(&deployment("a", 2, 1, 1));
     // The cache has it as it was, then as it changes, then ready.
-    assert_eq!(rollouts.take("b", &before), waits("a"));
-    assert_eq!(rollouts.take("b", &[deployment("a", 2, 1, 1), ready("b")]), waits("a"));
-    assert_eq!(rollouts.take("b", &[deployment("a", 2, 2, 0), ready("b")]), waits("a"));
-    assert_eq!(rollouts.take("b", &[deployment("a", 2, 2, 1), ready("b")]), Ok(()));
+    assert_eq!(may(&rollouts, "b", &before), waits("a"));
+    assert_eq!(may(&rollouts, "b", &[deployment("a", 2, 1, 1), ready("b")]), waits("a"));
+    assert_eq!(may(&rollouts, "b", &[stuck("a"), ready("b")]), waits("a"));
+    let after = [deployment("a", 2, 2, 1), ready("b")];
+    assert_eq!(change(&rollouts, &deployment("b", 2, 1, 1), &after), Ok(()));
     // Now it is the other way round.
-    assert_eq!(rollouts.take("a", &[deployment("a", 2, 2, 1), ready("b")]), waits("b"));
+    assert_eq!(may(&rollouts, "a", &after), waits("b"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn whose_turn_it_is_may_change_again() {
+async fn whose_turn_it_is_may_change_again_and_has_it_still_where_that_fails() {
     let rollouts = Rollouts::default();
-    rollouts.take("a", &[ready("a")]).unwrap();
-    rollouts.applied("a", Some(&deployment("a", 2, 1, 1)));
-    assert_eq!(rollouts.take("a", &[deployment("a", 2, 2, 0)]), Ok(()));
+    change(&rollouts, &deployment("a", 2, 1, 1), &[ready("a")]).unwrap();
+    assert_eq!(may(&rollouts, "a", &[ready("a"), ready("b")]), Ok(()));
+    assert_eq!(may(&rollouts, "b", &[ready("a"), ready("b")]), waits("a"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_was_refused_ends_the_turn_and_so_does_a_deletion() {
+async fn a_change_that_was_refused_or_given_up_ends_the_turn_and_so_does_a_deletion() {
     let rollouts = Rollouts::default();
-    rollouts.take("a", &[ready("a"), ready("b")]).unwrap();
-    rollouts.applied("a", None);
-    assert_eq!(rollouts.take("b", &[ready("a"), ready("b")]), Ok(()));
-    rollouts.applied("b", Some(&deployment("b", 2, 1, 1)));
-    assert_eq!(rollouts.take("a", &[ready("a")]), Ok(()));
+    drop(rollouts.take("a", None, &[ready("a"), ready("b")]).unwrap());
+    assert_eq!(change(&rollouts, &deployment("b", 2, 1, 1), &[ready("a"), ready("b")]), Ok(()));
+    assert_eq!(may(&rollouts, "a", &[ready("a")]), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_rolls_already_comes_first_after_a_restart() {
     let rollouts = Rollouts::default();
-    assert_eq!(rollouts.take("b", &[deployment("a", 2, 2, 0), ready("b")]), waits("a"));
-    assert_eq!(rollouts.take("b", &[ready("a"), ready("b")]), Ok(()));
+    assert_eq!(may(&rollouts, "b", &[stuck("a"), ready("b")]), waits("a"));
+    assert_eq!(may(&rollouts, "b", &[ready("a"), ready("b")]), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn stuck_ones_hold_others_up_for_five_minutes_all_together() {
+async fn stuck_ones_hold_others_up_for_five_minutes_all_together_and_once_more_when_changed() {
     let rollouts = Rollouts::default();
-    let all = [deployment("a", 2, 2, 0), deployment("c", 1, 1, 0), ready("b")];
-    assert_eq!(rollouts.take("b", &all), waits("a"));
+    let all = [stuck("a"), deployment("c", 1, 1, 0), ready("b")];
+    assert_eq!(may(&rollouts, "b", &all), waits("a"));
     advance(PATIENCE - SECOND).await;
-    assert_eq!(rollouts.take("b", &all), waits("a"));
+    assert_eq!(may(&rollouts, "b", &all), waits("a"));
     advance(SECOND).await;
-    assert_eq!(rollouts.take("b", &all), Ok(()));
-    // One that gets another chance is waited for again.
-    rollouts.applied("b", Some(&ready("b")));
-    let mended = [deployment("a", 3, 3, 0), deployment("c", 1, 1, 0), ready("b")];
-    assert_eq!(rollouts.take("c", &mended), waits("a"));
+    assert_eq!(may(&rollouts, "b", &all), Ok(()));
+    for wanted in [waits("a"), Ok(())] {
+        change(&rollouts, &deployment("a", 3, 2, 0), &all).unwrap();
+        let after = [deployment("a", 3, 3, 0), deployment("c", 1, 1, 0), ready("b")];
+        assert_eq!(may(&rollouts, "b", &after), wanted);
+        advance(PATIENCE).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_whose_change_gets_stuck_ends() {
     let rollouts = Rollouts::default();
-    rollouts.take("a", &[ready("a"), ready("b")]).unwrap();
-    rollouts.applied("a", Some(&deployment("a", 2, 1, 1)));
-    let stuck = [deployment("a", 2, 2, 0), ready("b")];
-    assert_eq!(rollouts.take("b", &stuck), waits("a"));
+    change(&rollouts, &deployment("a", 2, 1, 1), &[ready("a"), ready("b")]).unwrap();
+    let all = [stuck("a"), ready("b")];
+    assert_eq!(may(&rollouts, "b", &all), waits("a"));
     advance(PATIENCE).await;
-    assert_eq!(rollouts.take("b", &stuck), Ok(()));
+    assert_eq!(may(&rollouts, "b", &all), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fights_over_one_deployment_does_not_starve_the_others() {
+    let (rollouts, begun) = (Rollouts::default(), Instant::now());
+    for generation in (2..).step_by(2) {
+        let all = [deployment("a", generation, generation - 1, 0), ready("b")];
+        let _ = change(&rollouts, &deployment("a", generation + 1, generation, 0), &all);
+        if may(&rollouts, "b", &all).is_ok() {
+            break;
+        }
+        advance(5 * SECOND).await;
+        assert!(begun.elapsed() < 2 * PATIENCE + 10 * SECOND, "b starves");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_with_which_one_got_stuck_is_rolled_out_no_further() {
+    let rollouts = Rollouts::default();
+    let (before, wanted) = ([of(OLD, &ready("a")), of(OLD, &ready("b"))], of(NEW, &deployment("a", 2, 1, 1)));
+    rollouts.take("a", Some(NEW), &before).unwrap().applied(&wanted);
+    let all = [of(NEW, &stuck("a")), of(OLD, &ready("b"))];
+    assert_eq!(may_get(&rollouts, "b", &all), waits("a"));
+    advance(PATIENCE).await;
+    let failed = Err(Behind::Failed("a".to_owned()));
+    assert_eq!(may_get(&rollouts, "b", &all), failed);
+    advance(10 * PATIENCE).await;
+    assert_eq!(may_get(&rollouts, "b", &all), failed);
+    // A change of something else may go on, and the one that is stuck may be mended.
+    assert_eq!(may(&rollouts, "b", &all), Ok(()));
+    assert_eq!(may_get(&rollouts, "a", &all), Ok(()));
+    assert_eq!(may_get(&rollouts, "b", &[of(NEW, &deployment("a", 3, 3, 1)), of(OLD, &ready("b"))]), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_not_ready_before_it_got_the_image_does_not_speak_against_it() {
+    let rollouts = Rollouts::default();
+    let sick = [of(OLD, &deployment("a", 1, 1, 0)), of(OLD, &ready("b"))];
+    assert_eq!(may_get(&rollouts, "b", &sick), waits("a"));
+    rollouts.take("a", Some(NEW), &sick).unwrap().applied(&of(NEW, &deployment("a", 2, 1, 0)));
+    let all = [of(NEW, &stuck("a")), of(OLD, &ready("b"))];
+    assert_eq!(may_get(&rollouts, "b", &all), waits("a"));
+    advance(PATIENCE).await;
+    assert_eq!(may_get(&rollouts, "b", &all), Ok(()));
 }
 
 #[test]

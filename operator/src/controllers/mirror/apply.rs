@@ -1,17 +1,24 @@
 //! Makes a mirror's objects what is planned.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::PersistentVolumeClaim};
-use tidepool_plan::Objects;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{PersistentVolumeClaim, Secret},
+};
+use kube::Client;
+use tidepool_plan::{Identity, Objects, renewed};
 
 use super::observe::Live;
 use crate::{
-    apply::{ApplyError, ensure, prune},
+    apply::{ApplyError, differs, ensure, prune},
     context::Context,
     members::revision,
     resources::{Namespaced, name},
-    rollouts::{Rolled, ensure_in_turn},
+    rollouts::{Behind, Rollouts, Turn, image},
 };
 
 /// What of a mirror's objects its status is made of, as they are after they were applied.
@@ -20,8 +27,8 @@ pub(super) struct Applied {
     pub(super) deployments: Vec<Deployment>,
     /// The revision of the configuration that members should load.
     pub(super) revision: Option<String>,
-    /// The Deployment of another mirror that must have rolled out before a member of this one is changed.
-    pub(super) behind: Option<String>,
+    /// What must be over before a member is changed.
+    pub(super) behind: Option<Behind>,
 }
 
 impl Applied {
@@ -36,55 +43,138 @@ impl Applied {
     }
 }
 
-/// Applies the objects, then deletes those that are planned no more.
-pub(super) async fn apply(
-    context: &Context,
-    owner: &str,
-    objects: Objects,
-    live: &Live,
-) -> Result<Applied, ApplyError> {
-    let client = &context.client;
-    let Objects { config, network_policy, budget, service_account, service, claims, deployments, ingress } = objects;
-    // First: pods mount it, and run as it.
-    let config = ensure(client, &config, find(&live.secrets, &config)).await?;
-    if let Some(account) = &service_account {
-        ensure(client, account, find(&live.service_accounts, account)).await?;
+/// With what objects are applied.
+pub(super) struct Applier<'a> {
+    client: &'a Client,
+    rollouts: &'a Rollouts,
+    /// The Deployments of all mirrors, as last seen.
+    all: Vec<Arc<Deployment>>,
+}
+
+/// A Deployment that is to be made what is wanted.
+struct Step<'a> {
+    wanted: &'a Deployment,
+    there: Option<&'a Deployment>,
+    /// The image that it is to get, where it is another.
+    image: Option<&'a str>,
+    /// The turn, where it needs one.
+    turn: Result<Option<Turn<'a>>, Behind>,
+}
+
+impl<'a> Applier<'a> {
+    pub(super) fn new(context: &'a Context) -> Self {
+        Self { client: &context.client, rollouts: &context.rollouts, all: context.caches.deployments.state() }
     }
-    let mut applied =
-        Applied { claims: Vec::new(), deployments: Vec::new(), revision: revision(&config), behind: None };
-    for claim in &claims {
-        applied.claims.push(ensure(client, claim, find(&live.claims, claim)).await?);
-    }
-    ensure(client, &service, find(&live.services, &service)).await?;
-    ensure(client, &network_policy, find(&live.network_policies, &network_policy)).await?;
-    ensure(client, &budget, find(&live.budgets, &budget)).await?;
-    // After all they need: a change restarts pods, which then find the rest as it should be.
-    for deployment in &deployments {
-        let there = find(&live.deployments, deployment);
-        match ensure_in_turn(context, deployment, there).await? {
-            Rolled::Applied(deployment) => applied.deployments.push(*deployment),
-            Rolled::Waiting { behind } => {
-                applied.deployments.extend(there.cloned());
-                applied.behind = Some(behind);
+
+    /// Applies the objects, then deletes those that are planned no more. While a member waits for its turn nothing is
+    /// deleted: what it was made of may need it.
+    pub(super) async fn apply(
+        &self,
+        owner: &str,
+        identity: &Identity,
+        objects: Objects,
+        live: &Live,
+    ) -> Result<Applied, ApplyError> {
+        let claims = self.surroundings(&objects, live).await?;
+        let applied = Applied { claims, ..self.members(identity, &objects, live).await? };
+        if let Some(ingress) = &objects.ingress {
+            let there = find(&live.ingresses, ingress);
+            // Clients are not led to what has never answered.
+            if there.is_some() || applied.deployments.iter().any(serves) {
+                ensure(self.client, ingress, there).await?;
             }
         }
-    }
-    if let Some(ingress) = &ingress {
-        let there = find(&live.ingresses, ingress);
-        // Clients are not led to what has never answered.
-        if there.is_some() || applied.deployments.iter().any(serves) {
-            ensure(client, ingress, there).await?;
+        if applied.behind.is_none() {
+            self.prune(owner, &objects, live).await?;
         }
+        Ok(applied)
     }
-    prune(client, owner, &live.ingresses, &ingress.iter().collect::<Vec<_>>()).await?;
-    prune(client, owner, &live.deployments, &deployments.iter().collect::<Vec<_>>()).await?;
-    prune(client, owner, &live.services, &[&service]).await?;
-    prune(client, owner, &live.claims, &claims.iter().collect::<Vec<_>>()).await?;
-    prune(client, owner, &live.service_accounts, &service_account.iter().collect::<Vec<_>>()).await?;
-    prune(client, owner, &live.network_policies, &[&network_policy]).await?;
-    prune(client, owner, &live.budgets, &[&budget]).await?;
-    prune(client, owner, &live.secrets, &[&config]).await?;
-    Ok(applied)
+
+    /// What members need, but for their configuration. Returns the claims.
+    async fn surroundings(&self, objects: &Objects, live: &Live) -> Result<Vec<PersistentVolumeClaim>, ApplyError> {
+        let Objects { network_policy, budget, service_account, service, claims, .. } = objects;
+        if let Some(account) = service_account {
+            ensure(self.client, account, find(&live.service_accounts, account)).await?;
+        }
+        let mut applied = Vec::new();
+        for claim in claims {
+            applied.push(ensure(self.client, claim, find(&live.claims, claim)).await?);
+        }
+        ensure(self.client, service, find(&live.services, service)).await?;
+        ensure(self.client, network_policy, find(&live.network_policies, network_policy)).await?;
+        ensure(self.client, budget, find(&live.budgets, budget)).await?;
+        Ok(applied)
+    }
+
+    /// The configuration, then the members, each in its turn.
+    ///
+    /// A member of another version may not be able to read a configuration of this one, should it start again: while one
+    /// waits for its image the configuration stays as it is, but for certificates, which end.
+    async fn members(&self, identity: &Identity, objects: &Objects, live: &Live) -> Result<Applied, ApplyError> {
+        let steps = objects.deployments.iter().map(|wanted| self.step(wanted, find(&live.deployments, wanted)));
+        let steps = steps.collect::<Result<Vec<_>, _>>()?;
+        let waits = steps.iter().any(|step| step.image.is_some() && step.turn.is_err());
+        let config = match find(&live.secrets, &objects.config).filter(|_| waits) {
+            Some(config) => renew_identity(self.client, config, identity).await?,
+            None => ensure(self.client, &objects.config, find(&live.secrets, &objects.config)).await?,
+        };
+        let mut applied =
+            Applied { claims: Vec::new(), deployments: Vec::new(), revision: revision(&config), behind: None };
+        for Step { wanted, there, turn, .. } in steps {
+            match turn {
+                Ok(turn) => {
+                    let deployment = ensure(self.client, wanted, there).await?;
+                    if let Some(turn) = turn {
+                        turn.applied(&deployment);
+                    }
+                    applied.deployments.push(deployment);
+                }
+                Err(behind) => {
+                    tracing::debug!(deployment = name(wanted), ?behind, "waits for its turn");
+                    applied.deployments.extend(there.cloned());
+                    applied.behind = Some(behind);
+                }
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Takes the turn where a Deployment is changed. One that is new, or needs no change, needs none.
+    fn step<'b>(&'b self, wanted: &'b Deployment, there: Option<&'b Deployment>) -> Result<Step<'b>, ApplyError> {
+        let Some(live) = there else { return Ok(Step { wanted, there, image: None, turn: Ok(None) }) };
+        let image = image(wanted).filter(|wanted| image(live) != Some(wanted));
+        let turn = match differs(wanted, live)? {
+            true => self.rollouts.take(name(wanted), image, &self.all).map(Some),
+            false => Ok(None),
+        };
+        Ok(Step { wanted, there, image, turn })
+    }
+
+    async fn prune(&self, owner: &str, objects: &Objects, live: &Live) -> Result<(), ApplyError> {
+        let Objects { config, network_policy, budget, service_account, service, claims, deployments, ingress } =
+            objects;
+        let client = self.client;
+        prune(client, owner, &live.ingresses, &ingress.iter().collect::<Vec<_>>()).await?;
+        prune(client, owner, &live.deployments, &deployments.iter().collect::<Vec<_>>()).await?;
+        prune(client, owner, &live.services, &[service]).await?;
+        prune(client, owner, &live.claims, &claims.iter().collect::<Vec<_>>()).await?;
+        prune(client, owner, &live.service_accounts, &service_account.iter().collect::<Vec<_>>()).await?;
+        prune(client, owner, &live.network_policies, &[network_policy]).await?;
+        prune(client, owner, &live.budgets, &[budget]).await?;
+        prune(client, owner, &live.secrets, &[config]).await
+    }
+}
+
+/// New certificates in a configuration that stays as it is otherwise.
+pub(super) async fn renew_identity(
+    client: &Client,
+    config: &Secret,
+    identity: &Identity,
+) -> Result<Secret, ApplyError> {
+    match renewed(config, identity) {
+        Some(renewed) => ensure(client, &renewed, Some(config)).await,
+        None => Ok(config.clone()),
+    }
 }
 
 fn serves(deployment: &Deployment) -> bool {

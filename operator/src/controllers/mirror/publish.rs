@@ -6,7 +6,7 @@ use tidepool_api::RegistryMirror;
 use tidepool_plan::{Invalid, Seen, ValidMirror, Verdict, notices, status};
 
 use super::{ReconcileError, apply::Applied, facts, observe};
-use crate::{apply::apply_status, context::Context, events, report::report, resources::name};
+use crate::{apply::apply_status, context::Context, events, report::report, resources::name, rollouts::Behind};
 
 /// Writes the status if it differs from the one the mirror has.
 pub(super) async fn publish(
@@ -21,9 +21,7 @@ pub(super) async fn publish(
         mirror,
         verdict: verdict.as_ref().map_or_else(|faults| Verdict::Invalid(faults), Verdict::Valid),
         failure: failure.map(|error| report(error)),
-        waiting: applied.behind.as_ref().map(|behind| {
-            format!("one member rolls at a time in the cluster: its change waits for Deployment {behind}")
-        }),
+        waiting: applied.behind.as_ref().map(waiting),
         reports: context.members.reports(&context.caches, name(mirror), applied.revision.clone()),
         namespace: &context.defaults.namespace,
         members: facts::members(context, mirror, &applied.deployments),
@@ -44,4 +42,27 @@ pub(super) async fn publish(
     }
     events::tell(&context.recorder, mirror, notices(mirror.status.as_ref(), &status)).await;
     Ok(())
+}
+
+/// What is told of a member that waits. Who rolls just now is left out: in an upgrade of many mirrors each would be
+/// written anew for each.
+fn waiting(behind: &Behind) -> String {
+    match behind {
+        Behind::Rolling(_) => "one member rolls at a time in the cluster: its change waits for its turn".to_owned(),
+        Behind::Failed(deployment) => format!(
+            "Deployment {deployment} got stuck with the new image, so its change waits: mend or delete that mirror, or go back to the image before"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_who_waits_is_the_same_whoever_rolls_and_names_whose_rollout_failed() {
+        let rolling = |name: &str| waiting(&Behind::Rolling(name.to_owned()));
+        assert_eq!(rolling("mirror-a-0"), rolling("mirror-b-0"));
+        assert!(waiting(&Behind::Failed("mirror-a-0".to_owned())).contains("mirror-a-0"));
+    }
 }

@@ -1,0 +1,136 @@
+//! In which order a mirror's objects are written, and what waits for its turn, against an API server that takes all.
+
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tidepool_api::RegistryMirror;
+use tidepool_plan::{Defaults, Referenced, plan, validate};
+use tower_test::mock::{self, Handle};
+
+use super::*;
+
+const UID: &str = "uid-of-reef";
+
+/// What a version plans whose image is this.
+fn planned(version: &str, key: &str) -> (Identity, Objects) {
+    let spec = json!({"upstreams": [{"registry": "ghcr.io"}], "storage": {"volume": {"size": format!("{version}Gi")}}});
+    let mut mirror = RegistryMirror::new("reef", serde_json::from_value(spec).unwrap());
+    mirror.metadata.uid = Some(UID.to_owned());
+    let valid = validate(&mirror, &Referenced::default()).unwrap();
+    let defaults = Defaults {
+        image: format!("tidepool:{version}"),
+        pull_policy: "IfNotPresent".to_owned(),
+        namespace: "deep".to_owned(),
+    };
+    let part = |name: &str| format!("{name} {key}");
+    let identity = Identity { certificate: part("certificate"), key: part("key"), authorities: part("authorities") };
+    let objects = plan(&valid, &identity, &defaults).unwrap();
+    (identity, objects)
+}
+
+/// The cluster after these objects were applied.
+fn live(objects: Objects) -> Live {
+    let Objects { config, network_policy, budget, service_account, service, claims, deployments, ingress } = objects;
+    Live {
+        secrets: vec![Arc::new(config)],
+        service_accounts: service_account.into_iter().map(Arc::new).collect(),
+        services: vec![Arc::new(service)],
+        claims: claims.into_iter().map(Arc::new).collect(),
+        deployments: deployments.into_iter().map(Arc::new).collect(),
+        ingresses: ingress.into_iter().map(Arc::new).collect(),
+        network_policies: vec![Arc::new(network_policy)],
+        budgets: vec![Arc::new(budget)],
+    }
+}
+
+/// A Deployment of another mirror, ready or not.
+fn other(ready: i32) -> Arc<Deployment> {
+    let status = json!({"replicas": 1, "updatedReplicas": 1, "readyReplicas": ready});
+    let other =
+        json!({"metadata": {"name": "mirror-other-0"}, "spec": {"selector": {}, "template": {}}, "status": status});
+    Arc::new(serde_json::from_value(other).unwrap())
+}
+
+/// Takes every object, and says what was written: `<method> <name>`, and the object.
+async fn serve(mut server: Handle<Request<Body>, Response<Body>>) -> Vec<(String, Value)> {
+    let mut written = Vec::new();
+    while let Some((request, send)) = server.next_request().await {
+        let (request, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let (method, path) = (request.method.as_str(), request.uri.path().to_owned());
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        let missing = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
+        let (status, answer) = if method == "GET" { (404, &missing) } else { (200, &body) };
+        let answer = Body::from(answer.to_string().into_bytes());
+        send.send_response(Response::builder().status(status).body(answer).unwrap());
+        if method != "GET" {
+            let kind = path.rsplit('/').nth(1).unwrap_or_default().to_owned();
+            written.push((format!("{method} {kind}"), body));
+        }
+    }
+    written
+}
+
+/// What is written where version 2 finds what version 1 made, while another Deployment is ready or not.
+async fn upgraded(live: &Live, key: &str, others_ready: i32) -> (Applied, Vec<(String, Value)>) {
+    let (service, server) = mock::pair::<Request<Body>, Response<Body>>();
+    let served = tokio::spawn(serve(server));
+    let rollouts = Rollouts::default();
+    let applied = {
+        let client = Client::new(service, "deep");
+        let all = live.deployments.iter().cloned().chain([other(others_ready)]).collect();
+        let (identity, objects) = planned("2", key);
+        let applier = Applier { client: &client, rollouts: &rollouts, all };
+        applier.apply(UID, &identity, objects, live).await.unwrap()
+    };
+    (applied, served.await.unwrap())
+}
+
+fn names(written: &[(String, Value)]) -> Vec<&str> {
+    written.iter().map(|(what, _)| what.as_str()).collect()
+}
+
+/// What version 1 made, with a ServiceAccount that version 2 does not plan.
+fn before() -> Live {
+    let mut live = live(planned("1", "old").1);
+    let mut account = live.service_accounts[0].as_ref().clone();
+    account.metadata.name = Some("mirror-reef-old".to_owned());
+    live.service_accounts.push(Arc::new(account));
+    live
+}
+
+#[tokio::test]
+async fn a_member_that_waits_for_its_image_keeps_its_configuration_and_all_it_is_made_of() {
+    let live = before();
+    let (applied, written) = upgraded(&live, "old", 0).await;
+    assert_eq!(applied.behind, Some(Behind::Rolling("mirror-other-0".to_owned())));
+    assert_eq!(applied.revision, revision(&live.secrets[0]));
+    let written = names(&written);
+    assert!(!written.iter().any(|it| it.contains("secrets") || it.contains("DELETE")), "{written:?}");
+}
+
+#[tokio::test]
+async fn a_member_that_waits_for_its_image_gets_new_certificates() {
+    let live = before();
+    let (applied, written) = upgraded(&live, "new", 0).await;
+    let (_, config) = written.iter().find(|(what, _)| what == "PATCH secrets").unwrap();
+    let config: Secret = serde_json::from_value(config.clone()).unwrap();
+    assert_eq!(applied.revision, revision(&config));
+    let text = |config: &Secret, key: &str| String::from_utf8(config.data.as_ref().unwrap()[key].0.clone()).unwrap();
+    assert_eq!(text(&config, "tls.key"), "key new");
+    let file = |config: &Secret| {
+        let mut file: serde_yaml::Value = serde_yaml::from_str(&text(config, "proxy.yaml")).unwrap();
+        file.as_mapping_mut().unwrap().remove("revision").unwrap();
+        file
+    };
+    assert_eq!(file(&config), file(&live.secrets[0]));
+}
+
+#[tokio::test]
+async fn in_its_turn_a_member_gets_its_configuration_then_its_image_then_what_is_not_needed_goes() {
+    let (applied, written) = upgraded(&before(), "old", 1).await;
+    assert_eq!(applied.behind, None);
+    let last = ["PATCH secrets", "PATCH deployments", "DELETE serviceaccounts"];
+    assert_eq!(names(&written)[written.len() - 3..], last);
+}
