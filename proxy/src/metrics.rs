@@ -112,6 +112,7 @@ impl UpstreamResult {
             Some(
                 UpstreamError::Failing(_)
                 | UpstreamError::CredentialsRefused
+                | UpstreamError::Crowded
                 | UpstreamError::Redirect(_)
                 | UpstreamError::Garbage(_)
                 | UpstreamError::Cut(_)

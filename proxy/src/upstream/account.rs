@@ -9,13 +9,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderValue, StatusCode};
 use tidepool_config::{CredentialState, Login, Scope};
 use tidepool_oci::RegistryName;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::Instant,
-};
+use tokio::time::Instant;
 use url::Url;
 
-use super::UpstreamError;
+use super::{
+    UpstreamError,
+    turns::{Turn, Turns},
+};
 use crate::{
     metrics::{LoginResult, Metrics},
     tasks::lock,
@@ -25,9 +25,6 @@ use crate::{
 const FIRST_REST: Duration = Duration::from_secs(30);
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(600);
-/// Logins at once where the last was accepted; until then there is one at a time, so that a herd of pulls with a wrong
-/// password is one refusal.
-const MOST_AT_ONCE: u32 = 2;
 
 /// Credentials for one upstream. `Debug` shows the user only.
 pub(super) struct Account {
@@ -37,7 +34,7 @@ pub(super) struct Account {
     host: String,
     /// The registry is reached by HTTPS and its certificate is checked.
     secure: bool,
-    turns: Semaphore,
+    turns: Turns,
     state: Mutex<State>,
     registry: RegistryName,
     metrics: Metrics,
@@ -55,16 +52,8 @@ struct State {
     refusals: u32,
     rest_until: Option<Instant>,
     message: Option<String>,
-    /// They were accepted before, and something was refused since.
-    doubted: bool,
+    accepted_at: Option<Instant>,
     basic: Option<Basic>,
-}
-
-/// Leave to log in, for as long as it is held.
-#[derive(Debug)]
-pub(super) struct Turn<'a> {
-    _permit: SemaphorePermit<'a>,
-    alone: bool,
 }
 
 /// How a registry that takes passwords itself tells whether one is right.
@@ -94,7 +83,7 @@ impl Account {
             scope,
             host: base.host_str()?.to_owned(),
             secure: verified && base.scheme() == "https",
-            turns: Semaphore::new(MOST_AT_ONCE as usize),
+            turns: Turns::default(),
             state: Mutex::default(),
             registry: registry.clone(),
             metrics,
@@ -122,42 +111,21 @@ impl Account {
         lock(&self.state).rest_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits for leave to log in, among a few others where there is no doubt.
-    pub(super) async fn turn(&self) -> Result<Turn<'_>, UpstreamError> {
-        if self.is_sure() {
-            let turn = self.turns_of(1).await?;
-            // A doubt may have come up while we waited.
-            if self.is_sure() {
-                return Ok(turn);
-            }
-        }
-        self.turn_alone().await
-    }
-
-    /// Waits for leave to log in while nobody else does.
-    pub(super) async fn turn_alone(&self) -> Result<Turn<'_>, UpstreamError> {
-        self.turns_of(MOST_AT_ONCE).await
-    }
-
-    /// Goes on alone with what came to be in doubt: whoever waits for a turn hears of it first.
-    pub(super) async fn doubt<'a>(&'a self, turn: Turn<'a>) -> Result<Turn<'a>, UpstreamError> {
-        if turn.alone {
-            return Ok(turn);
-        }
-        lock(&self.state).doubted = true;
-        drop(turn);
-        self.turn_alone().await
-    }
-
-    fn is_sure(&self) -> bool {
-        let state = lock(&self.state);
-        state.verdict == CredentialState::Accepted && !state.doubted
-    }
-
-    async fn turns_of(&self, count: u32) -> Result<Turn<'_>, UpstreamError> {
-        let permit = self.turns.acquire_many(count).await.map_err(|_| UpstreamError::Stopped)?;
-        let turn = Turn { _permit: permit, alone: count == MOST_AT_ONCE };
+    /// Waits for leave to show them, among others where there is no doubt about them.
+    pub(super) async fn turn(&self, until: Instant) -> Result<Turn<'_>, UpstreamError> {
+        let turn = self.turns.take(until).await?;
         if self.is_resting() { Err(UpstreamError::CredentialsRefused) } else { Ok(turn) }
+    }
+
+    /// Goes on alone with a refusal that may be theirs: whoever waits for a turn hears first what comes of it. Also
+    /// tells whether they were accepted meanwhile.
+    pub(super) async fn doubt<'a>(&'a self, turn: Turn<'a>, until: Instant) -> Result<(Turn<'a>, bool), UpstreamError> {
+        let since = Instant::now();
+        let turn = self.turns.alone(turn, until).await?;
+        if self.is_resting() {
+            return Err(UpstreamError::CredentialsRefused);
+        }
+        Ok((turn, lock(&self.state).accepted_at.is_some_and(|at| at > since)))
     }
 
     /// How the registry takes passwords itself, once that is known.
@@ -177,6 +145,14 @@ impl Account {
             tracing::info!(registry = %self.registry, "the upstream takes the credentials again");
         }
         *state = State { verdict: CredentialState::Accepted, basic: state.basic, ..State::default() };
+        drop(state);
+        self.confirmed();
+    }
+
+    /// It took them once more.
+    pub(super) fn confirmed(&self) {
+        lock(&self.state).accepted_at = Some(Instant::now());
+        self.turns.widen();
     }
 
     /// The upstream turned them down, for good: they rest.
@@ -186,7 +162,9 @@ impl Account {
         let rest = (FIRST_REST * 2_u32.pow(state.refusals.min(5))).min(LONGEST_REST);
         state.refusals = state.refusals.saturating_add(1);
         state.rest_until = Some(Instant::now() + rest);
-        (state.verdict, state.doubted) = (CredentialState::Refused, false);
+        // A registry that takes them itself gets them no more before one login, alone, has shown that it does again.
+        (state.verdict, state.basic) = (CredentialState::Refused, None);
+        self.turns.narrow();
         state.message = Some(format!("the credentials of user {} are refused: {why}", self.username));
         let rest_s = rest.as_secs();
         tracing::warn!(registry = %self.registry, username = self.username, why, rest_s, "credentials refused");
@@ -222,6 +200,10 @@ mod tests {
         Account::new(&registry, &base, verified, &login, Scope::AllImages, Metrics::default()).unwrap()
     }
 
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(8)
+    }
+
     #[test]
     fn another_host_gets_the_password_only_where_all_that_leads_there_is_secure() {
         let (own, own_port) = ("https://reg.example/token", "https://REG.example:5001/token");
@@ -246,38 +228,61 @@ mod tests {
     async fn refused_credentials_rest_for_longer_each_time_and_are_fresh_once_accepted() {
         let account = account("https://reg.example", true);
         for rest in [30, 60, 120, 240, 480, 600, 600] {
-            assert!(account.turn().await.is_ok());
+            assert!(account.turn(soon()).await.is_ok());
             account.refused("no");
             tokio::time::advance(Duration::from_secs(rest - 1)).await;
-            assert!(account.turn().await.is_err(), "{rest}");
+            assert!(account.turn(soon()).await.is_err(), "{rest}");
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(account.verdict().0, CredentialState::Refused);
         account.accepted();
         account.refused("no");
         tokio::time::advance(FIRST_REST).await;
-        assert!(account.turn().await.is_ok());
+        assert!(account.turn(soon()).await.is_ok());
     }
 
     #[tokio::test]
     async fn whoever_waits_for_a_turn_hears_of_a_doubt_first() {
         let account = std::sync::Arc::new(account("https://reg.example", true));
         account.accepted();
-        let (one, other) = (account.turn().await.unwrap(), account.turn().await.unwrap());
+        let (one, other) = (account.turn(soon()).await.unwrap(), account.turn(soon()).await.unwrap());
         let waiting: Vec<_> = (0..20)
             .map(|_| {
                 let account = std::sync::Arc::clone(&account);
-                tokio::spawn(async move { account.turn().await.is_ok() })
+                tokio::spawn(async move { account.turn(soon()).await.is_ok() })
             })
             .collect();
         tokio::task::yield_now().await;
         drop(other);
-        let alone = account.doubt(one).await.unwrap();
+        let alone = account.doubt(one, soon()).await.unwrap();
         account.refused("no");
         drop(alone);
         for waiter in waiting {
             assert!(!waiter.await.unwrap());
         }
+    }
+
+    #[tokio::test]
+    async fn a_doubt_is_gone_once_another_was_accepted_after_it_came_up() {
+        let account = account("https://reg.example", true);
+        account.accepted();
+        let (one, other) = (account.turn(soon()).await.unwrap(), account.turn(soon()).await.unwrap());
+        let doubting = account.doubt(one, soon());
+        tokio::pin!(doubting);
+        assert!(futures::poll!(doubting.as_mut()).is_pending());
+        account.confirmed();
+        drop(other);
+        let (turn, cleared) = doubting.await.unwrap();
+        assert!(cleared);
+        assert!(!account.doubt(turn, soon()).await.unwrap().1);
+    }
+
+    #[test]
+    fn a_registry_that_refused_a_password_gets_none_without_asking() {
+        let account = account("https://reg.example", true);
+        account.takes_basic(Basic::Base);
+        account.refused("no");
+        assert_eq!(account.basic(), None);
     }
 
     #[test]

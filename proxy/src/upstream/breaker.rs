@@ -69,6 +69,7 @@ impl Breaker {
                 | UpstreamError::Elsewhere(_)
                 | UpstreamError::Refused(_)
                 | UpstreamError::CredentialsRefused
+                | UpstreamError::Crowded
                 | UpstreamError::Redirect(_)
                 | UpstreamError::Garbage(_)
                 | UpstreamError::Cut(_)

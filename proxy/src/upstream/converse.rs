@@ -12,26 +12,10 @@ use super::{
     account::{Account, Basic, answered as in_words},
     challenge::{self, Wanted},
     token::{Token, Who},
+    turns::Turn,
 };
 
 type Answer = Result<reqwest::Response, UpstreamError>;
-
-/// What a request begins with.
-enum Held {
-    Nothing,
-    Token(Token),
-    Password(HeaderValue),
-}
-
-impl Held {
-    fn header(&self) -> Option<HeaderValue> {
-        match self {
-            Self::Nothing => None,
-            Self::Token(token) => Some(token.header()),
-            Self::Password(header) => Some(header.clone()),
-        }
-    }
-}
 
 impl Upstream {
     /// The request as ourselves; without credentials where there are none, or where they are refused and only lift
@@ -62,55 +46,40 @@ impl Upstream {
     /// The request, and once more with what the registry asks for.
     async fn attempt(&self, ask: &Ask<'_>, account: Option<&Account>, answered: &AtomicBool) -> Answer {
         let url = self.url(ask)?;
+        if let Some(account) = account.filter(|account| account.basic().is_some()) {
+            return self.with_password(ask, account, url, answered).await;
+        }
         let who = if account.is_some() { Who::Us } else { Who::Nobody };
-        let held = self.held(ask.repository, account);
-        let first = self.request(ask, url.clone(), held.header(), answered).await?;
+        let held = self.tokens.held(ask.repository, who);
+        let first = self.request(ask, url.clone(), held.as_ref().map(Token::header), answered).await?;
         // Some registries hide from strangers what they do not let them read.
         let hides = account.is_some()
+            && held.is_none()
             && self.is_own(&first)
-            && matches!(held, Held::Nothing)
             && matches!(first.status(), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
-        match (&held, account) {
-            (Held::Password(_), Some(account)) => return self.judge(account, first).await,
-            _ if first.status() != StatusCode::UNAUTHORIZED && !hides => return Ok(first),
-            _ => {}
+        if first.status() != StatusCode::UNAUTHORIZED && !hides {
+            return Ok(first);
         }
         match (self.wanted(&first, ask.repository).await?, account) {
             (Some(Wanted::Bearer(challenge)), _) => {
-                let refused = if let Held::Token(token) = &held { Some(token) } else { None };
-                let token = self.tokens.renew(ask.repository, challenge, who, refused).await?;
+                let token = self.tokens.renew(ask.repository, challenge, who, held.as_ref(), ask.until).await?;
                 self.request(ask, url, Some(token.header()), answered).await
             }
             (Some(Wanted::Basic), Some(account)) => {
                 self.log_in(ask, account, &url).await?;
-                let answer = self.request(ask, url, Some(account.header()), answered).await?;
-                self.judge(account, answer).await
+                self.with_password(ask, account, url, answered).await
             }
             _ => Ok(first),
         }
     }
 
-    fn held(&self, repository: &RepositoryName, account: Option<&Account>) -> Held {
-        if let Some(account) = account.filter(|account| account.basic().is_some()) {
-            return Held::Password(account.header());
-        }
-        let who = if account.is_some() { Who::Us } else { Who::Nobody };
-        self.tokens.held(repository, who).map_or(Held::Nothing, Held::Token)
-    }
-
     /// Shows the password to a registry that takes it itself, for the first time: one of all who wait does.
     async fn log_in(&self, ask: &Ask<'_>, account: &Account, url: &Url) -> Result<(), UpstreamError> {
-        let _turn = account.turn_alone().await?;
+        let turn = account.turn(ask.until).await?;
         if account.basic().is_some() {
             return Ok(());
         }
-        let base = self.ping(None).await?;
-        let (how, answer) = if self.is_own(&base) && base.status() == StatusCode::UNAUTHORIZED {
-            (Basic::Base, self.ping(Some(account)).await?)
-        } else {
-            let password = Some(account.header());
-            (Basic::Content, self.http.send(&Method::HEAD, url.clone(), &ask.headers, password, &|_| {}).await?)
-        };
+        let (how, answer) = turn.within(ask.until, self.first_login(ask, account, url)).await?;
         let refused = self.is_own(&answer)
             && match how {
                 Basic::Base => matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
@@ -124,26 +93,57 @@ impl Upstream {
         Ok(())
     }
 
-    /// What an answer to the password means: one repository may be closed to a user who is welcome.
-    async fn judge(&self, account: &Account, answer: reqwest::Response) -> Answer {
-        let status = answer.status();
-        if !self.is_own(&answer) || !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Ok(answer);
+    async fn first_login(
+        &self,
+        ask: &Ask<'_>,
+        account: &Account,
+        url: &Url,
+    ) -> Result<(Basic, reqwest::Response), UpstreamError> {
+        let base = self.ping(None).await?;
+        if self.is_own(&base) && base.status() == StatusCode::UNAUTHORIZED {
+            return Ok((Basic::Base, self.ping(Some(account)).await?));
         }
-        let _turn = account.turn_alone().await?;
-        let refused = match account.basic() {
-            Some(Basic::Base) => match self.ping(Some(account)).await? {
-                told if self.is_own(&told) => told.status(),
-                _ => return Ok(answer),
-            },
-            _ => status,
-        };
-        match refused {
-            StatusCode::UNAUTHORIZED => Err(account.refused(&in_words("the registry", refused))),
-            StatusCode::FORBIDDEN if account.basic() == Some(Basic::Base) => {
-                Err(account.refused(&in_words("the registry", refused)))
+        let password = Some(account.header());
+        let answer = self.http.send(&Method::HEAD, url.clone(), &ask.headers, password, &|_| {}).await?;
+        Ok((Basic::Content, answer))
+    }
+
+    /// The request, to a registry that takes passwords itself.
+    async fn with_password(&self, ask: &Ask<'_>, account: &Account, url: Url, answered: &AtomicBool) -> Answer {
+        let turn = account.turn(ask.until).await?;
+        let asked = self.request(ask, url, Some(account.header()), answered);
+        let answer = turn.within(ask.until, asked).await?;
+        let status = answer.status();
+        if self.is_own(&answer) && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return self.judge(ask, account, turn, answer).await;
+        }
+        // Where it redirected, it took the password. Trouble tells nothing.
+        if !self.is_own(&answer) || status.is_success() || status == StatusCode::NOT_FOUND {
+            account.confirmed();
+        }
+        Ok(answer)
+    }
+
+    /// What a refusal means: one repository may be closed to a user who is welcome.
+    async fn judge(&self, ask: &Ask<'_>, account: &Account, turn: Turn<'_>, refusal: reqwest::Response) -> Answer {
+        let (turn, accepted_meanwhile) = account.doubt(turn, ask.until).await?;
+        let told = match account.basic() {
+            Some(Basic::Base) if accepted_meanwhile => return Ok(refusal),
+            Some(Basic::Base) => {
+                let answer = turn.within(ask.until, self.ping(Some(account))).await?;
+                if self.is_own(&answer) { answer.status() } else { StatusCode::OK }
             }
-            _ => Ok(answer),
+            _ if refusal.status() == StatusCode::FORBIDDEN => StatusCode::OK,
+            _ => refusal.status(),
+        };
+        match told {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(account.refused(&in_words("the registry", told))),
+            _ => {
+                if !told.is_server_error() {
+                    account.confirmed();
+                }
+                Ok(refusal)
+            }
         }
     }
 

@@ -37,6 +37,9 @@ pub(crate) enum UpstreamError {
     /// 401 or 403 to our credentials; they are left alone for a while, or until they change.
     #[error("the upstream refuses our credentials")]
     CredentialsRefused,
+    /// Too many show our credentials at once.
+    #[error("too many requests with our credentials wait for their turn")]
+    Crowded,
     /// A redirect that we do not follow.
     #[error("the upstream redirects {0}")]
     Redirect(&'static str),

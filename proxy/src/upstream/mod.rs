@@ -15,6 +15,7 @@ mod error;
 mod http;
 mod reach;
 mod token;
+mod turns;
 
 use std::{
     sync::Arc,

@@ -19,6 +19,7 @@ impl LastWord {
                 UpstreamError::Resting
                 | UpstreamError::Stopped
                 | UpstreamError::CredentialsRefused
+                | UpstreamError::Crowded
                 | UpstreamError::Redirect(_)
                 | UpstreamError::Cut(_),
             ) => return,

@@ -24,6 +24,8 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long a realm may take; part of the time that the request it is for may take.
 const TOKEN_WITHIN: Duration = Duration::from_secs(7);
+/// How much sooner than a request its token is due: so that it hears why there is none.
+const SOONER: Duration = Duration::from_millis(200);
 /// A token with hundreds of scopes has a few KiB.
 const LARGEST_ANSWER: usize = 256 << 10;
 /// Repositories whose challenge is remembered; beyond it all are forgotten, which costs one 401 each.
@@ -110,7 +112,7 @@ impl Tokens {
             (key, token)
         };
         if token.renew_at <= now {
-            drop(self.flights.start(key.clone(), || self.fetch(key)));
+            drop(self.flights.start(key.clone(), || self.fetch(key, now + TOKEN_WITHIN)));
         }
         Some(token)
     }
@@ -122,6 +124,7 @@ impl Tokens {
         challenge: Challenge,
         who: Who,
         refused: Option<&Token>,
+        until: Instant,
     ) -> Fetched {
         let key = (challenge.clone(), who);
         let held = {
@@ -135,18 +138,18 @@ impl Tokens {
         match held.filter(|token| refused.is_none_or(|refused| refused.header != token.header)) {
             Some(token) => Ok(token),
             None => {
-                let fetched = self.flights.join(key.clone(), || self.fetch(key)).await;
+                let fetched = self.flights.join(key.clone(), || self.fetch(key, until - SOONER)).await;
                 fetched.unwrap_or(Err(UpstreamError::Stopped))
             }
         }
     }
 
-    fn fetch(&self, key: Key) -> impl Future<Output = Fetched> + Send + 'static {
+    fn fetch(&self, key: Key, until: Instant) -> impl Future<Output = Fetched> + Send + 'static {
         let (http, known) = (self.http.clone(), Arc::clone(&self.known));
         let account = self.account.clone().filter(|_| key.1 == Who::Us);
         async move {
             let token = match account {
-                Some(account) => log_in(&http, &account, &key.0).await?,
+                Some(account) => log_in(&http, &account, &key.0, until).await?,
                 None => ask(&http, key.0.url(), None).await?,
             };
             lock(&known).keep(key, token.clone());
@@ -156,13 +159,13 @@ impl Tokens {
 }
 
 /// Asks for a token with our password; what is refused for one repository is told from a password that is wrong.
-async fn log_in(http: &Http, account: &Account, challenge: &Challenge) -> Fetched {
-    let turn = account.turn().await?;
+async fn log_in(http: &Http, account: &Account, challenge: &Challenge, until: Instant) -> Fetched {
+    let turn = account.turn(until).await?;
     let Some(password) = account.header_for(&challenge.realm) else {
         let host = challenge.realm.host_str().unwrap_or_default();
         return Err(account.refused(&format!("it would have to be shown to {host}, which is not secure enough for it")));
     };
-    let error = match ask(http, challenge.url(), Some(password.clone())).await {
+    let error = match turn.within(until, ask(http, challenge.url(), Some(password.clone()))).await {
         Ok(token) => {
             account.accepted();
             return Ok(token);
@@ -171,8 +174,11 @@ async fn log_in(http: &Http, account: &Account, challenge: &Challenge) -> Fetche
     };
     account.count(&error);
     let UpstreamError::Refused(status) = error else { return Err(error) };
-    let _alone = account.doubt(turn).await?;
-    match ask(http, challenge.login_url(), Some(password)).await {
+    let (turn, accepted_meanwhile) = account.doubt(turn, until).await?;
+    if accepted_meanwhile {
+        return Err(error);
+    }
+    match turn.within(until, ask(http, challenge.login_url(), Some(password))).await {
         Ok(_) => {
             account.accepted();
             Err(UpstreamError::Refused(status))

@@ -3,7 +3,6 @@
 use std::{
     path::Path,
     process::{Command, Stdio},
-    sync::Arc,
 };
 
 use tempfile::TempDir;
@@ -38,7 +37,7 @@ pub(crate) async fn with_password(fake: &Fake, password: &str, scope: Scope, tls
     (proxy.await, dir)
 }
 
-async fn upstream(proxy: &Proxy) -> UpstreamState {
+pub(crate) async fn upstream(proxy: &Proxy) -> UpstreamState {
     proxy.state().await.upstreams.remove(0)
 }
 
@@ -80,36 +79,6 @@ async fn a_docker_configuration_gives_the_login() {
         file.access = Some(Access { anonymous_pull: AnonymousPull::All, users_file: None });
     });
     assert_eq!(proxy.await.get(ONES).await.status, 200);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_shown_three_times_at_most_for_200_pulls_and_is_no_absence() {
-    for kind in [Kind::Basic, Kind::Bearer] {
-        let fake = Fake::start().await;
-        fake.guard(kind, "secret", &fake.url());
-        // Where the password is for all images, it is not left out for some of them.
-        if kind == Kind::Bearer {
-            fake.set_public("a/7", true);
-        }
-        let (proxy, _dir) = with_password(&fake, "wrong", Scope::AllImages, None).await;
-        let proxy = Arc::new(proxy);
-        let pulls: Vec<_> = (0..200)
-            .map(|n| {
-                fake.tag(&format!("a/{n}"), "1", ONE);
-                let proxy = Arc::clone(&proxy);
-                tokio::spawn(async move { proxy.get(&format!("/v2/a/{n}/manifests/1")).await.status })
-            })
-            .collect();
-        for pull in pulls {
-            assert_eq!(pull.await.unwrap(), 503, "{kind:?}");
-        }
-        let shown = fake.shown();
-        assert!((1..=3).contains(&shown.len()), "{kind:?}: {shown:?}");
-        let state = upstream(&proxy).await;
-        assert_eq!(state.credentials, CredentialState::Refused);
-        let message = state.message.unwrap();
-        assert!(message.contains("me") && message.contains("401") && !message.contains("wrong"), "{message}");
-    }
 }
 
 #[tokio::test]
@@ -181,43 +150,6 @@ async fn the_password_goes_neither_to_a_redirects_target_nor_to_another_host_ove
     assert_eq!(proxy.get(ONES).await.status, 503);
     assert!(other.shown().is_empty(), "{:?}", other.shown());
     assert!(upstream(&proxy).await.message.unwrap().contains("localhost"));
-}
-
-#[tokio::test]
-async fn what_a_redirects_target_wants_is_no_word_of_the_registry() {
-    let authority = Authority::new();
-    for (kind, wants) in [(Kind::Basic, Kind::Bearer), (Kind::Bearer, Kind::Bearer), (Kind::Basic, Kind::Basic)] {
-        let (fake, other) = (Fake::start_tls(&authority, None).await, Fake::start_tls(&authority, None).await);
-        fake.guard(kind, "secret", &fake.url());
-        other.guard(wants, "another", &other.url());
-        fake.tag("a/b", "1", ONE);
-        let path = format!("/v2/a/b/blobs/{}", fake.blob("moved"));
-        let dir = tempfile::tempdir().unwrap();
-        let ca_file = dir.path().join("ca.crt");
-        std::fs::write(&ca_file, &authority.pem).unwrap();
-        let tls = Tls { ca_file: Some(ca_file), ..Tls::default() };
-        let (proxy, _dir) = with_password(&fake, "secret", Scope::AllImages, Some(tls)).await;
-        fake.fault(&path, Fault::Redirect(format!("{}{path}", other.url())), 10);
-        for _ in 0..2 {
-            assert_ne!(proxy.get(&path).await.status, 200);
-            assert_eq!(proxy.get(ONES).await.status, 200, "{kind:?} {wants:?}");
-        }
-        assert!(other.shown().is_empty() && other.asked("/token").is_empty(), "{:?}", other.asked(""));
-        assert_eq!(upstream(&proxy).await.credentials, CredentialState::Accepted);
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_where_a_token_server_redirects_to_is_none_of_the_password() {
-    let (fake, other) = (Fake::start().await, Fake::start().await);
-    fake.guard(Kind::Bearer, "secret", &fake.url());
-    other.guard(Kind::Basic, "another", "");
-    fake.tag("a/b", "1", ONE);
-    fake.fault("GET /token", Fault::Redirect(format!("{}/v2/", other.url())), 2);
-    let (proxy, _dir) = with_password(&fake, "secret", Scope::AllImages, None).await;
-    assert_eq!(proxy.get(ONES).await.status, 503);
-    assert!(other.shown().is_empty());
-    assert_eq!(upstream(&proxy).await.credentials, CredentialState::Untried);
 }
 
 #[tokio::test]
