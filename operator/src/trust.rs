@@ -1,6 +1,7 @@
 //! Trust in the cluster (design P14): agents and members know each other by certificates that the operator issues.
 //!
 //! - `stage`: when an authority is made, signs, and is forgotten; pure. `authorities`: what is in the Secret, moved on.
+//!   `spread`: whether everybody is told of one.
 //! - `issue`, `certificate`: making certificates and reading them back; `lifetimes`: how long they live.
 //! - `members`, `agents`: what each side has, kept while it is good.
 //! - `store`: Secret `tidepool-authority`, read from the caches and written only on the very state it was read in.
@@ -13,6 +14,7 @@ mod certificate;
 mod issue;
 mod lifetimes;
 mod members;
+mod spread;
 mod stage;
 mod store;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub use lifetimes::{Lifetime, LifetimeError, LifetimesError};
 pub(crate) use store::{AUTHORITY_SECRET, Trust};
 
 use authorities::Authorities;
+use certificate::Certificate;
 use issue::IssueError;
 
 /// Why there is no certificate.
@@ -113,7 +116,8 @@ pub(crate) async fn agents_secret(context: &Context, uids: &[String]) -> Result<
 async fn authorities(context: &Context, now: SystemTime) -> Result<(Arc<Authorities>, SystemTime), TrustError> {
     let place = ObjectRef::<Secret>::new(AUTHORITY_SECRET).within(&context.defaults.namespace);
     let cached = context.caches.secrets.get(&place);
-    let (authorities, due) = context.trust.authorities(cached.as_deref(), now).await?;
+    let is_told = |authority: &Certificate| spread::is_told(&context.caches, &context.defaults.namespace, authority);
+    let (authorities, due) = context.trust.authorities(cached.as_deref(), &is_told, now).await?;
     if let Some(ends) = authorities.ends() {
         context.metrics.expires(Expiring::Authority, ends);
     }

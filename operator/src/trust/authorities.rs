@@ -5,13 +5,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use k8s_openapi::ByteString;
+use k8s_openapi::{ByteString, jiff::Timestamp};
 
 use super::{
     certificate::Certificate,
     issue::{IssueError, Pair, authority},
     stage::{Held, Step, step},
 };
+
+/// Whether everybody is told of an authority.
+pub(super) type IsTold<'a> = &'a (dyn Fn(&Certificate) -> bool + Sync);
 
 /// The entries of a Secret.
 pub(super) type Data = BTreeMap<String, ByteString>;
@@ -20,6 +23,8 @@ const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const NEXT_CERTIFICATE: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
+/// Since when everybody is told of the next, as a timestamp.
+const NEXT_TOLD: &str = "next.told";
 const PREVIOUS: &str = "previous.crt";
 
 /// What is in Secret `tidepool-authority`.
@@ -27,6 +32,8 @@ const PREVIOUS: &str = "previous.crt";
 pub(super) struct Authorities {
     current: Option<Pair>,
     next: Option<Pair>,
+    /// Since when everybody is told of the next.
+    told: Option<SystemTime>,
     /// Certificates alone: they sign no more, so their keys are gone.
     previous: Vec<Certificate>,
 }
@@ -52,7 +59,9 @@ impl Authorities {
         };
         let (current, next) = (pair(CERTIFICATE, KEY), pair(NEXT_CERTIFICATE, NEXT_KEY));
         previous.retain(|certificate| certificate.is_authority);
-        Self { current, next, previous }
+        let told = entry(NEXT_TOLD).filter(|_| next.is_some()).and_then(|text| std::str::from_utf8(text).ok());
+        let told = told.and_then(|text| text.parse::<Timestamp>().ok()).map(SystemTime::from);
+        Self { current, next, told, previous }
     }
 
     /// The Secret's entries.
@@ -64,6 +73,9 @@ impl Authorities {
         };
         let mut entries = pair(&self.current, CERTIFICATE, KEY);
         entries.extend(pair(&self.next, NEXT_CERTIFICATE, NEXT_KEY));
+        if let Some(told) = self.told.and_then(|told| Timestamp::try_from(told).ok()) {
+            entries.push((NEXT_TOLD.to_owned(), told.to_string()));
+        }
         if !self.previous.is_empty() {
             entries.push((PREVIOUS.to_owned(), pems(&self.previous)));
         }
@@ -88,11 +100,6 @@ impl Authorities {
         self.believed().any(|authority| certificate.is_signed_by(authority))
     }
 
-    /// The certificate of the one that will sign.
-    pub(super) fn next(&self) -> Option<&Certificate> {
-        Some(&self.next.as_ref()?.certificate)
-    }
-
     /// When the last that can sign ends.
     pub(super) fn ends(&self) -> Option<SystemTime> {
         self.current.iter().chain(&self.next).map(|pair| pair.certificate.validity.ends).max()
@@ -103,14 +110,9 @@ impl Authorities {
         pairs.chain(&self.previous)
     }
 
-    /// Until when nothing is due, or none if something is.
-    pub(super) fn idle(
-        &self,
-        next_told: Option<SystemTime>,
-        now: SystemTime,
-        lifetime: Duration,
-    ) -> Option<SystemTime> {
-        match step(&self.held(next_told), now, lifetime) {
+    /// Until when nothing is due, or none if something is. `is_told` says of an authority whether everybody is told of it.
+    pub(super) fn idle(&self, is_told: IsTold<'_>, now: SystemTime, lifetime: Duration) -> Option<SystemTime> {
+        match step(&self.held(is_told), now, lifetime) {
             Step::Wait(until) => Some(until),
             _ => None,
         }
@@ -119,24 +121,28 @@ impl Authorities {
     /// Does all that is due, and says whether that was anything, and when something will be.
     pub(super) fn advance(
         &mut self,
-        next_told: Option<SystemTime>,
+        is_told: IsTold<'_>,
         now: SystemTime,
         lifetime: Duration,
     ) -> Result<(bool, SystemTime), IssueError> {
-        let (mut changed, mut next_told) = (false, next_told);
+        let mut changed = false;
         loop {
-            let due = step(&self.held(next_told), now, lifetime);
+            let held = self.held(is_told);
+            let due = step(&held, now, lifetime);
             match due {
                 Step::Wait(until) => return Ok((changed, until)),
                 Step::Forget => self.forget(now),
                 Step::Begin => self.current = Some(authority(now, lifetime)?),
-                Step::Prepare => {
-                    self.next = Some(authority(now, lifetime)?);
-                    next_told = Some(now);
-                }
+                Step::Prepare => (self.next, self.told) = (Some(authority(now, lifetime)?), None),
+                Step::Tell => self.told = Some(now),
                 Step::Promote => {
+                    if !held.is_told {
+                        tracing::warn!(
+                            "not everybody is told of the authority that signs from now on: see what failed"
+                        );
+                    }
                     self.previous.extend(self.current.take().map(|old| old.certificate));
-                    self.current = self.next.take();
+                    (self.current, self.told) = (self.next.take(), None);
                 }
             }
             tracing::info!(step = ?due, "the operator's authorities change");
@@ -152,12 +158,13 @@ impl Authorities {
         }
     }
 
-    fn held(&self, next_told: Option<SystemTime>) -> Held {
+    fn held(&self, is_told: IsTold<'_>) -> Held {
         let validity = |pair: &Option<Pair>| Some(pair.as_ref()?.certificate.validity);
         Held {
             current: validity(&self.current),
             next: validity(&self.next),
-            next_told,
+            is_told: self.next.as_ref().is_some_and(|next| is_told(&next.certificate)),
+            told: self.told,
             previous: self.previous.iter().map(|certificate| certificate.validity).collect(),
         }
     }

@@ -1,7 +1,8 @@
 //! What is due with the authorities: a pure function of what is there and the time.
 //!
 //! A new authority first stands beside the one that signs: every member and agent believes it before the first
-//! certificate of it is shown. Then it signs. The old one is believed until it ends, and no certificate outlives its
+//! certificate of it is shown. That all are told is seen, not taken for granted, and since when is kept with the
+//! authorities, so that a restart does not begin anew. Then it signs. The old one is believed until it ends, and no certificate outlives its
 //! authority, so at each moment all that is shown is believed.
 
 use std::time::{Duration, SystemTime};
@@ -15,8 +16,10 @@ pub(super) struct Held {
     pub(super) current: Option<Validity>,
     /// The one that will sign.
     pub(super) next: Option<Validity>,
-    /// Since when this process has told everybody of the next. A predecessor may have ended before it did.
-    pub(super) next_told: Option<SystemTime>,
+    /// Whether everybody is told of the next.
+    pub(super) is_told: bool,
+    /// Since when that was so.
+    pub(super) told: Option<SystemTime>,
     /// Those that signed before.
     pub(super) previous: Vec<Validity>,
 }
@@ -30,6 +33,8 @@ pub(super) enum Step {
     Begin,
     /// Make the next one, which does not sign yet.
     Prepare,
+    /// Note that from now on everybody is told of the next one.
+    Tell,
     /// Let the next one sign.
     Promote,
     /// Nothing until then.
@@ -50,15 +55,30 @@ pub(super) fn step(held: &Held, now: SystemTime, lifetime: Duration) -> Step {
             due if due <= now => return Step::Prepare,
             due => due,
         },
-        (Some(current), Some(next)) => {
-            let told = held.next_told.unwrap_or(now).max(next.made());
-            match told + spread(lifetime) {
-                due if due <= now => return Step::Promote,
-                due => due.min(current.ends),
-            }
-        }
+        (Some(current), Some(next)) => match promotion(held, (current, next), now, lifetime) {
+            None => return Step::Tell,
+            Some(due) if due <= now => return Step::Promote,
+            Some(due) => due.min(current.ends),
+        },
     };
     Step::Wait(held.previous.iter().map(|previous| previous.ends).fold(due, SystemTime::min))
+}
+
+/// When `next` may sign; none if it was not noted yet that everybody is told of it.
+fn promotion(
+    held: &Held,
+    (current, next): (Validity, Validity),
+    now: SystemTime,
+    lifetime: Duration,
+) -> Option<SystemTime> {
+    let spread = spread(lifetime);
+    if !held.is_told {
+        // Those who are not told lose either way. The others must not all need new certificates in the last moment.
+        return Some((current.ends - spread).max(next.made() + spread));
+    }
+    // A time to come was noted by a clock that was wrong.
+    let told = held.told.filter(|told| *told <= now + spread)?;
+    Some(told + spread)
 }
 
 #[cfg(test)]
@@ -66,6 +86,7 @@ mod tests {
     use super::*;
 
     const LIFE: Duration = Duration::from_secs(360_000);
+    const HOUR: Duration = Duration::from_secs(3600);
     const START: SystemTime = SystemTime::UNIX_EPOCH;
 
     fn at(seconds: u64) -> SystemTime {
@@ -77,7 +98,12 @@ mod tests {
     }
 
     /// What a caller does with the steps, on the times alone.
-    fn run(mut held: Held, now: SystemTime) -> (Held, Vec<Step>, SystemTime) {
+    fn run(held: Held, now: SystemTime) -> (Held, Vec<Step>, SystemTime) {
+        run_and_tell(held, now, true)
+    }
+
+    /// As [`run`], where of a new authority everybody is told at once, or not.
+    fn run_and_tell(mut held: Held, now: SystemTime, everybody: bool) -> (Held, Vec<Step>, SystemTime) {
         let mut steps = Vec::new();
         loop {
             let due = step(&held, now, LIFE);
@@ -91,8 +117,9 @@ mod tests {
                 Step::Begin => held.current = Some(Validity::from(now, LIFE)),
                 Step::Prepare => {
                     held.next = Some(Validity::from(now, LIFE));
-                    held.next_told = Some(now);
+                    (held.is_told, held.told) = (everybody, None);
                 }
+                Step::Tell => held.told = Some(now),
                 Step::Promote => {
                     held.previous.extend(held.current.take());
                     held.current = held.next.take();
@@ -109,7 +136,7 @@ mod tests {
         assert_eq!(steps, [Step::Begin]);
         assert_eq!(due, made(0).begins + LIFE * 2 / 3);
         let (held, steps, signs) = run(held, due);
-        assert_eq!((steps, signs), (vec![Step::Prepare], due + Duration::from_secs(3600)));
+        assert_eq!((steps, signs), (vec![Step::Prepare, Step::Tell], due + HOUR));
         let (held, steps, forgotten) = run(held, signs);
         assert_eq!((steps, forgotten), (vec![Step::Promote], made(0).ends));
         let (held, steps, again) = run(held, forgotten);
@@ -117,22 +144,41 @@ mod tests {
         assert_eq!(again, held.current.unwrap().renew_at(LIFE));
     }
 
+    fn rotating() -> Held {
+        Held { current: Some(made(0)), next: Some(made(240_000)), ..Held::default() }
+    }
+
     #[test]
-    fn one_that_a_predecessor_made_signs_only_after_we_told_of_it_as_long() {
-        let mut held = Held { current: Some(made(0)), next: Some(made(240_000)), ..Held::default() };
-        held.next_told = Some(at(300_000));
-        assert_eq!(step(&held, at(300_001), LIFE), Step::Wait(at(303_600)));
-        assert_eq!(step(&held, at(303_600), LIFE), Step::Promote);
-        // Unless nothing else can sign.
-        held.next_told = Some(at(359_000));
-        assert_eq!(step(&held, at(359_100), LIFE), Step::Wait(made(0).ends));
-        assert_eq!(run(held, made(0).ends).1, [Step::Forget, Step::Promote]);
+    fn it_signs_an_hour_after_everybody_was_told_and_a_restart_does_not_matter() {
+        let (held, steps, due) = run(Held { is_told: true, ..rotating() }, at(300_000));
+        assert_eq!((steps, due), (vec![Step::Tell], at(303_600)));
+        let restarted = || Held { is_told: held.is_told, told: held.told, ..rotating() };
+        assert_eq!(step(&restarted(), at(303_599), LIFE), Step::Wait(at(303_600)));
+        assert_eq!(step(&restarted(), at(303_600), LIFE), Step::Promote);
+        // A clock that was wrong costs an hour.
+        let (_, steps, due) = run(Held { is_told: true, told: Some(at(9_000_000)), ..rotating() }, at(300_000));
+        assert_eq!((steps, due), (vec![Step::Tell], at(303_600)));
+    }
+
+    #[test]
+    fn it_does_not_sign_while_somebody_is_not_told_unless_there_is_no_more_time() {
+        let (ends, told) = (made(0).ends, Some(at(241_000)));
+        for held in [rotating(), Held { told, ..rotating() }] {
+            for seconds in [240_000, 243_600, 300_000] {
+                assert_eq!(step(&held, at(seconds), LIFE), Step::Wait(ends - HOUR));
+            }
+            assert_eq!(step(&held, ends - HOUR, LIFE), Step::Promote);
+        }
+        // Made in the last hour: time to tell comes first, for as long as there is any.
+        let (late, steps, due) =
+            run_and_tell(Held { current: Some(made(0)), ..Held::default() }, ends - HOUR / 2, false);
+        assert_eq!((steps, due), (vec![Step::Prepare], ends));
+        assert_eq!(run(late, ends).1, [Step::Forget, Step::Promote]);
     }
 
     #[test]
     fn after_years_away_it_starts_anew() {
-        let held = Held { current: Some(made(0)), next: Some(made(240_000)), ..Held::default() };
-        assert_eq!(run(held, at(9_000_000)).1, [Step::Forget, Step::Begin]);
+        assert_eq!(run(rotating(), at(9_000_000)).1, [Step::Forget, Step::Begin]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Lifetimes, TrustError,
-    authorities::{Authorities, Data},
+    authorities::{Authorities, Data, IsTold},
     issue::Pair,
 };
 use crate::resources::label;
@@ -55,8 +55,6 @@ struct State {
     /// When they were written, if they were not read.
     written: Option<Instant>,
     authorities: Arc<Authorities>,
-    /// The certificate of the next one, and since when everybody is told of it.
-    told: Option<(String, SystemTime)>,
 }
 
 impl Trust {
@@ -70,38 +68,33 @@ impl Trust {
     }
 
     /// The authorities as they are to be `now`, and when that changes. Writes them when something is due. `cached` is
-    /// the Secret as last seen.
+    /// the Secret as last seen; `is_told` says whether everybody is told of an authority.
     pub(super) async fn authorities(
         &self,
         cached: Option<&Secret>,
+        is_told: IsTold<'_>,
         now: SystemTime,
     ) -> Result<(Arc<Authorities>, SystemTime), TrustError> {
         let mut state = self.state.lock().await;
         let seen = cached.and_then(version);
         let known = match state.take() {
             Some(known) if known.is_of(&seen) => known,
-            past => State { authorities: read(cached)?, told: past.and_then(|past| past.told), written: None, seen },
+            _ => State { authorities: read(cached)?, written: None, seen },
         };
         let known = state.insert(known);
-        known.tell(now);
-        if let Some(due) = known.authorities.idle(known.told_since(), now, self.lifetimes.authority) {
+        if let Some(due) = known.authorities.idle(is_told, now, self.lifetimes.authority) {
             return Ok((Arc::clone(&known.authorities), due));
         }
-        let (authorities, due) = self.change(known.told_since(), now).await?;
+        let (authorities, due) = self.change(is_told, now).await?;
         (known.authorities, known.written) = (authorities, Some(Instant::now()));
-        known.tell(now);
         Ok((Arc::clone(&known.authorities), due))
     }
 
     /// Does what is due, decided anew on what the API server has, which the cache may be behind of.
-    async fn change(
-        &self,
-        told: Option<SystemTime>,
-        now: SystemTime,
-    ) -> Result<(Arc<Authorities>, SystemTime), TrustError> {
+    async fn change(&self, is_told: IsTold<'_>, now: SystemTime) -> Result<(Arc<Authorities>, SystemTime), TrustError> {
         let live = self.api.get_opt(AUTHORITY_SECRET).await.map_err(|source| TrustError::Read(Box::new(source)))?;
         let mut authorities = Authorities::clone(&*read(live.as_ref())?);
-        let (changed, due) = authorities.advance(told, now, self.lifetimes.authority)?;
+        let (changed, due) = authorities.advance(is_told, now, self.lifetimes.authority)?;
         if changed {
             let wanted = secret(live.as_ref().and_then(version), &authorities);
             let manager = PatchParams::apply(MANAGER).force();
@@ -116,18 +109,6 @@ impl State {
     /// Whether this is the newest there is, `seen` being the version in the cache.
     fn is_of(&self, seen: &Option<String>) -> bool {
         self.seen == *seen && self.written.is_none_or(|written| written.elapsed() < CACHED_WITHIN)
-    }
-
-    /// Notes that from `now` on everybody is told of the next authority, if that is news.
-    fn tell(&mut self, now: SystemTime) {
-        let next = self.authorities.next().map(|certificate| &certificate.pem);
-        if next != self.told.as_ref().map(|(pem, _)| pem) {
-            self.told = next.map(|pem| (pem.clone(), now));
-        }
-    }
-
-    fn told_since(&self) -> Option<SystemTime> {
-        Some(self.told.as_ref()?.1)
     }
 }
 

@@ -33,7 +33,7 @@ struct Issued {
 }
 
 fn issued(mut authorities: Authorities, now: SystemTime) -> Issued {
-    authorities.advance(None, now, LIFE).unwrap();
+    authorities.advance(&|_| true, now, LIFE).unwrap();
     let member = member(&authorities, UID, None, now, LEAF).unwrap();
     let agents = Agents::new(&authorities, &[UID.to_owned()], &Data::new(), now, LEAF).unwrap().data(&authorities);
     let agent = Pair::read(&agents[&certificate_key(UID)].0, &agents[PRIVATE_KEY_KEY].0).unwrap();
@@ -97,7 +97,7 @@ fn in_a_rotation_who_has_the_bundle_before_and_who_has_the_new_one_believe_each_
     let second = issued(first.authorities.clone(), prepared);
     let promoted = prepared + Duration::from_secs(3600);
     let mut authorities = second.authorities.clone();
-    authorities.advance(Some(prepared), promoted, LIFE).unwrap();
+    authorities.advance(&|_| true, promoted, LIFE).unwrap();
     let third = issued(authorities, promoted);
     // Another signs, and nobody needs to be told.
     assert_ne!(third.authorities.signer().unwrap().key, second.authorities.signer().unwrap().key);
