@@ -98,8 +98,9 @@ pub struct UpstreamTls {
     /// Default: none is shown. Example: `{name: registry-client}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_cert_secret_ref: Option<SecretRef>,
-    /// Whether any certificate is taken for the registry's. Whoever is on the way can then read and change all that is
-    /// pulled, so use it for trials alone. Default: `false`. Example: `true`.
+    /// Whether any certificate is taken for the registry's, and on the way to it for that of an egress proxy with
+    /// `https://`. Whoever is on the way can then read and change all that is pulled, so use it for trials alone.
+    /// Default: `false`. Example: `true`.
     #[serde(default)]
     pub insecure_skip_verify: bool,
 }
