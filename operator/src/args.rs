@@ -1,6 +1,6 @@
 //! The program's arguments.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use tidepool_runtime::LogArgs;
@@ -48,6 +48,9 @@ pub struct RunArgs {
     /// How long certificates of members and agents live; they are renewed after two thirds
     #[arg(long, value_name = "TIME", default_value = "30d")]
     pub certificate_lifetime: Lifetime,
+    /// How often everything is looked at though nothing changed
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = resync)]
+    pub resync: Duration,
     /// Whether to lead only by a Lease, so that several processes may run; without, this one must be alone
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub leader_election: bool,
@@ -62,6 +65,19 @@ pub struct RunArgs {
     pub admin: SocketAddr,
 }
 
+/// Whoever wants it less often wants none.
+const LONGEST_RESYNC: Duration = Duration::from_secs(24 * 3600);
+
+/// The text is no period that can be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("it is written with units s, m and h, such as 10m, from 30s to 24h")]
+struct ResyncError;
+
+fn resync(text: &str) -> Result<Duration, ResyncError> {
+    let Lifetime(period) = text.parse().map_err(|_| ResyncError)?;
+    if period <= LONGEST_RESYNC { Ok(period) } else { Err(ResyncError) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +86,15 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_period_of_resyncs_is_one_that_timers_and_clusters_bear() {
+        let read = |text: &str| resync(text).ok().map(|period| period.as_secs());
+        assert_eq!(read("30s"), Some(30));
+        assert_eq!(read("24h"), Some(24 * 3600));
+        for text in ["", "10", "29s", "1441m", "36500d"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 }

@@ -10,8 +10,6 @@ use crate::{
     trust::Trust,
 };
 
-/// An object is looked at this often though nothing changed: what no watch tells is repaired then.
-pub(crate) const RESYNC: Duration = Duration::from_secs(600);
 /// A reconcile that takes longer hangs: it is given up and tried again.
 pub(crate) const RECONCILE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -37,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) leadership: Leadership,
     /// What members report.
     pub(crate) members: Members,
+    /// An object is looked at this often though nothing changed: what no watch tells is repaired then.
+    pub(crate) resync: Duration,
     /// How long a failing mirror waits.
     pub(crate) backoff: Backoff,
 }

@@ -113,6 +113,7 @@ async fn control(
     let context = Arc::new(Context {
         recorder: events::recorder(client.clone()),
         agent_namespace: args.agent_namespace,
+        resync: args.resync,
         backoff: Backoff::default(),
         leadership,
         rollouts: Rollouts::default(),

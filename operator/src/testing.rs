@@ -1,5 +1,7 @@
 //! What tests of whole reconciles need: a context whose caches hold what the test says, and an API server to play.
 
+use std::time::Duration;
+
 use http::{Request, Response};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -42,6 +44,7 @@ pub(crate) fn context(mirrors: Vec<AnyMirror>, secrets: Vec<Secret>) -> (Context
     let context = Context {
         recorder: events::recorder(client.clone()),
         agent_namespace: "agents".to_owned(),
+        resync: Duration::from_secs(600),
         backoff: Backoff::default(),
         leadership: Leadership::alone(),
         rollouts: Rollouts::default(),

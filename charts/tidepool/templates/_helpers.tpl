@@ -23,7 +23,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .part }}
 {{- end -}}
 
-{{/* A lifetime, such as 30d, in seconds. */}}
+{{/* A length of time, such as 30d, in seconds. */}}
 {{- define "tidepool.seconds" -}}
 {{- $units := dict "s" 1 "m" 60 "h" 3600 "d" 86400 -}}
 {{- $last := sub (len .) 1 | int -}}
@@ -42,10 +42,10 @@ app.kubernetes.io/component: {{ .part }}
 {{- end -}}
 {{- end -}}
 {{- $trust := .Values.trust -}}
-{{- range $name, $lifetime := $trust -}}
-{{- $seconds := include "tidepool.seconds" $lifetime | int64 -}}
-{{- if or (lt $seconds (include "tidepool.seconds" "30s" | int64)) (gt $seconds (include "tidepool.seconds" "36500d" | int64)) -}}
-{{- fail (printf "trust.%s: %s is not from 30s to 36500d: the operator would not start" $name $lifetime) -}}
+{{- range list (list "trust.authorityLifetime" $trust.authorityLifetime "36500d") (list "trust.certificateLifetime" $trust.certificateLifetime "36500d") (list "operator.resync" .Values.operator.resync "24h") -}}
+{{- $seconds := include "tidepool.seconds" (index . 1) | int64 -}}
+{{- if or (lt $seconds 30) (gt $seconds (include "tidepool.seconds" (index . 2) | int64)) -}}
+{{- fail (printf "%s: %s is not from 30s to %s: the operator would not start" (index . 0) (index . 1) (index . 2)) -}}
 {{- end -}}
 {{- end -}}
 {{- if lt (include "tidepool.seconds" $trust.authorityLifetime | int64) (include "tidepool.seconds" $trust.certificateLifetime | int64 | mul 3) -}}

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::ApplyError,
-    context::{Context, RECONCILE_WITHIN, RESYNC},
+    context::{Context, RECONCILE_WITHIN},
     leader::NotLeading,
     metrics::{Controller, Outcome},
     report::report,
@@ -107,7 +107,9 @@ async fn renew(mirror: &ObjectMeta, context: &Context) -> Result<SystemTime, Rec
     let place = ObjectRef::<Secret>::new(&names::config(name)).within(&context.defaults.namespace);
     // That of an earlier mirror of this name goes with that mirror.
     let own = |config: &Arc<Secret>| config.owner_references().iter().any(|owner| owner.uid == uid);
-    let Some(config) = context.caches.secrets.get(&place).filter(own) else { return Ok(SystemTime::now() + RESYNC) };
+    let Some(config) = context.caches.secrets.get(&place).filter(own) else {
+        return Ok(SystemTime::now() + context.resync);
+    };
     let (identity, due) = member_identity(context, (name, uid), Some(&config)).await?;
     renew_identity(&context.client, &config, &identity).await?;
     Ok(due)
@@ -150,7 +152,7 @@ async fn attempt(mirror: Arc<AnyMirror>, context: Arc<Context>) -> Result<Action
     let due = result?;
     context.backoff.forget(name(&*mirror));
     // Not all at once, though all were started at once.
-    Ok(Action::requeue(until(due, RESYNC.mul_f64(rand::random_range(0.9..=1.1)))))
+    Ok(Action::requeue(until(due, context.resync.mul_f64(rand::random_range(0.9..=1.1)))))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that `applier` takes")]

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apply::ApplyError,
     backoff::Backoff,
-    context::{Context, RECONCILE_WITHIN, RESYNC},
+    context::{Context, RECONCILE_WITHIN},
     leader::NotLeading,
     metrics::{Controller, Outcome},
     report::report,
@@ -99,7 +99,7 @@ pub(crate) async fn run(context: Arc<Context>, bell: Arc<Notify>, stop: Cancella
         wait = match result {
             Ok(renewal) => {
                 backoff.forget(ALL);
-                until(renewal, RESYNC)
+                until(renewal, context.resync)
             }
             Err(error) => {
                 tracing::warn!(error = report(&error), "cannot tell agents, trying again");

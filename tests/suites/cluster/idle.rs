@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use tidepool_tests::{AuditEvent, Cluster, ImageSpec};
 
-use crate::installed::{apply_and_await, installed, mirror};
+use crate::installed::{apply_and_await, cluster, install_with, mirror};
 
+/// How often the operator looks at everything: what a look would write shows in the quiet time, several times over.
+const RESYNC: &str = "30s";
 /// Reports with jitter and the first polls are over by then.
 const SETTLED: Duration = Duration::from_secs(130);
 
@@ -44,7 +46,8 @@ fn counts<'a>(events: impl Iterator<Item = &'a AuditEvent>) -> BTreeMap<String, 
 
 #[test]
 fn an_idle_installation_writes_leases_alone_under_pulls() {
-    let Some(cluster) = installed(2) else { return };
+    let Some(cluster) = cluster(2) else { return };
+    install_with(&cluster, &["--set", &format!("operator.resync={RESYNC}")]);
     apply_and_await(&cluster, &mirror(&serde_json::json!({"type": "Volume", "volume": {"size": "5Gi"}})));
     cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/app", "1").layers(&[4])).unwrap();
     pull_until(&cluster, Instant::now() + SETTLED.min(quiet_for().max(Duration::from_secs(60)))).unwrap();
