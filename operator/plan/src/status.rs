@@ -11,7 +11,9 @@ mod storage;
 mod tests;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use tidepool_api::{Address, Members, RegistryMirror, RegistryMirrorStatus, Routing, UpstreamStatus, condition};
+use tidepool_api::{
+    Address, Ingress, Members, RegistryMirror, RegistryMirrorStatus, Routing, UpstreamStatus, condition,
+};
 use tidepool_config::{default_url, names::MEMBER_PORT};
 
 use crate::{Invalid, ValidMirror, names};
@@ -49,6 +51,8 @@ pub struct Seen<'a> {
     pub no_default_class: bool,
     /// What its nodes report; `None` before agents have been told of it.
     pub nodes: Option<Tally>,
+    /// Whether it has an Ingress.
+    pub ingress: bool,
 }
 
 /// What validation said.
@@ -115,7 +119,7 @@ pub fn status(seen: &Seen<'_>, now: &Time) -> RegistryMirrorStatus {
     RegistryMirrorStatus {
         observed_generation: seen.mirror.metadata.generation,
         conditions,
-        address: Some(address(seen)),
+        address: Some(address(seen, &previous)),
         members: Some(members(seen, &previous)),
         registries: Some(registries(seen.mirror)),
         upstreams: match seen.verdict {
@@ -222,13 +226,23 @@ fn cut(mut text: String) -> String {
     text
 }
 
-fn address(seen: &Seen<'_>) -> Address {
+/// Where the mirror is reached. What the spec says of it is not in use while it could not be applied.
+fn address(seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Address {
     let name = names::service(seen.mirror.metadata.name.as_deref().unwrap_or_default());
-    let ingress = seen.mirror.spec.ingress.as_ref().map(|ingress| match ingress.routing {
+    let in_use = matches!(seen.verdict, Verdict::Valid(_)) && seen.failure.is_none();
+    let ingress = if in_use {
+        seen.mirror.spec.ingress.as_ref().filter(|_| seen.ingress).map(host)
+    } else {
+        previous.address.as_ref().and_then(|address| address.ingress.clone())
+    };
+    Address { service: Some(format!("{name}.{}.svc:{MEMBER_PORT}", seen.namespace)), ingress }
+}
+
+fn host(ingress: &Ingress) -> String {
+    match ingress.routing {
         Routing::Path => ingress.host.clone(),
         Routing::HostPerUpstream => format!("*.{}", ingress.host),
-    });
-    Address { service: Some(format!("{name}.{}.svc:{MEMBER_PORT}", seen.namespace)), ingress }
+    }
 }
 
 fn members(seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Members {

@@ -9,7 +9,7 @@ use tidepool_api::{
 };
 use tidepool_config::{CredentialState, ProxyState, Reach, UpstreamState};
 
-use super::{Finding, Holds, LOADING, Seen};
+use super::{Finding, Holds, LOADING, Seen, Verdict};
 
 /// What the ready members of a mirror report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +95,9 @@ pub(super) fn loading(reports: &Reports, previous: &RegistryMirrorStatus) -> Opt
 
 /// Condition `CredentialsValid`.
 pub(super) fn credentials(seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Finding {
+    if let Some(finding) = not_in_use(CREDENTIALS_VALID, seen, previous) {
+        return finding;
+    }
     let named = named_secrets(seen.mirror);
     if named.is_empty() {
         return Finding::new(CREDENTIALS_VALID, true, "Unused", "no upstream has credentials");
@@ -129,6 +132,9 @@ fn named_secrets<'a>(mirror: &'a RegistryMirror) -> Vec<(&'a str, &'a str)> {
 
 /// Condition `UpstreamsReachable`.
 pub(super) fn reachable(seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Finding {
+    if let Some(finding) = not_in_use(UPSTREAMS_REACHABLE, seen, previous) {
+        return finding;
+    }
     let (reports, upstreams) = (&seen.reports, &seen.mirror.spec.upstreams);
     for (reach, reason, does, remedy) in [
         (Reach::Unreachable, "Unreachable", "cannot be reached", "see its state, the network and spec.egressProxy"),
@@ -153,13 +159,30 @@ pub(super) fn reachable(seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Fin
     Finding { holds: Holds::Unknown, ..Finding::new(UPSTREAMS_REACHABLE, false, "Untried", message) }
 }
 
+/// What is said while the spec cannot be used: what was said of the one before, which members go by still.
+fn not_in_use(kind: &'static str, seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Option<Finding> {
+    let none = || Finding {
+        holds: Holds::Unknown,
+        ..Finding::new(kind, false, "Untried", "no spec of the mirror has been in use yet")
+    };
+    match seen.verdict {
+        Verdict::Valid(_) => None,
+        Verdict::Invalid(_) => Some(said_before(kind, previous).unwrap_or_else(none)),
+    }
+}
+
+fn said_before(kind: &'static str, previous: &RegistryMirrorStatus) -> Option<Finding> {
+    let before = previous.conditions.iter().find(|condition| condition.type_ == kind)?;
+    let holds = Holds::read(&before.status);
+    Some(Finding { kind, holds, reason: before.reason.clone(), message: before.message.clone() })
+}
+
 /// What is said where members did not say it: what was said before, or that none of them answers.
 fn unasked(kind: &'static str, reports: &Reports, previous: &RegistryMirrorStatus) -> Option<Finding> {
     if reports.is_incomplete()
-        && let Some(before) = previous.conditions.iter().find(|condition| condition.type_ == kind)
+        && let Some(before) = said_before(kind, previous)
     {
-        let holds = Holds::read(&before.status);
-        return Some(Finding { kind, holds, reason: before.reason.clone(), message: before.message.clone() });
+        return Some(before);
     }
     if reports.states().next().is_some() {
         return None;

@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// What of a mirror's objects its status is made of, as they are after they were applied.
+#[derive(Default)]
 pub(super) struct Applied {
     pub(super) claims: Vec<PersistentVolumeClaim>,
     pub(super) deployments: Vec<Deployment>,
@@ -29,6 +30,8 @@ pub(super) struct Applied {
     pub(super) revision: Option<String>,
     /// What must be over before a member is changed.
     pub(super) behind: Option<Behind>,
+    /// Whether there is an Ingress.
+    pub(super) ingress: bool,
 }
 
 impl Applied {
@@ -39,6 +42,7 @@ impl Applied {
             deployments: live.deployments.iter().map(|deployment| (**deployment).clone()).collect(),
             revision: live.config(mirror).and_then(revision),
             behind: None,
+            ingress: !live.ingresses.is_empty(),
         }
     }
 }
@@ -76,12 +80,13 @@ impl<'a> Applier<'a> {
         live: &Live,
     ) -> Result<Applied, ApplyError> {
         let claims = self.surroundings(&objects, live).await?;
-        let applied = Applied { claims, ..self.members(identity, &objects, live).await? };
+        let mut applied = Applied { claims, ..self.members(identity, &objects, live).await? };
         if let Some(ingress) = &objects.ingress {
             let there = find(&live.ingresses, ingress);
             // Clients are not led to what has never answered.
             if there.is_some() || applied.deployments.iter().any(serves) {
                 ensure(self.client, ingress, there).await?;
+                applied.ingress = true;
             }
         }
         if applied.behind.is_none() {
@@ -118,8 +123,7 @@ impl<'a> Applier<'a> {
             Some(config) => renew_identity(self.client, config, identity).await?,
             None => ensure(self.client, &objects.config, find(&live.secrets, &objects.config)).await?,
         };
-        let mut applied =
-            Applied { claims: Vec::new(), deployments: Vec::new(), revision: revision(&config), behind: None };
+        let mut applied = Applied { revision: revision(&config), ..Applied::default() };
         for Step { wanted, there, turn, .. } in steps {
             match turn {
                 Ok(turn) => {

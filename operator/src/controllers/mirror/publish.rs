@@ -28,6 +28,7 @@ pub(super) async fn publish(
         storage: facts::storage(mirror, &applied.claims),
         no_default_class: !observe::classes(&context.caches).iter().any(|class| class.default),
         nodes: nodes.clone(),
+        ingress: applied.ingress,
     };
     let status = status(&seen, &Time(Timestamp::now()));
     context.metrics.published(name(mirror), &status, nodes.as_ref());
