@@ -192,7 +192,9 @@ pub struct Tls {
     /// PEM file of authorities that are trusted besides the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// PEM file of our own certificate, for a registry that asks for one.
+    /// PEM file of our own certificate, for a registry that asks for one. It counts as credentials: nodes and users are
+    /// served all that it reads (nodes by `credentials.scope` where there are credentials beside it), clients without a
+    /// login what everybody can read without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<PathBuf>,
     /// PEM file of that certificate's private key.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use rustls::AlertDescription;
 use tidepool_config::Scope;
 use tidepool_oci::RepositoryName;
 use url::Url;
@@ -21,11 +22,12 @@ impl Upstream {
     /// The request as ourselves; without credentials where there are none, or where they are refused and only lift
     /// limits: what is public goes on.
     pub(super) async fn converse(&self, ask: &Ask<'_>, answered: &AtomicBool) -> Answer {
-        let Some(account) = self.account.as_ref().filter(|_| !ask.anonymously) else {
-            return self.attempt(ask, None, answered).await;
-        };
+        if ask.anonymously {
+            return self.attempt(ask, Who::Nobody, answered).await;
+        }
+        let Some(account) = &self.account else { return self.attempt(ask, Who::Us, answered).await };
         if !account.is_resting() {
-            match self.attempt(ask, Some(account), answered).await {
+            match self.attempt(ask, Who::Us, answered).await {
                 Err(UpstreamError::CredentialsRefused) => {}
                 other => return other,
             }
@@ -34,7 +36,7 @@ impl Upstream {
             return Err(UpstreamError::CredentialsRefused);
         }
         // Whatever everybody may not read might be there for us: that is no absence.
-        let answer = self.attempt(ask, None, answered).await;
+        let answer = self.attempt(ask, Who::Nobody, answered).await;
         let hidden = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::GONE];
         match answer {
             Ok(answer) if hidden.contains(&answer.status()) => Err(UpstreamError::CredentialsRefused),
@@ -44,14 +46,14 @@ impl Upstream {
     }
 
     /// The request, and once more with what the registry asks for.
-    async fn attempt(&self, ask: &Ask<'_>, account: Option<&Account>, answered: &AtomicBool) -> Answer {
+    async fn attempt(&self, ask: &Ask<'_>, who: Who, answered: &AtomicBool) -> Answer {
         let url = self.url(ask)?;
+        let account = self.account.as_deref().filter(|_| who == Who::Us);
         if let Some(account) = account.filter(|account| account.basic().is_some()) {
             return self.with_password(ask, account, url, answered).await;
         }
-        let who = if account.is_some() { Who::Us } else { Who::Nobody };
         let held = self.tokens.held(ask.repository, who);
-        let first = self.request(ask, url.clone(), held.as_ref().map(Token::header), answered).await?;
+        let first = self.request(ask, who, url.clone(), held.as_ref().map(Token::header), answered).await?;
         // Some registries hide from strangers what they do not let them read.
         let hides = account.is_some()
             && held.is_none()
@@ -60,10 +62,10 @@ impl Upstream {
         if first.status() != StatusCode::UNAUTHORIZED && !hides {
             return Ok(first);
         }
-        match (self.wanted(&first, ask.repository).await?, account) {
+        match (self.wanted(&first, ask.repository, who).await?, account) {
             (Some(Wanted::Bearer(challenge)), _) => {
                 let token = self.tokens.renew(ask.repository, challenge, who, held.as_ref(), ask.until).await?;
-                self.request(ask, url, Some(token.header()), answered).await
+                self.request(ask, who, url, Some(token.header()), answered).await
             }
             (Some(Wanted::Basic), Some(account)) => {
                 self.log_in(ask, account, &url).await?;
@@ -99,9 +101,9 @@ impl Upstream {
         account: &Account,
         url: &Url,
     ) -> Result<(Basic, reqwest::Response), UpstreamError> {
-        let base = self.ping(None).await?;
+        let base = self.ping(Who::Us, None).await?;
         if self.is_own(&base) && base.status() == StatusCode::UNAUTHORIZED {
-            return Ok((Basic::Base, self.ping(Some(account)).await?));
+            return Ok((Basic::Base, self.ping(Who::Us, Some(account.header())).await?));
         }
         let password = Some(account.header());
         let answer = self.http.send(&Method::HEAD, url.clone(), &ask.headers, password, &|_| {}).await?;
@@ -111,7 +113,7 @@ impl Upstream {
     /// The request, to a registry that takes passwords itself.
     async fn with_password(&self, ask: &Ask<'_>, account: &Account, url: Url, answered: &AtomicBool) -> Answer {
         let turn = account.turn(ask.until).await?;
-        let asked = self.request(ask, url, Some(account.header()), answered);
+        let asked = self.request(ask, Who::Us, url, Some(account.header()), answered);
         let answer = turn.within(ask.until, asked).await?;
         let status = answer.status();
         if self.is_own(&answer) && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -130,7 +132,7 @@ impl Upstream {
         let told = match account.basic() {
             Some(Basic::Base) if accepted_meanwhile => return Ok(refusal),
             Some(Basic::Base) => {
-                let answer = turn.within(ask.until, self.ping(Some(account))).await?;
+                let answer = turn.within(ask.until, self.ping(Who::Us, Some(account.header()))).await?;
                 if self.is_own(&answer) { answer.status() } else { StatusCode::OK }
             }
             _ if refusal.status() == StatusCode::FORBIDDEN => StatusCode::OK,
@@ -148,14 +150,31 @@ impl Upstream {
     }
 
     /// Asks for `/v2/`.
-    async fn ping(&self, account: Option<&Account>) -> Answer {
-        let password = account.map(Account::header);
-        self.http.send(&Method::GET, self.below_v2("")?, &HeaderMap::new(), password, &|_| {}).await
+    async fn ping(&self, who: Who, password: Option<HeaderValue>) -> Answer {
+        self.http.of(who).send(&Method::GET, self.below_v2("")?, &HeaderMap::new(), password, &|_| {}).await
     }
 
-    async fn request(&self, ask: &Ask<'_>, url: Url, header: Option<HeaderValue>, answered: &AtomicBool) -> Answer {
+    async fn request(
+        &self,
+        ask: &Ask<'_>,
+        who: Who,
+        url: Url,
+        header: Option<HeaderValue>,
+        answered: &AtomicBool,
+    ) -> Answer {
         let on_answer = |status| answered.store(status != StatusCode::UNAUTHORIZED, Ordering::Relaxed);
-        self.http.send(&ask.method, url, &ask.headers, header, &on_answer).await
+        self.http.of(who).send(&ask.method, url, &ask.headers, header, &on_answer).await
+    }
+
+    /// What went wrong for a stranger: where we have a certificate, whoever has none may be turned away before HTTP begins,
+    /// or with 400, as nginx does.
+    pub(super) fn heard_by_stranger(&self, error: UpstreamError) -> UpstreamError {
+        let refused = match &error {
+            UpstreamError::Unreachable(cause) => is_alert(cause),
+            UpstreamError::Failing(status) => *status == StatusCode::BAD_REQUEST,
+            _ => false,
+        };
+        if refused && self.has_identity() { UpstreamError::Refused(StatusCode::UNAUTHORIZED) } else { error }
     }
 
     /// Whether the registry itself gave the answer. A host that it redirects to can ask nothing of us, for that would be
@@ -169,6 +188,7 @@ impl Upstream {
         &self,
         refusal: &reqwest::Response,
         repository: &RepositoryName,
+        who: Who,
     ) -> Result<Option<Wanted>, UpstreamError> {
         if !self.is_own(refusal) {
             return Ok(None);
@@ -176,7 +196,29 @@ impl Upstream {
         if let Some(found) = challenge::find(refusal.headers(), repository) {
             return Ok(Some(found));
         }
-        let base = self.ping(None).await?;
+        let base = self.ping(who, None).await?;
         Ok(challenge::find(base.headers(), repository).filter(|_| self.is_own(&base)))
     }
+}
+
+/// Whether the other side ended the handshake with a word that our certificate, or its absence, was not right.
+fn is_alert(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        // An I/O error hides the error within from `source`.
+        let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = within.and_then(|it| it.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::AlertReceived(alert)) = tls {
+            return matches!(
+                alert,
+                AlertDescription::CertificateRequired
+                    | AlertDescription::BadCertificate
+                    | AlertDescription::NoCertificate
+                    | AlertDescription::AccessDenied
+                    | AlertDescription::HandshakeFailure
+            );
+        }
+        cause = error.source();
+    }
+    false
 }

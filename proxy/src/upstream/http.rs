@@ -9,6 +9,7 @@ use url::Url;
 use super::{
     ClientError, Entry, UpstreamError,
     address::{Boundary, proxies_of_environment},
+    token::Who,
 };
 
 /// Redirects of one request; what the Go clients allow.
@@ -24,6 +25,8 @@ const USER_AGENT: &str = concat!("tidepool/", env!("CARGO_PKG_VERSION"));
 pub(super) struct Http {
     /// For the registry's own host.
     own: reqwest::Client,
+    /// For the registry's own host, without our certificate.
+    plain: reqwest::Client,
     /// For hosts that it redirects to, or names for tokens.
     others: reqwest::Client,
     host: Arc<str>,
@@ -37,10 +40,18 @@ impl Http {
             egress.url.host_str().map(str::to_owned).into_iter().collect()
         });
         let boundary = Boundary::new(base, proxies);
-        let others = client(&boundary, entry, false)?;
-        let special = entry.identity.is_some() || entry.takes_any_certificate();
-        let own = if special { client(&boundary, entry, true)? } else { others.clone() };
-        Ok(Self { own, others, host: base.host_str().unwrap_or_default().into(), boundary })
+        let others = client(&boundary, entry, Kind::Others)?;
+        let plain = if entry.takes_any_certificate() { client(&boundary, entry, Kind::Plain)? } else { others.clone() };
+        let own = if entry.identity.is_some() { client(&boundary, entry, Kind::Own)? } else { plain.clone() };
+        Ok(Self { own, plain, others, host: base.host_str().unwrap_or_default().into(), boundary })
+    }
+
+    /// The client for requests as that one: nobody has no certificate.
+    pub(super) fn of(&self, who: Who) -> Self {
+        match who {
+            Who::Us => self.clone(),
+            Who::Nobody => Self { own: self.plain.clone(), ..self.clone() },
+        }
     }
 
     /// Sends a request without body and follows redirects; `authorization` goes to the first host only.
@@ -112,7 +123,16 @@ fn location(answer: &reqwest::Response) -> Option<Option<Url>> {
     redirects.then(location)
 }
 
-fn client(boundary: &Boundary, entry: &Entry, own: bool) -> Result<reqwest::Client, ClientError> {
+/// What a client is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Own,
+    Plain,
+    Others,
+}
+
+fn client(boundary: &Boundary, entry: &Entry, kind: Kind) -> Result<reqwest::Client, ClientError> {
+    let own = kind == Kind::Own;
     let authorities = authorities(entry)?;
     let (identity, egress) = (if own { identity(entry)? } else { None }, egress(entry)?);
     let builder = || {
@@ -123,7 +143,7 @@ fn client(boundary: &Boundary, entry: &Entry, own: bool) -> Result<reqwest::Clie
             .connect_timeout(CONNECT_WITHIN)
             .pool_idle_timeout(KEEP_IDLE)
             .user_agent(USER_AGENT)
-            .tls_danger_accept_invalid_certs(own && entry.takes_any_certificate());
+            .tls_danger_accept_invalid_certs(kind != Kind::Others && entry.takes_any_certificate());
         if let Some(identity) = identity.clone() {
             builder = builder.identity(identity);
         }

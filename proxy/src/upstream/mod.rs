@@ -126,9 +126,15 @@ impl Upstream {
         self.entry == *entry
     }
 
-    /// What the credentials are for; none where everything is asked for as anybody could.
+    /// What the credentials are for; none where everything is asked for as anybody could, so that all who may ask us may
+    /// have the answer. A certificate of ours counts as credentials for all images, unless a password says otherwise.
     pub(crate) fn scope(&self) -> Option<Scope> {
-        self.account.as_ref().map(|account| account.scope())
+        let of_account = self.account.as_ref().map(|account| account.scope());
+        of_account.or_else(|| self.has_identity().then_some(Scope::AllImages))
+    }
+
+    fn has_identity(&self) -> bool {
+        self.entry.identity.is_some()
     }
 
     /// How it behaves, for who looks from outside; a refusal of the credentials is the message that matters most.
@@ -175,15 +181,20 @@ impl Upstream {
             Ok(result) => result.and_then(classify),
             Err(_) => Err(UpstreamError::Silent(begun.elapsed())),
         };
+        let sent = sent.map_err(|error| if ask.anonymously { self.heard_by_stranger(error) } else { error });
         // Where the registry itself answered, a failure is that of a host it redirected to.
         let answered = answered.load(Ordering::Relaxed);
         // Registries gather lists for long: that says nothing about pulls.
         let slow_list =
             matches!(ask.class, Class::Tags | Class::Referrers) && matches!(sent, Err(UpstreamError::Silent(_)));
-        // Strangers are limited sooner than we are.
-        let limited_stranger =
-            ask.anonymously && self.account.is_some() && matches!(sent, Err(UpstreamError::Limited { .. }));
-        if (answered || !slow_list) && !limited_stranger {
+        // Strangers are limited sooner than we are, and whoever has no certificate may not even get through.
+        let of_stranger = ask.anonymously
+            && match &sent {
+                Err(UpstreamError::Limited { .. }) => self.scope().is_some(),
+                Err(UpstreamError::Unreachable(_) | UpstreamError::Failing(_)) => self.has_identity(),
+                _ => false,
+            };
+        if (answered || !slow_list) && !of_stranger {
             self.breaker.note(sent.as_ref().err(), answered, begun);
             self.last.note(sent.as_ref().err());
         }

@@ -64,7 +64,7 @@ type Fetched = Result<Token, UpstreamError>;
 pub(super) enum Who {
     /// Everybody.
     Nobody,
-    /// The user of our credentials.
+    /// Who our password and our certificate say we are; the same as nobody where there are none.
     Us,
 }
 
@@ -145,7 +145,7 @@ impl Tokens {
     }
 
     fn fetch(&self, key: Key, until: Instant) -> impl Future<Output = Fetched> + Send + 'static {
-        let (http, known) = (self.http.clone(), Arc::clone(&self.known));
+        let (http, known) = (self.http.of(key.1), Arc::clone(&self.known));
         let account = self.account.clone().filter(|_| key.1 == Who::Us);
         async move {
             let token = match account {

@@ -193,7 +193,8 @@ async fn a_client_certificate_is_shown_to_the_registry_that_asks_for_one() {
     let ca_file = write("ca.crt", &authority.pem);
     let tls = Tls { ca_file: ca_file.clone(), cert_file: write("me.crt", &leaf.certificate), ..Tls::default() };
     let tls = Tls { key_file: write("me.key", &leaf.key), ..tls };
-    let proxy = Proxy::with(&fake, |file| file.upstreams[0].tls = Some(tls)).await;
+    let all = Some(Access { anonymous_pull: AnonymousPull::All, users_file: None });
+    let proxy = Proxy::with(&fake, |file| (file.upstreams[0].tls, file.access) = (Some(tls), all)).await;
     assert_eq!(proxy.get(ONES).await.status, 200);
     let without = Tls { ca_file, ..Tls::default() };
     let proxy = Proxy::with(&fake, |file| file.upstreams[0].tls = Some(without)).await;

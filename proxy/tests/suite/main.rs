@@ -23,6 +23,8 @@ mod guard;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod logins;
 #[cfg(test)]
 mod private;
