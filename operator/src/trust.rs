@@ -77,10 +77,10 @@ pub(crate) async fn member_identity(
     let past = past.or_else(|| members::read(live?.data.as_ref()?));
     let pair = members::member(&authorities, uid, past, now, lifetime)?;
     trust.issued().members.insert(uid.to_owned(), pair.clone());
-    let validity = pair.certificate.validity;
-    context.metrics.expires(Expiring::Member(name), validity.ends);
+    context.metrics.expires(Expiring::Member(name), pair.certificate.validity.ends);
+    let due = members::renewal(&pair.certificate, &authorities, lifetime);
     let identity = Identity { certificate: pair.certificate.pem, key: pair.key, authorities: authorities.bundle() };
-    Ok((identity, validity.renew_at(lifetime)))
+    Ok((identity, due))
 }
 
 /// The Secret with the agents' key, and a certificate for each of the mirrors with these uids; and when to ask again.
@@ -96,7 +96,7 @@ pub(crate) async fn agents_secret(context: &Context, uids: &[String]) -> Result<
     let there: HashSet<_> = uids.iter().collect();
     issued.members.retain(|uid, _| there.contains(uid));
     drop(issued);
-    let due = match agents.times(lifetime) {
+    let due = match agents.times(&authorities, lifetime) {
         Some((renewal, ends)) => {
             context.metrics.expires(Expiring::Agents, ends);
             staged.min(renewal)

@@ -14,7 +14,7 @@ use super::{
     authorities::{Authorities, Data},
     certificate::Certificate,
     issue::{Role, key, leaf},
-    members::is_good,
+    members::{is_good, renewal},
 };
 
 /// What agents are given.
@@ -78,9 +78,9 @@ impl Agents {
     }
 
     /// When the first must be renewed, and when the first ends.
-    pub(super) fn times(&self, lifetime: Duration) -> Option<(SystemTime, SystemTime)> {
-        let validities = || self.certificates.values().map(|certificate| certificate.validity);
-        let renewal = validities().map(|validity| validity.renew_at(lifetime)).min()?;
-        Some((renewal, validities().map(|validity| validity.ends).min()?))
+    pub(super) fn times(&self, authorities: &Authorities, lifetime: Duration) -> Option<(SystemTime, SystemTime)> {
+        let certificates = || self.certificates.values();
+        let renewal = certificates().map(|certificate| renewal(certificate, authorities, lifetime)).min()?;
+        Some((renewal, certificates().map(|certificate| certificate.validity.ends).min()?))
     }
 }

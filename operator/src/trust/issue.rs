@@ -70,9 +70,7 @@ pub(super) fn leaf(
     now: SystemTime,
     lifetime: Duration,
 ) -> Result<Certificate, IssueError> {
-    let mut validity = Validity::from(now, lifetime);
-    validity.ends = validity.ends.min(authority.certificate.validity.ends);
-    let mut params = params(name, validity);
+    let mut params = params(name, Validity::until(authority.certificate.validity.ends, now, lifetime));
     params.subject_alt_names = CertificateParams::new([name.to_owned()]).map_err(IssueError::Sign)?.subject_alt_names;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -93,6 +93,17 @@ impl Validity {
         Self { begins, ends: begins + life }
     }
 
+    /// As [`Self::from`], of something that may not outlive `limit`: it is as if it had been made for less.
+    pub(super) fn until(limit: SystemTime, now: SystemTime, life: Duration) -> Self {
+        let whole = Self::from(now, life);
+        if whole.ends <= limit {
+            return whole;
+        }
+        let rest = limit.duration_since(now).unwrap_or_default();
+        // A ninth of the rest is a tenth of both together.
+        Self { begins: now - SKEW.min(rest / 9), ends: limit }
+    }
+
     /// When it was made.
     pub(super) fn made(self) -> SystemTime {
         self.begins + SKEW.min(self.life() / 10)
@@ -103,7 +114,7 @@ impl Validity {
         self.begins + self.life().min(lifetime) * 2 / 3
     }
 
-    fn life(self) -> Duration {
+    pub(super) fn life(self) -> Duration {
         self.ends.duration_since(self.begins).unwrap_or_default()
     }
 }

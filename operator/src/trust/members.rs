@@ -16,6 +16,10 @@ use super::{
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
+/// A certificate that begins later than this from now was made by a clock that was wrong: nobody believes it yet. A bit
+/// later is no reason to issue all anew: it is our clock that may be behind.
+const WRONG_CLOCK: Duration = Duration::from_secs(3600);
+
 /// What the members had if it is still good, else something new.
 pub(super) fn member(
     authorities: &Authorities,
@@ -49,9 +53,20 @@ pub(super) fn is_good(
     now: SystemTime,
     lifetime: Duration,
 ) -> bool {
-    let validity = certificate.validity;
     certificate.names_only(name)
-        && validity.begins <= now
-        && now < validity.renew_at(lifetime)
+        && certificate.validity.begins <= now + WRONG_CLOCK
+        && now < renewal(certificate, authorities, lifetime)
         && authorities.vouch_for(certificate)
+}
+
+/// When a certificate is to be renewed. One that was cut short at its authority's end is as good as any other that could
+/// be had from that one, until another signs.
+pub(super) fn renewal(certificate: &Certificate, authorities: &Authorities, lifetime: Duration) -> SystemTime {
+    let validity = certificate.validity;
+    match authorities.signer() {
+        Some(signer) if validity.ends >= signer.certificate.validity.ends && validity.life() < lifetime => {
+            validity.ends
+        }
+        _ => validity.renew_at(lifetime),
+    }
 }

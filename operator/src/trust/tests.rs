@@ -10,7 +10,7 @@ use super::{
     authorities::{Authorities, Data},
     certificate::Certificate,
     issue::{Pair, key},
-    members::member,
+    members::{member, renewal},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -155,4 +155,45 @@ fn agents_get_a_new_key_with_the_first_renewal_and_for_garbage() {
     swapped.insert("a.crt".to_owned(), ByteString(member.certificate.pem.into_bytes()));
     let mended = agents_at(&authorities, &["a"], &swapped, start());
     assert!(Certificate::read(&mended["a.crt"].0).unwrap().names_only(&agent_name("a")));
+}
+
+#[test]
+fn near_the_end_of_its_authority_nothing_is_issued_over_and_over() {
+    let authorities = fresh();
+    let ends = authorities.signer().unwrap().certificate.validity.ends;
+    // For as long as the next one cannot sign: from two days before the end.
+    let (mut member, mut agents) = (None, Data::new());
+    let (mut members, mut keys) = (0, 0);
+    for left in (1..=48 * 3600).rev().filter(|left| left % 600 == 0 || *left < 600) {
+        let now = ends - Duration::from_secs(left);
+        let pair = member_at(&authorities, member.clone(), now);
+        members += u32::from(member.is_none_or(|past| past.certificate != pair.certificate));
+        let made = agents_at(&authorities, &["a", "b"], &agents, now);
+        keys += u32::from(agents.get(PRIVATE_KEY_KEY) != made.get(PRIVATE_KEY_KEY));
+        assert!(renewal(&pair.certificate, &authorities, LEAF) > now, "{left} s left");
+        (member, agents) = (Some(pair), made);
+    }
+    assert_eq!((members, keys), (1, 1));
+    // Also when it is made in the last moment; and it is replaced as soon as another signs.
+    for left in [1, 20, 150, 600] {
+        let now = ends - Duration::from_secs(left);
+        let pair = member_at(&authorities, None, now);
+        assert!(pair.certificate.validity.begins < now && pair.certificate.validity.ends == ends);
+        assert_eq!(member_at(&authorities, Some(pair.clone()), now).certificate, pair.certificate);
+    }
+    let late = ends - Duration::from_secs(60);
+    let rotated = at(&at(&authorities, late - DAY), late);
+    assert_ne!(member_at(&rotated, member.clone(), late).certificate, member.unwrap().certificate);
+}
+
+#[test]
+fn a_clock_that_is_behind_issues_nothing_anew() {
+    let authorities = fresh();
+    let pair = member_at(&authorities, None, start());
+    let behind = start() - Duration::from_secs(1200);
+    assert_eq!(member_at(&authorities, Some(pair.clone()), behind).certificate, pair.certificate);
+    let agents = agents_at(&authorities, &["a"], &Data::new(), start());
+    assert_eq!(agents_at(&authorities, &["a"], &agents, behind), agents);
+    // One that nobody believes for days yet was made by a clock that was wrong.
+    assert_ne!(member_at(&authorities, Some(pair.clone()), start() - DAY).certificate, pair.certificate);
 }
