@@ -12,13 +12,12 @@ use k8s_openapi::api::{
 use kube::{Resource as _, api::ObjectMeta, core::PartialObjectMeta, runtime::reflector::Store};
 use tidepool_api::{CaKind, MirrorNode, RegistryMirror};
 use tidepool_config::names::MIRROR_LABEL;
-use tidepool_plan::references;
+use tidepool_plan::{names::AUTHORITY_SECRET, references};
 use tokio::sync::Notify;
 
 use crate::{
     queue::Queue,
     resources::{AnyMirror, Watched, label, name},
-    trust::AUTHORITY_SECRET,
 };
 
 /// Reports of nodes are collected this long: a thousand nodes that change together are one change of a mirror.

@@ -33,14 +33,14 @@ use kube::{api::ObjectMeta, runtime::reflector::ObjectRef};
 use tidepool_config::trust::AGENT_SECRET;
 use tidepool_plan::{
     Identity,
-    names::{MANAGED_BY, MANAGED_BY_LABEL},
+    names::{AUTHORITY_SECRET, MANAGED_BY, MANAGED_BY_LABEL},
 };
 
 use crate::{context::Context, metrics::Expiring};
 
 pub(crate) use lifetimes::Lifetimes;
 pub use lifetimes::{Lifetime, LifetimeError, LifetimesError};
-pub(crate) use store::{AUTHORITY_SECRET, Trust};
+pub(crate) use store::Trust;
 
 use authorities::Authorities;
 use certificate::Certificate;

@@ -3,6 +3,9 @@
 use std::{collections::BTreeMap, fmt};
 
 use tidepool_api::{CaKind, RegistryMirrorSpec};
+use tidepool_config::trust::AGENT_SECRET;
+
+use crate::names::AUTHORITY_SECRET;
 
 /// What a mirror refers to, as found in the cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,6 +76,14 @@ impl Referenced {
     #[must_use]
     pub fn source(&self, kind: CaKind, name: &str) -> Option<&Source> {
         self.sources.get(&(kind, name.to_owned()))
+    }
+
+    /// Whether an object of this name is the operator's: then it is nobody's reference. What it holds must not get out,
+    /// so it does not hang on labels alone, which everybody may change who may change the object.
+    #[must_use]
+    pub fn is_ours(&self, kind: CaKind, name: &str) -> bool {
+        let reserved = kind == CaKind::Secret && [AUTHORITY_SECRET, AGENT_SECRET].contains(&name);
+        reserved || self.source(kind, name).is_some_and(|source| source.ours)
     }
 
     /// The named class, or the default one.

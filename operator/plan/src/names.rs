@@ -14,6 +14,8 @@ pub const MEMBER_LABEL: &str = "tidepool.dev/member";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY_LABEL`] on what the operator made.
 pub const MANAGED_BY: &str = "tidepool-operator";
+/// Secret with the operator's authorities. No mirror's object has its name: those start with `mirror-`.
+pub const AUTHORITY_SECRET: &str = "tidepool-authority";
 /// Annotation of the configuration's Secret: its revision. And of a pod, once its kubelet was nudged towards it.
 pub const REVISION: &str = "tidepool.dev/config-revision";
 /// Label of namespaces whose pods may read the members' metrics, with value `true`.

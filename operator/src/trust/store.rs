@@ -14,7 +14,7 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, Patch, PatchParams},
 };
-use tidepool_plan::names::{MANAGED_BY, MANAGED_BY_LABEL, MANAGER};
+use tidepool_plan::names::{AUTHORITY_SECRET, MANAGED_BY, MANAGED_BY_LABEL, MANAGER};
 use tokio::sync::Mutex;
 
 use super::{
@@ -24,8 +24,6 @@ use super::{
 };
 use crate::resources::label;
 
-/// The Secret's name. No mirror's object has it: those start with `mirror-`.
-pub(crate) const AUTHORITY_SECRET: &str = "tidepool-authority";
 /// The cache has what was written long before; if not, what was written is gone.
 const CACHED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -55,6 +53,8 @@ struct State {
     /// When they were written, if they were not read.
     written: Option<Instant>,
     authorities: Arc<Authorities>,
+    /// Whether the Secret has our label. Without it others may take it for their own.
+    labelled: bool,
 }
 
 impl Trust {
@@ -79,14 +79,19 @@ impl Trust {
         let seen = cached.and_then(version);
         let known = match state.take() {
             Some(known) if known.is_of(&seen) => known,
-            _ => State { authorities: read(cached)?, written: None, seen },
+            _ => {
+                let labelled = cached.is_none_or(is_labelled);
+                State { authorities: read(cached)?, written: None, labelled, seen }
+            }
         };
         let known = state.insert(known);
-        if let Some(due) = known.authorities.idle(is_told, now, self.lifetimes.authority) {
+        if known.labelled
+            && let Some(due) = known.authorities.idle(is_told, now, self.lifetimes.authority)
+        {
             return Ok((Arc::clone(&known.authorities), due));
         }
         let (authorities, due) = self.change(is_told, now).await?;
-        (known.authorities, known.written) = (authorities, Some(Instant::now()));
+        (known.authorities, known.written, known.labelled) = (authorities, Some(Instant::now()), true);
         Ok((Arc::clone(&known.authorities), due))
     }
 
@@ -95,7 +100,7 @@ impl Trust {
         let live = self.api.get_opt(AUTHORITY_SECRET).await.map_err(|source| TrustError::Read(Box::new(source)))?;
         let mut authorities = Authorities::clone(&*read(live.as_ref())?);
         let (changed, due) = authorities.advance(is_told, now, self.lifetimes.authority)?;
-        if changed {
+        if changed || live.as_ref().is_some_and(|live| !is_labelled(live)) {
             let wanted = secret(live.as_ref().and_then(version), &authorities);
             let manager = PatchParams::apply(MANAGER).force();
             let written = self.api.patch(AUTHORITY_SECRET, &manager, &Patch::Apply(&wanted)).await;
@@ -116,11 +121,15 @@ fn version(secret: &Secret) -> Option<String> {
     secret.metadata.resource_version.clone()
 }
 
+fn is_labelled(secret: &Secret) -> bool {
+    label(secret, MANAGED_BY_LABEL) == Some(MANAGED_BY)
+}
+
 /// What is in the Secret. One that is neither ours by its label nor holds an authority is somebody else's.
 fn read(secret: Option<&Secret>) -> Result<Arc<Authorities>, TrustError> {
     let Some(secret) = secret else { return Ok(Arc::default()) };
     let authorities = secret.data.as_ref().map(Authorities::read).unwrap_or_default();
-    let ours = label(secret, MANAGED_BY_LABEL) == Some(MANAGED_BY) || authorities.signer().is_some();
+    let ours = is_labelled(secret) || authorities.signer().is_some();
     if ours { Ok(Arc::new(authorities)) } else { Err(TrustError::Foreign) }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn ingress(
         faults.push(Invalid::spec("spec.ingress.annotations", message));
     }
     if let Some(name) = &raw.tls_secret_name
-        && referenced.source(CaKind::Secret, name).is_some_and(|source| source.ours)
+        && referenced.is_ours(CaKind::Secret, name)
     {
         let message = format!("Secret {name} belongs to the operator: name one of your own");
         let field = "spec.ingress.tlsSecretName".to_owned();

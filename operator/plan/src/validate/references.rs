@@ -23,14 +23,14 @@ pub(super) fn find<'a>(
 ) -> Result<Found<'a>, Invalid> {
     let (not_found, invalid) = reasons(kind);
     let fault = |reason, message| Invalid { reason, field: format!("{field}.name"), message };
+    if referenced.is_ours(kind, name) {
+        let message = format!("{} {name} belongs to the operator: name one of your own", word(kind));
+        return Err(fault(invalid, message));
+    }
     let Some(source) = referenced.source(kind, name) else {
         let message = format!("{} {name} is not in the operator's namespace: create it there", word(kind));
         return Err(fault(not_found, message));
     };
-    if source.ours {
-        let message = format!("{} {name} belongs to the operator: name one of your own", word(kind));
-        return Err(fault(invalid, message));
-    }
     Ok(Found { field: field.to_owned(), kind, name, source })
 }
 

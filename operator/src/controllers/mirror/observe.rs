@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     networking::v1::{Ingress, NetworkPolicy},
     policy::v1::PodDisruptionBudget,
 };
-use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, runtime::reflector::ObjectRef};
 use tidepool_api::{CaKind, RegistryMirror};
 use tidepool_plan::{
     ClaimFact, ClassFact, Referenced, Source,
@@ -86,17 +86,23 @@ fn source(kind: CaKind, name: &str, caches: &Caches, namespace: &str) -> Option<
             let found = caches.config_maps.get(&ObjectRef::<ConfigMap>::new(name).within(namespace))?;
             let texts = found.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
             let binary = found.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
-            Some(Source {
-                data: texts.chain(binary).collect(),
-                ours: label(&*found, MANAGED_BY_LABEL) == Some(MANAGED_BY),
-            })
+            Some(Source { data: texts.chain(binary).collect(), ours: is_ours(&*found) })
         }
         CaKind::Secret => {
             let found = caches.secrets.get(&ObjectRef::<Secret>::new(name).within(namespace))?;
             let data = found.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
-            Some(Source { data: data.collect(), ours: label(&*found, MANAGED_BY_LABEL) == Some(MANAGED_BY) })
+            Some(Source { data: data.collect(), ours: is_ours(&*found) })
         }
     }
+}
+
+/// Whether the operator made it: by its label, or, should somebody have taken that away, by its owner.
+fn is_ours(object: &impl Resource) -> bool {
+    let (group, kind) = (RegistryMirror::group(&()), RegistryMirror::kind(&()));
+    let in_group = |version: &str| version.split_once('/').is_some_and(|(it, _)| it == group);
+    let mut owners = object.meta().owner_references.iter().flatten();
+    label(object, MANAGED_BY_LABEL) == Some(MANAGED_BY)
+        || owners.any(|owner| owner.kind == kind && in_group(&owner.api_version))
 }
 
 pub(super) fn classes(caches: &Caches) -> Vec<ClassFact> {
@@ -133,4 +139,28 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
 /// The claim of a mirror's first member.
 pub(super) fn claim_name(mirror: &RegistryMirror) -> String {
     names::member(name(mirror), "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::ObjectMeta;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_ours_is_known_by_its_label_or_its_owner() {
+        let ours = |metadata: serde_json::Value| {
+            let metadata: ObjectMeta = serde_json::from_value(metadata).unwrap();
+            is_ours(&Secret { metadata, ..Secret::default() })
+        };
+        let owned = |group: &str, kind: &str| {
+            let owner = json!({"apiVersion": format!("{group}/v1"), "kind": kind, "name": "reef", "uid": "1"});
+            json!({"name": "mirror-reef-config", "ownerReferences": [owner]})
+        };
+        assert!(ours(json!({"name": "x", "labels": {MANAGED_BY_LABEL: MANAGED_BY}})));
+        assert!(ours(owned("tidepool.dev", "RegistryMirror")));
+        assert!(!ours(owned("cert-manager.io", "Certificate")) && !ours(owned("tidepool.dev", "MirrorNode")));
+        assert!(!ours(json!({"name": "mirror-reef-config", "labels": {MANAGED_BY_LABEL: "Helm"}})));
+    }
 }

@@ -170,3 +170,29 @@ async fn a_rotation_waits_until_everybody_is_told_and_goes_on_where_a_predecesso
     assert_ne!(signer(&promoted), signer(&cached));
     assert!(!promoted.data.unwrap().contains_key("next.told"));
 }
+
+#[tokio::test]
+async fn a_label_that_was_taken_away_is_put_back() {
+    let (first, mut server) = trust();
+    let now = SystemTime::now();
+    let mut cached = stored(&begun(&first, &mut server, now).await, "7");
+    cached.metadata.labels = None;
+    let (second, mut server) = trust();
+    let served = async {
+        answer(&mut server, StatusCode::OK, serde_json::to_value(&cached).unwrap()).await;
+        answer(&mut server, StatusCode::OK, json!({"metadata": {}})).await.1
+    };
+    let asked = async {
+        let once = second.authorities(Some(&cached), &|_| true, now).await;
+        // The cache is a moment behind what was just written.
+        once.and(second.authorities(Some(&cached), &|_| true, now).await)
+    };
+    let served = tokio::time::timeout(Duration::from_secs(5), served);
+    let (authorities, patch) = tokio::join!(asked, served);
+    let patch = patch.expect("it is written");
+    assert_eq!(patch["metadata"]["labels"][MANAGED_BY_LABEL], MANAGED_BY);
+    assert_eq!(patch["data"], serde_json::to_value(&cached).unwrap()["data"]);
+    assert_eq!(authorities.unwrap().0.data(), cached.data.unwrap());
+    drop(second);
+    assert!(server.next_request().await.is_none());
+}

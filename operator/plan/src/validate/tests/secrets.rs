@@ -35,6 +35,17 @@ fn a_secret_of_ours_is_no_reference() {
         assert_eq!(fault.reason, Reason::SecretInvalid, "{spec}");
         assert!(fault.message.contains("belongs to the operator"), "{fault}");
     }
+    // By their names, whether they are there and whatever labels they have.
+    for name in ["tidepool-authority", "tidepool-agent-identity"] {
+        for (spec, placeholder) in [(CLIENT, "me"), (HUB, "hub"), (shown, "mine")] {
+            let spec = spec.replace(&format!("ame: {placeholder}}}"), &format!("ame: {name}}}"));
+            for referenced in [with([secret(name, &[("tls.crt", PEM)])]), Referenced::default()] {
+                let fault = one_fault(&spec, &referenced);
+                assert_eq!(fault.reason, Reason::SecretInvalid, "{spec}");
+                assert!(fault.message.contains("belongs to the operator"), "{fault}");
+            }
+        }
+    }
     // It may come later: cert-manager makes it for the Ingress.
     assert!(validate(&mirror(shown), &Referenced::default()).is_ok());
 }
