@@ -84,6 +84,11 @@ fn the_operator_may_not_do_more() {
         ("", "update registrymirrors.tidepool.dev"),
         ("", "delete registrymirrors.tidepool.dev"),
         ("", "patch nodes"),
+        // Watches tell it all it needs.
+        ("", "get registrymirrors.tidepool.dev"),
+        ("", "get nodes"),
+        (SYSTEM, "get configmaps"),
+        (SYSTEM, "get pods"),
     ];
     assert_rights(cluster, OPERATOR, false, &rights);
 }
