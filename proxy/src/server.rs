@@ -14,7 +14,7 @@ use crate::{
     access::{Door, Logins, NoRandomness},
     config_source::{ConfigError, ConfigSource},
     layers,
-    listen::{self, DRAIN_WITHIN},
+    listen::{self, Arrival, DRAIN_WITHIN, MOST_CONNECTIONS},
     metrics::Metrics,
     pull::Puller,
     reload::{self, Reloader},
@@ -173,22 +173,20 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 
 async fn accept_clients(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> JoinSet<()> {
     let stack = layers::stack(app, Door::Clients);
-    listen::accept(listener, stop.clone(), |stream| listen::serve_http(stream, stack.clone(), stop.clone())).await
+    let serve = |Arrival { stream, slot, .. }: Arrival| {
+        let (stack, stop) = (stack.clone(), stop.clone());
+        async move {
+            listen::serve_http(stream, stack, stop.cancelled()).await;
+            drop(slot);
+        }
+    };
+    listen::accept(listener, stop.clone(), MOST_CONNECTIONS, serve).await
 }
 
 async fn accept_agents(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> JoinSet<()> {
-    let stack = layers::stack(Arc::clone(&app), Door::Agents);
-    let serve = |stream| {
-        // By the certificates of this moment; none while the configuration names no agents any more.
-        let tls = app.settings.load().agents.clone();
-        let (stack, stop, metrics) = (stack.clone(), stop.clone(), app.metrics.clone());
-        async move {
-            if let Some(tls) = tls {
-                listen::agents::serve_agent(stream, tls, stack, stop, metrics).await;
-            }
-        }
-    };
-    listen::accept(listener, stop.clone(), serve).await
+    let (settings, metrics) = (Arc::clone(&app.settings), app.metrics.clone());
+    let stack = layers::stack(app, Door::Agents);
+    listen::agents::accept_agents(listener, settings, stack, stop, metrics).await
 }
 
 /// `$XDG_CACHE_HOME/tidepool/store`, or `~/.cache/tidepool/store`.

@@ -1,35 +1,101 @@
 //! The agents' listener: nothing is heard from a peer before its handshake has shown that it is an agent of this mirror.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use rustls::{Error, ServerConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::serve_http;
-use crate::metrics::{HandshakeResult, Metrics};
+use super::{
+    Arrival, MOST_CONNECTIONS, accept,
+    handshakes::{Handshakes, MOST_HANDSHAKES},
+    serve_http,
+};
+use crate::{
+    metrics::{HandshakeResult, Metrics},
+    settings::{AgentsTls, Current},
+};
 
 /// How long a handshake may take: far more than between a node and a pod of one cluster, even under load.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(3);
+/// How long one connection serves before its agent has to show its certificate again, which may have ended.
+const LONGEST_CONNECTION: Duration = Duration::from_secs(3600);
+/// How long an agent that was let in just before its certificate's authority went may take to ask: then it has its answer.
+const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(1);
 
-/// Serves one agent's connection, by the TLS that was current when it came in.
-pub(crate) async fn serve_agent(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    tls: Arc<ServerConfig>,
+/// Accepts agents until `stop`. A place among the connections is for who has shown to be one: others share the few places
+/// of the handshakes.
+pub(crate) async fn accept_agents(
+    listener: TcpListener,
+    settings: Current,
     app: Router,
     stop: CancellationToken,
     metrics: Metrics,
-) {
+) -> JoinSet<()> {
+    let (handshakes, slots) = (Handshakes::default(), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
+    let serve = |Arrival { stream, address, slot }: Arrival| {
+        // By the certificates of this moment.
+        let tls = settings.load().agents.clone();
+        let (app, stop, metrics, slots) = (app.clone(), stop.clone(), metrics.clone(), Arc::clone(&slots));
+        let handshakes = handshakes.clone();
+        async move {
+            // The file names agents as long as there is this listener: another file is refused.
+            let Some(tls) = tls else { return };
+            let verified = verify(stream, address, &handshakes, tls.config(), &stop, &metrics).await;
+            drop(slot);
+            let Some(stream) = verified else { return };
+            let Ok(_slot) = slots.try_acquire_owned() else {
+                tracing::warn!(%address, "too many connections of agents, one is turned away");
+                return;
+            };
+            serve_agent(stream, app, stop, &tls).await;
+        }
+    };
+    accept(listener, stop.clone(), MOST_HANDSHAKES, serve).await
+}
+
+/// The handshake; none where it does not show an agent of this mirror.
+async fn verify<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    address: IpAddr,
+    handshakes: &Handshakes,
+    tls: Arc<ServerConfig>,
+    stop: &CancellationToken,
+    metrics: &Metrics,
+) -> Option<TlsStream<S>> {
+    let _handshake = handshakes.begin(address)?;
     let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(tls).accept(stream));
-    let Some(ended) = stop.run_until_cancelled(handshake).await else { return };
+    let ended = stop.run_until_cancelled(handshake).await?;
     let ended = ended.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long")));
     metrics.agent_handshake(result(ended.as_ref().err()));
-    match ended {
-        Ok(stream) => serve_http(stream, app, stop).await,
-        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "handshake of an agent failed"),
+    if let Err(error) = &ended {
+        tracing::debug!(error = error as &dyn std::error::Error, "handshake of an agent failed");
     }
+    ended.ok()
+}
+
+/// Serves one agent until told to stop, or until what let it in may no longer do so; answers in flight are finished.
+async fn serve_agent(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    app: Router,
+    stop: CancellationToken,
+    tls: &AgentsTls,
+) {
+    let over = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = async { tls.replaced().await; tokio::time::sleep(FIRST_REQUEST_WITHIN).await } => {}
+            () = tokio::time::sleep(LONGEST_CONNECTION) => {}
+        }
+    };
+    serve_http(stream, app, over).await;
 }
 
 /// How a handshake ended, as it counts.
@@ -87,7 +153,11 @@ mod tests {
             let (stop, metrics) = (CancellationToken::new(), Metrics::default());
             let (ours, mut theirs) = tokio::io::duplex(1000);
             let begun = Instant::now();
-            let serving = tokio::spawn(serve_agent(ours, both_sides().0, Router::new(), stop.clone(), metrics));
+            let (tls, told) = (both_sides().0, stop.clone());
+            let serving = tokio::spawn(async move {
+                let address = IpAddr::from([10, 0, 0, 1]);
+                verify(ours, address, &Handshakes::default(), tls, &told, &metrics).await.is_some()
+            });
             tokio::time::sleep(Duration::from_secs(1)).await;
             if told_to_stop {
                 stop.cancel();
@@ -95,7 +165,7 @@ mod tests {
             assert_eq!(theirs.read(&mut [0; 10]).await.unwrap(), 0);
             let within = if told_to_stop { Duration::from_secs(1) } else { HANDSHAKE_WITHIN };
             assert!((within..within + Duration::from_secs(1)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-            serving.await.unwrap();
+            assert!(!serving.await.unwrap());
         }
     }
 
@@ -105,7 +175,10 @@ mod tests {
         let app = Router::new().fallback(async || vec![0; 10_000_000]);
         let (ours, theirs) = tokio::io::duplex(10_000);
         let ours = WriteDeadline::new(ours, TAKEN_WITHIN);
-        let serving = tokio::spawn(serve_agent(ours, server, app, CancellationToken::new(), Metrics::default()));
+        let serving = tokio::spawn(async move {
+            let stream = TlsAcceptor::from(Arc::clone(&server)).accept(ours).await.unwrap();
+            serve_http(stream, app, std::future::pending()).await;
+        });
         let name = ServerName::try_from(trust::member_name("uid")).unwrap();
         let mut agent = TlsConnector::from(client).connect(name, theirs).await.unwrap();
         agent.write_all(b"GET / HTTP/1.1\r\nhost: m\r\n\r\n").await.unwrap();

@@ -4,9 +4,10 @@
 //! same deadlines, and end it the same way.
 
 pub(crate) mod agents;
+mod handshakes;
 pub(crate) mod tls;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -17,7 +18,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -31,29 +32,36 @@ const HEAD_WITHIN: Duration = Duration::from_secs(90);
 const TAKEN_WITHIN: Duration = Duration::from_secs(120);
 /// How long transfers may take to end once we are told to stop.
 pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(25);
-/// Connections of one listener at once; further ones wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 8192;
+/// Connections of one listener at once.
+pub(crate) const MOST_CONNECTIONS: usize = 8192;
 /// Pause after a failure to accept, which means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A client's connection, which cannot hold up a write for ever.
-pub(crate) type Stream = WriteDeadline<TcpStream>;
+/// A connection that came in.
+pub(crate) struct Arrival {
+    /// It cannot hold up a write for ever.
+    pub(crate) stream: WriteDeadline<TcpStream>,
+    pub(crate) address: IpAddr,
+    /// Its place among those that are taken in at once.
+    pub(crate) slot: OwnedSemaphorePermit,
+}
 
-/// Accepts connections until `stop` and has `serve` see to each; gives back those still open, which `serve` is to end
-/// when told to stop.
+/// Accepts connections until `stop`, `most` at once while further ones wait in the kernel's queue, and has `serve` see to
+/// each; gives back those still open, which `serve` is to end when told to stop.
 pub(crate) async fn accept<F>(
     listener: TcpListener,
     stop: CancellationToken,
-    serve: impl Fn(Stream) -> F,
+    most: usize,
+    serve: impl Fn(Arrival) -> F,
 ) -> JoinSet<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let (mut connections, slots) = (JoinSet::new(), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
+    let (mut connections, slots) = (JoinSet::new(), Arc::new(Semaphore::new(most)));
     loop {
         let accepted = async {
             let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((slot, listener.accept().await?.0))
+            Ok::<_, io::Error>((slot, listener.accept().await?))
         };
         let accepted = tokio::select! {
             () = stop.cancelled() => return connections,
@@ -61,14 +69,11 @@ where
             accepted = accepted => accepted,
         };
         match accepted {
-            Ok((slot, stream)) => {
+            Ok((slot, (stream, peer))) => {
                 // Answers are small or written in large pieces: waiting to fill packets gains nothing.
                 let _ = stream.set_nodelay(true);
-                let serving = serve(WriteDeadline::new(stream, TAKEN_WITHIN));
-                connections.spawn(async move {
-                    serving.await;
-                    drop(slot);
-                });
+                let stream = WriteDeadline::new(stream, TAKEN_WITHIN);
+                connections.spawn(serve(Arrival { stream, address: peer.ip(), slot }));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -78,8 +83,12 @@ where
     }
 }
 
-/// Serves one connection; once told to stop, to the end of the answer in flight.
-pub(crate) async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router, stop: CancellationToken) {
+/// Serves one connection; once told to `stop`, to the end of the answer in flight.
+pub(crate) async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    app: Router,
+    stop: impl Future<Output = ()>,
+) {
     let service = TowerToHyperService::new(app);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
@@ -87,7 +96,7 @@ pub(crate) async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, app:
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = stop => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

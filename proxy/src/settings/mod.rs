@@ -2,6 +2,7 @@
 //!
 //! Requests take one [`Settings`] from [`Current`] and keep to it; a reload puts another there.
 
+mod agents;
 mod files;
 
 use std::{
@@ -10,15 +11,15 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use tidepool_config::{AnonymousPull, ProxyFile, UsersError, users};
 use tidepool_oci::RegistryName;
 
+pub(crate) use agents::AgentsTls;
 pub use files::FileError;
 pub(crate) use files::{Files, Stamps, coherent, named};
 
 use crate::{
-    listen::tls::{self, AgentsError},
+    listen::tls::AgentsError,
     metrics::Metrics,
     tasks::Tasks,
     upstream::{ClientError, Egress, Entry, Upstream},
@@ -39,7 +40,7 @@ pub(crate) struct Settings {
     /// Who may pull at the clients' listener.
     pub(crate) access: Access,
     /// The TLS of the agents' listener; none where there is no such listener.
-    pub(crate) agents: Option<Arc<ServerConfig>>,
+    pub(crate) agents: Option<AgentsTls>,
 }
 
 /// Who may pull at the clients' listener. `Debug` shows no hash.
@@ -108,7 +109,8 @@ impl Settings {
                 hosts.insert(host.to_ascii_lowercase(), config.registry.clone());
             }
         }
-        let (access, agents) = (access(file, files)?, agents(file, files)?);
+        let agents = AgentsTls::read(file, files, previous.and_then(|previous| previous.agents.as_ref()))?;
+        let access = access(file, files)?;
         Ok(Self { revision: file.revision.clone(), upstreams, hosts, access, agents })
     }
 }
@@ -120,12 +122,4 @@ fn access(file: &ProxyFile, files: &Files) -> Result<Access, SettingsError> {
         None => None,
     };
     Ok(Access { anonymous_pull: access.anonymous_pull, users })
-}
-
-fn agents(file: &ProxyFile, files: &Files) -> Result<Option<Arc<ServerConfig>>, SettingsError> {
-    let Some(agents) = &file.agents else { return Ok(None) };
-    let certificate = files.get("agents.certFile", &agents.cert_file)?;
-    let key = files.get("agents.keyFile", &agents.key_file)?;
-    let authorities = files.get("agents.caFile", &agents.ca_file)?;
-    Ok(Some(tls::server_config(&agents.mirror, certificate, key, authorities)?))
 }

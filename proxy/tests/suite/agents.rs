@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tidepool_config::{Access, Agents, AnonymousPull, trust};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::{
@@ -217,4 +217,51 @@ async fn an_authority_rotated_in_stages_fails_no_pull() {
         }
     }
     until("the old authority is out", &shows(&old_agent), Result::is_err).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_ends_when_the_authority_that_let_it_in_goes() {
+    let (fake, old, new) = (Fake::start().await, Authority::new(), Authority::new());
+    fake.tag("a/b", "1", ONE);
+    let (proxy, dir) = member(&fake, &[&old]).await;
+    let agent = old.agent(MIRROR);
+    let peer = Peer::new(proxy.agents.unwrap(), &old, Some(&agent));
+    let mut stream = peer.connect().await.unwrap();
+    let mut get = async |wanted: bool| {
+        let _ = stream.write_all(format!("GET {ONES} HTTP/1.1\r\nhost: m\r\n\r\n").as_bytes()).await;
+        let (mut answer, mut piece) = (Vec::new(), [0; 1000]);
+        while !answer.ends_with(ONE.as_bytes()) {
+            let count = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut piece)).await.unwrap();
+            match count {
+                Ok(count) if count > 0 => answer.extend_from_slice(&piece[..count]),
+                _ => return assert!(!wanted, "cut"),
+            }
+        }
+        assert!(wanted, "still served");
+    };
+    get(true).await;
+    write_member(dir.path(), &new.member(MIRROR), &[&new]);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    get(false).await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_holds_few_places_and_not_for_long() {
+    let (fake, authority) = (Fake::start().await, Authority::new());
+    fake.tag("a/b", "1", ONE);
+    let (proxy, _dir) = member(&fake, &[&authority]).await;
+    let mut silent = Vec::new();
+    for _ in 0..400 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+        silent.push(socket.connect(proxy.agents.unwrap()).await.unwrap());
+    }
+    let begun = tokio::time::Instant::now();
+    let leaf = authority.agent(MIRROR);
+    let got = Peer::new(proxy.agents.unwrap(), &authority, Some(&leaf)).get(ONES).await.unwrap();
+    assert!(got.ends_with(ONE) && begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    for stream in &mut silent {
+        let end = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut [0; 10])).await.expect("it is held");
+        assert_eq!(end.unwrap_or(0), 0);
+    }
 }
