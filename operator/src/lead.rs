@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     StartError,
+    caches::Caches,
     context::Context,
     controllers,
     leader::{Elector, LeaseLost},
@@ -29,7 +30,7 @@ pub(crate) async fn lead(
     let metrics = context.metrics.clone();
     let led = match &mut elector {
         None => run(context, triggers, std::future::pending(), stop).await,
-        Some(elector) => match stop.run_until_cancelled(elector.acquire()).await {
+        Some(elector) => match stop.run_until_cancelled(elector.acquire(were_led(&context.caches))).await {
             None => Ok(()),
             Some(()) => run(context, triggers, elector.hold(), stop).await,
         },
@@ -40,6 +41,11 @@ pub(crate) async fn lead(
         elector.release().await;
     }
     led
+}
+
+/// Whether an operator was at work here: then there is something that it may still write.
+fn were_led(caches: &Caches) -> bool {
+    !caches.deployments.is_empty() || !caches.document.is_empty()
 }
 
 /// Runs the controllers for as long as `hold` says nothing else.
@@ -88,4 +94,22 @@ fn start(context: Arc<Context>, triggers: &Triggers, stop: &CancellationToken) -
         stop.run_until_cancelled(collecting.collect()).await;
     });
     tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{context, filled};
+
+    #[tokio::test]
+    async fn an_earlier_operator_is_known_by_what_it_made() {
+        let (mut context, _server) = context(Vec::new(), Vec::new());
+        assert!(!were_led(&context.caches));
+        let object = |name: &str| serde_json::json!({"metadata": {"name": name, "namespace": "deep"}});
+        context.caches.document = filled(vec![serde_json::from_value(object("tidepool-nodes")).unwrap()]);
+        assert!(were_led(&context.caches));
+        context.caches.document = filled(Vec::new());
+        context.caches.deployments = filled(vec![serde_json::from_value(object("mirror-reef-0")).unwrap()]);
+        assert!(were_led(&context.caches));
+    }
 }

@@ -31,6 +31,9 @@ const RETRY: Duration = Duration::from_secs(2);
 const REQUEST_WITHIN: Duration = Duration::from_secs(4);
 /// How long giving it back may take.
 const RELEASE_WITHIN: Duration = Duration::from_secs(3);
+/// An operator of a version that knew no lease writes until its pod is gone, which Kubernetes ends once ours is ready:
+/// readiness is seen within seconds, and then the old one stops within ten.
+const SUCCEED_AFTER: Duration = Duration::from_secs(30);
 
 /// Whether this process leads, to be asked before each batch of writes.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::{
-    Leadership, RELEASE_WITHIN, RENEW_WITHIN, REQUEST_WITHIN, RETRY,
+    Leadership, RELEASE_WITHIN, RENEW_WITHIN, REQUEST_WITHIN, RETRY, SUCCEED_AFTER,
     lease::{Attempt, Candidate},
 };
 use crate::report::report;
@@ -35,14 +35,17 @@ impl Elector {
         Self { candidate, leadership }
     }
 
-    /// Waits until this process leads.
-    pub(crate) async fn acquire(&mut self) {
-        let mut holder = None;
+    /// Waits until this process leads. `earlier` says that an operator was at work here before.
+    pub(crate) async fn acquire(&mut self, earlier: bool) {
+        let (mut holder, mut waits) = (None, false);
+        self.candidate.not_before = earlier.then(|| Instant::now() + SUCCEED_AFTER);
         loop {
             let asked = Instant::now();
             match timeout(REQUEST_WITHIN, self.candidate.attempt()).await {
                 Ok(Ok(Attempt::Held)) => {
                     self.leadership.renewed(asked);
+                    // Should somebody delete it from now on, it is ours to make again.
+                    self.candidate.not_before = None;
                     tracing::info!(identity = self.candidate.identity, "leading");
                     return;
                 }
@@ -50,7 +53,11 @@ impl Elector {
                     tracing::info!(holder = other, "standing by");
                     holder = Some(other);
                 }
-                Ok(Ok(Attempt::HeldBy(_) | Attempt::Conflict)) => {}
+                Ok(Ok(Attempt::TooEarly)) if !waits => {
+                    tracing::info!("nobody led by a lease before: an operator without one gets time to end");
+                    waits = true;
+                }
+                Ok(Ok(Attempt::HeldBy(_) | Attempt::Conflict | Attempt::TooEarly)) => {}
                 Ok(Err(error)) => tracing::warn!(error = report(&error), "cannot ask for the lease, trying again"),
                 Err(_) => tracing::warn!("asking for the lease takes too long, trying again"),
             }
@@ -71,7 +78,9 @@ impl Elector {
                     self.leadership.end();
                     return LeaseLost::Taken(other);
                 }
-                Ok(Ok(Attempt::Conflict)) => tracing::warn!("somebody else wrote the lease, trying again"),
+                Ok(Ok(Attempt::Conflict | Attempt::TooEarly)) => {
+                    tracing::warn!("somebody else wrote the lease, trying again")
+                }
                 Ok(Err(error)) => tracing::warn!(error = report(&error), "cannot renew the lease, trying again"),
                 Err(_) => tracing::warn!("renewing the lease takes too long, trying again"),
             }

@@ -25,6 +25,8 @@ pub(super) enum Attempt {
     HeldBy(String),
     /// Somebody wrote it between our reading and our writing.
     Conflict,
+    /// There is none yet, and it is too early to make one.
+    TooEarly,
 }
 
 /// One of those who want the lease.
@@ -33,18 +35,23 @@ pub(super) struct Candidate {
     pub(super) name: String,
     /// Differs from that of every other process there ever was.
     pub(super) identity: String,
+    /// A lease that does not exist is not made before.
+    pub(super) not_before: Option<Instant>,
     /// The lease as last seen, and when it was first seen so.
     observed: Option<(LeaseSpec, Instant)>,
 }
 
 impl Candidate {
     pub(super) fn new(api: Api<Lease>, name: String, identity: String) -> Self {
-        Self { api, name, identity, observed: None }
+        Self { api, name, identity, not_before: None, observed: None }
     }
 
     /// Takes the lease if it is free, renews it if it is ours.
     pub(super) async fn attempt(&mut self) -> Result<Attempt, kube::Error> {
-        let Some(lease) = self.api.get_opt(&self.name).await? else { return self.create().await };
+        let Some(lease) = self.api.get_opt(&self.name).await? else {
+            let early = self.not_before.is_some_and(|time| Instant::now() < time);
+            return if early { Ok(Attempt::TooEarly) } else { self.create().await };
+        };
         let spec = lease.spec.clone().unwrap_or_default();
         self.observe(&spec);
         match holder(&spec) {
