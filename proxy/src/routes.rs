@@ -16,6 +16,7 @@ use axum::{
 };
 use http::{HeaderMap, Method, header, request::Parts, uri::Authority};
 use tidepool_oci::{ByteRanges, Digest, Object, Reference, RegistryName, Route, Target, host_name, route_at};
+use tokio::time::Instant;
 use url::form_urlencoded;
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     answers::{self, Outcome},
     error::ApiError,
     metrics::{Class, Metrics, RequestResult},
-    pull::{BlobBody, Part, PullError, Puller, Source},
+    pull::{BlobBody, Deadline, Part, Permit, PullError, Puller, Source},
     settings::{Current, Settings},
 };
 
@@ -43,14 +44,25 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
 
 /// A request for something in a repository.
 struct Call {
+    begun: Instant,
     method: Method,
     headers: HeaderMap,
     path: String,
     query: Query,
 }
 
+impl Call {
+    /// The time counts from where the request came in: checking a login takes some of it.
+    fn deadline(&self, target: &Target) -> Deadline {
+        match target {
+            Target::Blob(_) if self.method == Method::GET => Deadline::of_blob(self.begun),
+            _ => Deadline::of_headers(self.begun),
+        }
+    }
+}
+
 async fn serve(State((app, door)): State<(Arc<App>, Door)>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
+    let (begun, (parts, _)) = (Instant::now(), request.into_parts());
     // One state of the settings for the whole request, whatever is reloaded meanwhile.
     let settings = app.settings.load_full();
     let visitor = match Visitor::admit(door, &parts.headers, &settings.access, &app.logins).await {
@@ -64,7 +76,8 @@ async fn serve(State((app, door)): State<(Arc<App>, Door)>, request: Request) ->
     let own = host(&parts).and_then(|host| settings.hosts.get(&host));
     let is_mirrored = |registry: &RegistryName| settings.upstreams.contains_key(registry);
     let routed = route_at(own, parts.uri.path(), query.ns.as_deref(), is_mirrored);
-    let call = Call { method: parts.method, headers: parts.headers, path: parts.uri.path().to_owned(), query };
+    let path = parts.uri.path().to_owned();
+    let call = Call { begun, method: parts.method, headers: parts.headers, path, query };
     match routed {
         Ok(Route::Base) => match visitor.at_base() {
             Ok(()) => answers::base(),
@@ -88,11 +101,16 @@ impl App {
         let outcome = Outcome::of(class, &object.registry, &object.repository);
         let answered = async {
             let source = source(object, settings)?;
-            let permission = self.puller.may_read(&source, &object.target, visitor.audience).await;
-            permission.map_err(|error| visitor.refusal(&error).unwrap_or(ApiError::Pull { class, error }))?;
-            self.answer(&source, &object.target, call, &outcome).await
+            let deadline = call.deadline(&object.target);
+            let permit = self.puller.may_read(&source, &object.target, visitor.audience, deadline).await;
+            let permit = permit.map_err(failed(&outcome))?;
+            self.answer(&source, &object.target, call, permit, &outcome).await
         };
-        answered.await.unwrap_or_else(|error| answers::error(error, outcome))
+        let answered = answered.await.map_err(|error| match &error {
+            ApiError::Pull { error: why, .. } => visitor.refusal(why).unwrap_or(error),
+            _ => error,
+        });
+        answered.unwrap_or_else(|error| answers::error(error, outcome))
     }
 
     async fn answer(
@@ -100,14 +118,17 @@ impl App {
         source: &Source,
         target: &Target,
         call: &Call,
+        permit: Permit,
         outcome: &Outcome,
     ) -> Result<Response, ApiError> {
         match target {
-            Target::Manifest(reference) => self.manifest(source, reference, call, outcome).await,
-            Target::Blob(digest) if call.method == Method::HEAD => self.blob_head(source, digest, outcome).await,
-            Target::Blob(digest) => self.blob(source, digest, call, outcome).await,
-            Target::Tags => self.list(source, "tags/list", call, outcome).await,
-            Target::Referrers(digest) => self.list(source, &format!("referrers/{digest}"), call, outcome).await,
+            Target::Manifest(reference) => self.manifest(source, reference, call, permit, outcome).await,
+            Target::Blob(digest) if call.method == Method::HEAD => {
+                self.blob_head(source, digest, permit, outcome).await
+            }
+            Target::Blob(digest) => self.blob(source, digest, call, permit, outcome).await,
+            Target::Tags => self.list(source, "tags/list", call, permit, outcome).await,
+            Target::Referrers(digest) => self.list(source, &format!("referrers/{digest}"), call, permit, outcome).await,
         }
     }
 
@@ -116,19 +137,26 @@ impl App {
         source: &Source,
         reference: &Reference,
         call: &Call,
+        permit: Permit,
         outcome: &Outcome,
     ) -> Result<Response, ApiError> {
         let served = match reference {
-            Reference::Tag(tag) => self.puller.tagged(source, tag).await,
-            Reference::Digest(digest) => self.puller.manifest(source, digest).await,
+            Reference::Tag(tag) => self.puller.tagged(source, tag, permit).await,
+            Reference::Digest(digest) => self.puller.manifest(source, digest, permit).await,
         };
         let served = served.map_err(failed(outcome))?;
         let counter = self.metrics.served(source.upstream.name());
         Ok(answers::manifest(&served.what, &call.method, &counter, outcome.ended(served.how)))
     }
 
-    async fn blob_head(&self, source: &Source, digest: &Digest, outcome: &Outcome) -> Result<Response, ApiError> {
-        let served = self.puller.blob_size(source, digest).await.map_err(failed(outcome))?;
+    async fn blob_head(
+        &self,
+        source: &Source,
+        digest: &Digest,
+        permit: Permit,
+        outcome: &Outcome,
+    ) -> Result<Response, ApiError> {
+        let served = self.puller.blob_size(source, digest, permit).await.map_err(failed(outcome))?;
         Ok(answers::blob_head(digest, served.what, outcome.ended(served.how)))
     }
 
@@ -137,9 +165,10 @@ impl App {
         source: &Source,
         digest: &Digest,
         call: &Call,
+        permit: Permit,
         outcome: &Outcome,
     ) -> Result<Response, ApiError> {
-        let served = self.puller.blob(source, digest).await.map_err(failed(outcome))?;
+        let served = self.puller.blob(source, digest, permit).await.map_err(failed(outcome))?;
         let size = served.what.size;
         let part = Part::of(ranges(&call.headers, digest).as_ref(), size)?;
         let body = BlobBody::open(served.what, part).await.map_err(failed(outcome))?;
@@ -147,8 +176,16 @@ impl App {
         Ok(answers::blob(digest, size, part, body, outcome.ended(served.how)))
     }
 
-    async fn list(&self, source: &Source, path: &str, call: &Call, outcome: &Outcome) -> Result<Response, ApiError> {
-        let list = self.puller.list(source, path, &call.query.others, outcome.class).await.map_err(failed(outcome))?;
+    async fn list(
+        &self,
+        source: &Source,
+        path: &str,
+        call: &Call,
+        permit: Permit,
+        outcome: &Outcome,
+    ) -> Result<Response, ApiError> {
+        let list = self.puller.list(source, path, &call.query.others, outcome.class, permit).await;
+        let list = list.map_err(failed(outcome))?;
         Ok(answers::list(list, &call.path, call.query.ns.as_deref(), outcome.ended(RequestResult::Passed)))
     }
 }

@@ -3,12 +3,11 @@
 use std::{collections::hash_map::Entry, sync::Arc};
 
 use http::{HeaderMap, Method, header};
-use tidepool_config::Scope;
-use tidepool_oci::Digest;
+use tidepool_oci::{Digest, Target};
 use tokio::time::Instant;
 
 use super::{
-    ANSWER_WITHIN, FIRST_BYTE_WITHIN, PullError, Puller, Served, Source,
+    ANSWER_WITHIN, Permit, PullError, Puller, Served, Source, blob_path,
     fill::{Fill, Opened},
 };
 use crate::{
@@ -47,8 +46,13 @@ pub(super) enum Bytes {
 
 impl Puller {
     /// Finds a blob in the store, or a fill of it, starting one if there is none.
-    pub(crate) async fn blob(self: &Arc<Self>, source: &Source, digest: &Digest) -> Result<Served<Blob>, PullError> {
-        let until = Instant::now() + FIRST_BYTE_WITHIN;
+    pub(crate) async fn blob(
+        self: &Arc<Self>,
+        source: &Source,
+        digest: &Digest,
+        permit: Permit,
+    ) -> Result<Served<Blob>, PullError> {
+        let until = permit.deadline.until;
         let found = |size, bytes, how| {
             let what = Blob { digest: digest.clone(), source: source.clone(), size, bytes, until };
             Served { what, how }
@@ -57,18 +61,18 @@ impl Puller {
             if let Some(kept) = self.store.blob(digest).await {
                 return Ok(found(kept.size, Bytes::Kept(kept), RequestResult::Hit));
             }
-            if self.absent.knows(source, &path_of(digest)) {
+            if self.absent.knows(source, &blob_path(digest)) {
                 return Err(PullError::KnownAbsent);
             }
             let (fill, how) = self.fill(source, digest);
             match fill.opened(until).await {
                 Ok(opened) => {
-                    self.followed(&fill, source).await?;
+                    self.followed(&fill, source, permit).await?;
                     let size = opened.size;
                     return Ok(found(size, Bytes::Filling(fill, opened), how));
                 }
                 Err(PullError::NoSpace) => {
-                    let size = self.size(source, digest, Instant::now() + ANSWER_WITHIN).await?;
+                    let size = self.size(source, digest, permit).await?;
                     return Ok(found(size, Bytes::Upstream, RequestResult::Passed));
                 }
                 // It was asked of a repository that may lack what ours has.
@@ -84,33 +88,33 @@ impl Puller {
         self: &Arc<Self>,
         source: &Source,
         digest: &Digest,
+        permit: Permit,
     ) -> Result<Served<u64>, PullError> {
         if let Some(kept) = self.store.blob(digest).await {
             return Ok(Served { what: kept.size, how: RequestResult::Hit });
         }
-        if self.absent.knows(source, &path_of(digest)) {
+        if self.absent.knows(source, &blob_path(digest)) {
             return Err(PullError::KnownAbsent);
         }
-        let begun = Instant::now();
+        let left = permit.deadline.until.saturating_duration_since(Instant::now());
         let filling = lock(&self.fills).get(digest).cloned();
         if let Some(fill) = filling
-            && let Ok(opened) = fill.opened(begun + ANSWER_WITHIN / 2).await
+            && let Ok(opened) = fill.opened(Instant::now() + left / 2).await
         {
-            self.followed(&fill, source).await?;
+            self.followed(&fill, source, permit).await?;
             return Ok(Served { what: opened.size, how: RequestResult::Joined });
         }
         // No fill, or one that came to nothing or cannot tell: in the other half of the time the upstream may.
-        let what = self.size(source, digest, begun + ANSWER_WITHIN).await?;
+        let what = self.size(source, digest, permit).await?;
         Ok(Served { what, how: RequestResult::Passed })
     }
 
     /// Whether a fill that another repository began may be followed for ours: it was not there when we were let in.
-    async fn followed(self: &Arc<Self>, fill: &Fill, source: &Source) -> Result<(), PullError> {
+    async fn followed(self: &Arc<Self>, fill: &Fill, source: &Source, permit: Permit) -> Result<(), PullError> {
         if fill.source.is(source) {
             return Ok(());
         }
-        let as_stranger = source.upstream.scope() == Some(Scope::PublicImages);
-        self.is_part(source, &fill.digest, &path_of(&fill.digest), as_stranger).await
+        self.is_part(source, &fill.digest, &Target::Blob(fill.digest.clone()), permit).await
     }
 
     /// The fill of a blob that is under way, or a new one.
@@ -126,19 +130,19 @@ impl Puller {
     }
 
     /// Asks the upstream how large a blob is; fills it where only that tells.
-    async fn size(self: &Arc<Self>, source: &Source, digest: &Digest, until: Instant) -> Result<u64, PullError> {
-        let path = path_of(digest);
+    async fn size(self: &Arc<Self>, source: &Source, digest: &Digest, permit: Permit) -> Result<u64, PullError> {
+        let path = blob_path(digest);
         let mut ask = Ask::new(Method::HEAD, &source.repository, &path, Class::Blob, ANSWER_WITHIN);
-        ask.until = until;
-        match source.upstream.send(&ask).await {
+        ask.until = permit.deadline.of_question();
+        match permit.deadline.wait(source.upstream.send(&ask)).await? {
             // Not `content_length()`, which is that of the body: none.
             Ok(answer) => match content_length(answer.headers()) {
                 // Some servers say 0 where they do not know.
                 Some(size) if size > 0 || is_content_of(digest, &[]) => Ok(size),
-                _ => self.size_by_fill(source, digest, until).await,
+                _ => self.size_by_fill(source, digest, permit).await,
             },
             Err(UpstreamError::Failing(status)) if status.is_client_error() => {
-                self.size_by_fill(source, digest, until).await
+                self.size_by_fill(source, digest, permit).await
             }
             Err(error) => Err(self.noting_absence(source, &path, error)),
         }
@@ -148,16 +152,13 @@ impl Puller {
         self: &Arc<Self>,
         source: &Source,
         digest: &Digest,
-        until: Instant,
+        permit: Permit,
     ) -> Result<u64, PullError> {
         let (fill, _) = self.fill(source, digest);
-        Ok(fill.opened(until).await?.size)
+        let size = fill.opened(permit.deadline.until).await?.size;
+        self.followed(&fill, source, permit).await?;
+        Ok(size)
     }
-}
-
-/// Below the repository.
-pub(super) fn path_of(digest: &Digest) -> String {
-    format!("blobs/{digest}")
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -9,11 +9,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use tidepool_oci::{ContentRange, Digest};
 use tokio::time::timeout;
 
-use super::{
-    FIRST_BYTE_WITHIN, PullError,
-    blobs::{Blob, path_of},
-    body::HELD_BACK,
-};
+use super::{FIRST_BYTE_WITHIN, PullError, blob_path, blobs::Blob, body::HELD_BACK};
 use crate::{
     hash::Hasher,
     metrics::Class,
@@ -121,7 +117,7 @@ impl Direct {
 }
 
 async fn ask(blob: &Blob, from: u64, end: u64) -> Result<reqwest::Response, PullError> {
-    let path = path_of(&blob.digest);
+    let path = blob_path(&blob.digest);
     let source = &blob.source;
     let mut ask = Ask::new(Method::GET, &source.repository, &path, Class::Blob, FIRST_BYTE_WITHIN);
     if from > 0 || end < blob.size {

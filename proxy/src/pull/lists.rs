@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use super::{ANSWER_WITHIN, PullError, Puller, Source, manifests::media_type};
+use super::{ANSWER_WITHIN, Permit, PullError, Puller, Source, manifests::media_type};
 use crate::{
     metrics::Class,
-    upstream::{Ask, UpstreamError, read_limited},
+    upstream::{Ask, read_limited},
 };
 
 /// Some 100,000 tags.
@@ -25,14 +25,22 @@ pub(crate) struct List {
 
 impl Puller {
     /// Asks the upstream for `path` (`tags/list`, `referrers/<digest>`) with the client's own query.
-    pub(crate) async fn list(&self, source: &Source, path: &str, query: &str, class: Class) -> Result<List, PullError> {
+    pub(crate) async fn list(
+        &self,
+        source: &Source,
+        path: &str,
+        query: &str,
+        class: Class,
+        permit: Permit,
+    ) -> Result<List, PullError> {
         let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         let mut ask = Ask::new(Method::GET, &source.repository, &path, class, ANSWER_WITHIN);
         ask.headers.insert(
             header::ACCEPT,
             HeaderValue::from_static("application/vnd.oci.image.index.v1+json, application/json, */*"),
         );
-        let answer = source.upstream.send(&ask).await?;
+        ask.until = permit.deadline.of_question();
+        let answer = permit.deadline.wait(source.upstream.send(&ask)).await??;
         if !media_type(answer.headers()).is_some_and(|media_type| media_type.to_ascii_lowercase().ends_with("json")) {
             source.upstream.breaker().overdue();
             return Err(PullError::Garbage("no list"));
@@ -42,8 +50,8 @@ impl Puller {
             kept.into_iter().filter_map(|name| answer.headers().get(&name).cloned().map(|value| (name, value)));
         let headers = headers.collect();
         let next_query = answer.headers().get(header::LINK).and_then(|value| next_query(value.to_str().ok()?));
-        let body = tokio::time::timeout_at(ask.until, read_limited(answer, LARGEST_LIST)).await;
-        let body = body.map_err(|_| UpstreamError::Silent(ANSWER_WITHIN))??;
+        let body = permit.deadline.wait(read_limited(answer, LARGEST_LIST)).await;
+        let body = body??;
         Ok(List { body, headers, next_query })
     }
 }

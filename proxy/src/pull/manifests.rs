@@ -7,10 +7,10 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
-use tidepool_oci::{Algorithm, Digest, RegistryName, RepositoryName};
+use tidepool_oci::{Algorithm, Digest, Reference, RegistryName, RepositoryName, Target};
 use tokio::time::Instant;
 
-use super::{ANSWER_WITHIN, Found, PullError, Puller, Served, Source};
+use super::{ANSWER_WITHIN, Found, Permit, PullError, Puller, Served, Source, manifest_path, permit::Reader};
 use crate::{
     hash::Hasher,
     metrics::{Class, RequestResult},
@@ -18,9 +18,7 @@ use crate::{
     upstream::{Ask, UpstreamError, read_limited},
 };
 
-/// Patience with an upstream when the answer is here already: a stale tag is served within 2 s.
-const STALE_AFTER: Duration = Duration::from_millis(1500);
-/// Patience with the check itself then: a slow upstream's answer reaches the next pull, and a lost one does not keep
+/// Patience with the check of a tag that is kept: a slow upstream's answer reaches the next pull, and a lost one does not keep
 /// pulls from asking again.
 const CHECK_HELD_WITHIN: Duration = Duration::from_secs(4);
 /// The largest manifest clients take.
@@ -40,52 +38,52 @@ pub(super) type TagKey = (RegistryName, RepositoryName, Box<str>);
 
 impl Puller {
     /// The manifest of that digest.
-    pub(crate) async fn manifest(self: &Arc<Self>, source: &Source, digest: &Digest) -> Found {
+    pub(crate) async fn manifest(self: &Arc<Self>, source: &Source, digest: &Digest, permit: Permit) -> Found {
         if let Some(what) = self.store.manifest(digest).await {
             return Ok(Served { what, how: RequestResult::Hit });
         }
-        if self.absent.knows(source, &path_of(digest)) {
+        if self.absent.knows(source, &manifest_path(digest)) {
             return Err(PullError::KnownAbsent);
         }
         let key = (source.upstream.name().clone(), source.repository.clone(), digest.clone());
         let (puller, owned, digest) = (Arc::clone(self), source.clone(), digest.clone());
+        let until = permit.deadline.of_question();
         let work = || async move {
-            let until = Instant::now() + ANSWER_WITHIN;
             let what = puller.fetch(&owned, &digest.to_string(), Some(&digest), until).await?;
             Ok(Served { what, how: RequestResult::Fill })
         };
-        self.manifests.join(key, work).await.unwrap_or(Err(PullError::Stopped))
+        permit.deadline.wait(self.manifests.join(key, work)).await?.unwrap_or(Err(PullError::Stopped))
     }
 
     /// What the tag points to now; what it pointed to when the upstream cannot or will not say.
-    pub(crate) async fn tagged(self: &Arc<Self>, source: &Source, tag: &str) -> Found {
+    pub(crate) async fn tagged(self: &Arc<Self>, source: &Source, tag: &str, permit: Permit) -> Found {
+        let deadline = permit.deadline;
         let Some(held) = self.held(source, tag).await else {
-            if self.absent.knows(source, &path_of(tag)) {
+            if self.absent.knows(source, &manifest_path(tag)) {
                 return Err(PullError::KnownAbsent);
             }
-            return self.checked(source, tag, ANSWER_WITHIN).await;
+            return deadline.wait(self.checked(source, tag, deadline.of_question())).await?;
         };
-        let stale = Ok(Served { what: held, how: RequestResult::Stale });
-        if source.upstream.breaker().is_strained() {
-            return stale;
-        }
-        match tokio::time::timeout(STALE_AFTER, self.checked(source, tag, CHECK_HELD_WITHIN)).await {
-            Ok(Ok(fresh)) => Ok(fresh),
-            Ok(Err(PullError::Stopped)) => Err(PullError::Stopped),
-            Ok(Err(error @ PullError::Upstream(UpstreamError::Refused(_)))) if self.needs_credentials(source).await => {
-                Err(error)
-            }
-            Ok(Err(error)) => {
-                let cause = &error as &dyn std::error::Error;
-                tracing::warn!(registry = %source.upstream.name(), repository = %source.repository, tag, error = cause, "serving a tag unconfirmed");
-                stale
-            }
-            // The check goes on and, if it comes to an end, the next pull sees its result.
-            Err(_) => {
-                source.upstream.breaker().overdue();
-                stale
+        if !source.upstream.breaker().is_strained() {
+            let check = self.checked(source, tag, Instant::now() + CHECK_HELD_WITHIN);
+            match tokio::time::timeout_at(deadline.kept, check).await {
+                Ok(Ok(fresh)) => return Ok(fresh),
+                Ok(Err(PullError::Stopped)) => return Err(PullError::Stopped),
+                Ok(Err(error)) if self.is_revoked(source, &held.digest, &error).await => {
+                    return Err(if permit.reader == Reader::Us { error } else { PullError::NotForYou });
+                }
+                Ok(Err(error)) => {
+                    let cause = &error as &dyn std::error::Error;
+                    tracing::warn!(registry = %source.upstream.name(), repository = %source.repository, tag, error = cause, "serving a tag unconfirmed");
+                }
+                // The check goes on and, if it comes to an end, the next pull sees its result.
+                Err(_) => source.upstream.breaker().overdue(),
             }
         }
+        // Nobody but the store says now that it is in this repository.
+        let named = Target::Manifest(Reference::Digest(held.digest.clone()));
+        self.is_part(source, &held.digest, &named, permit).await?;
+        Ok(Served { what: held, how: RequestResult::Stale })
     }
 
     async fn held(&self, source: &Source, tag: &str) -> Option<Arc<Manifest>> {
@@ -94,10 +92,10 @@ impl Puller {
     }
 
     /// Asks the upstream what the tag points to, together with all who ask at the same time.
-    async fn checked(self: &Arc<Self>, source: &Source, tag: &str, within: Duration) -> Found {
+    async fn checked(self: &Arc<Self>, source: &Source, tag: &str, until: Instant) -> Found {
         let key: TagKey = (source.upstream.name().clone(), source.repository.clone(), tag.into());
         let (puller, owned, tag) = (Arc::clone(self), source.clone(), Box::<str>::from(tag));
-        let check = || async move { puller.check(&owned, &tag, Instant::now() + within).await };
+        let check = || async move { puller.check(&owned, &tag, until).await };
         self.tags.join(key, check).await.unwrap_or(Err(PullError::Stopped))
     }
 
@@ -108,7 +106,10 @@ impl Puller {
             None => None,
         };
         let served = match (held, named) {
-            (Some(what), _) => Served { what, how: RequestResult::Hit },
+            (Some(what), _) => {
+                self.note_also(source, &what.digest).await;
+                Served { what, how: RequestResult::Hit }
+            }
             (None, Some(digest)) => {
                 let what = self.fetch(source, &digest.to_string(), Some(&digest), until).await?;
                 Served { what, how: RequestResult::Fill }
@@ -124,7 +125,7 @@ impl Puller {
 
     /// The digest a tag points to, by HEAD, which Docker Hub does not count; `None` where only a GET can tell.
     async fn head(&self, source: &Source, tag: &str, until: Instant) -> Result<Option<Digest>, PullError> {
-        let path = path_of(tag);
+        let path = manifest_path(tag);
         let ask = ask(Method::HEAD, source, &path, until);
         match source.upstream.send(&ask).await {
             Ok(answer) => Ok(digest_header(answer.headers())),
@@ -141,7 +142,7 @@ impl Puller {
         wanted: Option<&Digest>,
         until: Instant,
     ) -> Result<Arc<Manifest>, PullError> {
-        let path = path_of(reference);
+        let path = manifest_path(reference);
         let sent = source.upstream.send(&ask(Method::GET, source, &path, until)).await;
         let answer = sent.map_err(|error| self.noting_absence(source, &path, error))?;
         let (named, media_type) = (digest_header(answer.headers()), media_type(answer.headers()));
@@ -160,23 +161,22 @@ impl Puller {
             PullError::Garbage("no manifest")
         })?;
         let manifest = Arc::new(Manifest { digest, media_type, bytes });
-        let kept = async {
-            self.note_origin(source, &manifest.digest).await?;
-            self.store.put_manifest(&manifest).await
-        };
-        if let Err(error) = kept.await {
+        let origin = self.origin_of(source, &manifest.digest).await;
+        if let Err(error) = self.store.put_manifest(&manifest, origin).await {
             self.not_kept(&error, "manifest");
         }
         Ok(manifest)
     }
 
-    async fn record(&self, source: &Source, tag: &str, digest: &Digest) {
+    async fn record(self: &Arc<Self>, source: &Source, tag: &str, digest: &Digest) {
         let (registry, repository) = (source.upstream.name(), &source.repository);
         let checked = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let held = self.store.tag(registry, repository, tag).await;
-        let known = held.is_some_and(|held| held.digest == *digest && checked < held.checked + RECORD_EVERY);
+        let closed = self.needs_credentials(source).await;
+        let same = |held: TagRecord| held.digest == *digest && held.closed == closed;
+        let known = held.is_some_and(|held| checked < held.checked + RECORD_EVERY && same(held));
         if !known {
-            let record = TagRecord { digest: digest.clone(), checked };
+            let record = TagRecord { digest: digest.clone(), checked, closed };
             if let Err(error) = self.store.put_tag(registry, repository, tag, record).await {
                 self.not_kept(&error, "tag");
             }
@@ -197,11 +197,6 @@ impl Puller {
         }
         error.into()
     }
-}
-
-/// Below the repository.
-fn path_of(reference: impl std::fmt::Display) -> String {
-    format!("manifests/{reference}")
 }
 
 fn ask<'a>(method: Method, source: &'a Source, path: &'a str, until: Instant) -> Ask<'a> {

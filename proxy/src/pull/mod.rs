@@ -5,7 +5,8 @@
 //! - [`fill`]: one transfer of one blob into the store; [`transfer`] runs it, [`sink`] writes and hashes it.
 //! - [`body`]: bytes out, from a kept blob or from a fill in flight; [`direct`] past the store when the disk is full.
 //! - [`lists`]: tags and referrers, passed through.
-//! - [`permission`]: who may read what; asked before any of them. [`origin`]: of which repository content is a part.
+//! - [`permission`]: who may read what; asked before any of them, with [`probe`]s where it is not known. [`origin`]: of
+//!   which repository content is a part. [`permit`]: what a request that was let in may have, and by when.
 
 mod absent;
 mod blobs;
@@ -17,12 +18,15 @@ mod lists;
 mod manifests;
 mod origin;
 mod permission;
+mod permit;
+mod probe;
 mod segments;
 mod sink;
 mod transfer;
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -35,6 +39,7 @@ pub(crate) use error::PullError;
 pub(crate) use lists::List;
 pub(crate) use manifests::DIGEST_HEADER;
 pub(crate) use permission::Audience;
+pub(crate) use permit::{Deadline, Permit};
 
 use crate::{
     metrics::{Metrics, RequestResult},
@@ -69,8 +74,8 @@ pub(crate) struct Puller {
     tasks: Tasks,
     metrics: Metrics,
     absent: Absent,
-    known: permission::Known,
-    probes: Flights<permission::ProbeKey, Result<(), PullError>>,
+    known: probe::Known,
+    probes: Flights<probe::ProbeKey, Result<(), PullError>>,
     manifests: Flights<(RegistryName, RepositoryName, Digest), Found>,
     tags: Flights<TagKey, Found>,
     fills: Mutex<HashMap<Digest, Arc<Fill>>>,
@@ -96,7 +101,7 @@ impl Puller {
             store,
             metrics,
             absent: Absent::default(),
-            known: permission::Known::default(),
+            known: probe::Known::default(),
             probes: Flights::new(tasks.clone()),
             manifests: Flights::new(tasks.clone()),
             tags: Flights::new(tasks.clone()),
@@ -105,4 +110,14 @@ impl Puller {
             tasks,
         })
     }
+}
+
+/// Below the repository.
+fn manifest_path(reference: impl fmt::Display) -> String {
+    format!("manifests/{reference}")
+}
+
+/// Below the repository.
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/{digest}")
 }

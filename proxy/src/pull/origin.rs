@@ -1,42 +1,71 @@
-//! Content that needed credentials is served as a part of those repositories only that it is known to be in (P14).
+//! Content that needed credentials is served as a part of those repositories only that it is known to be in (P14), and
+//! to who reads them now: whatever the configuration was when it came.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use http::{HeaderValue, Method, header};
-use tidepool_oci::Digest;
+use tidepool_oci::{Digest, Target};
 
-use super::{ANSWER_WITHIN, PullError, Puller, Source, manifests::ACCEPT, permission::name};
-use crate::{metrics::Class, upstream::Ask};
+use super::{
+    Permit, PullError, Puller, Source,
+    permission::target_path,
+    permit::Reader,
+    probe::{Question, name},
+};
+use crate::upstream::UpstreamError;
 
 impl Puller {
-    /// Whether `digest` may be served as a part of the repository: always, unless it came from elsewhere and needed
-    /// credentials there. Then the upstream tells, who is asked for `path`; as a stranger, where the answer is for one.
+    /// Whether `digest`, which is what `target` names, may be served as a part of the repository: always, unless it
+    /// needed credentials somewhere. Then it has to be known in this one, or the upstream tells; and to be read without
+    /// the credentials, it has to be public.
     pub(super) async fn is_part(
         self: &Arc<Self>,
         source: &Source,
         digest: &Digest,
-        path: &str,
-        anonymously: bool,
+        target: &Target,
+        permit: Permit,
     ) -> Result<(), PullError> {
-        let Some(origins) = self.store.origins(digest).await? else { return Ok(()) };
-        let name = name(source);
-        if origins.lines().any(|line| line == name) {
-            return Ok(());
+        let Some(origins) = self.store.origins(digest).await else { return Ok(()) };
+        let (name, path) = (name(source), target_path(target));
+        let noted = origins.lines().any(|line| line == name);
+        match (permit.reader, source.upstream.scope()) {
+            // Where there are credentials, a stranger got here because the repository is public.
+            (Reader::Us, _) | (_, Some(_)) if noted => return Ok(()),
+            (Reader::Anybody, None) if noted => return self.public(source, target, permit.deadline).await,
+            (Reader::Us, _) if self.absent.knows(source, &path) => return Err(PullError::KnownAbsent),
+            (Reader::Anybody, _) if self.known.is_closed(&name, &path) => return Err(PullError::NotForYou),
+            _ => {}
         }
-        let mut ask = Ask::new(Method::HEAD, &source.repository, path, Class::Other, ANSWER_WITHIN);
-        ask.headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
-        ask.anonymously = anonymously;
-        source.upstream.send(&ask).await?;
-        self.store.add_origin(digest, name).await?;
+        let question = Question { reader: permit.reader, path, witnesses: Vec::new() };
+        permit.deadline.wait(self.ask_once(source, question)).await??;
+        self.note_part(name, digest).await;
         Ok(())
     }
 
-    /// Notes where content is about to come from, before anybody can have it.
-    pub(super) async fn note_origin(self: &Arc<Self>, source: &Source, digest: &Digest) -> io::Result<()> {
-        // Also of what is kept no longer, or comes from elsewhere now.
-        if self.needs_credentials(source).await || self.store.origins(digest).await?.is_some() {
-            self.store.add_origin(digest, name(source)).await?;
+    /// Notes that content which is kept is in this repository, too, where that is asked.
+    pub(super) async fn note_also(self: &Arc<Self>, source: &Source, digest: &Digest) {
+        if self.store.origins(digest).await.is_some() {
+            self.note_part(name(source), digest).await;
         }
-        Ok(())
+    }
+
+    async fn note_part(&self, name: String, digest: &Digest) {
+        if let Err(error) = self.store.add_origin(digest, name).await {
+            self.not_kept(&error, "where content is a part");
+        }
+    }
+
+    /// What to note of content that comes from this repository; none where everybody may have it.
+    pub(super) async fn origin_of(self: &Arc<Self>, source: &Source, digest: &Digest) -> Option<String> {
+        // Also of what is kept no longer, or comes from elsewhere now.
+        let noted = self.needs_credentials(source).await || self.store.origins(digest).await.is_some();
+        noted.then(|| name(source))
+    }
+
+    /// Whether the upstream's answer takes kept content back: it refuses what needed credentials.
+    pub(super) async fn is_revoked(self: &Arc<Self>, source: &Source, digest: &Digest, error: &PullError) -> bool {
+        let refused = matches!(error, PullError::Upstream(UpstreamError::Refused(_)));
+        refused
+            && self.store.origins(digest).await.is_some()
+            && !self.known_public(source).await.as_ref().is_some_and(super::probe::is_fresh)
     }
 }

@@ -1,38 +1,19 @@
 //! Who may read what (P14). Asked before anything is served, also from the store.
 //!
 //! Where credentials are used, an answer of the upstream no longer tells that everybody may have it. A repository is
-//! public when the upstream lets us read the very thing asked for without them. That is remembered for a day, on disk,
-//! so that a restart and an outage change nothing; that it is not, for minutes.
+//! public when the upstream lets us read the very thing asked for without them ([`super::probe`]). That is remembered for
+//! a day, on disk, so that a restart and an outage change nothing; that it is not, for minutes.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
-
-use http::{HeaderValue, Method, StatusCode, header};
 use tidepool_config::{AnonymousPull, Scope};
 use tidepool_oci::{Reference, Target};
-use tokio::time::Instant;
 
-use super::{ANSWER_WITHIN, PullError, Puller, Source, manifests::ACCEPT};
-use crate::{
-    metrics::Class,
-    store::PublicRecord,
-    tasks::lock,
-    upstream::{Ask, UpstreamError},
+use std::sync::Arc;
+
+use super::{
+    Deadline, Permit, PullError, Puller, Source,
+    permit::Reader,
+    probe::{self, LIST, Question, name},
 };
-
-/// How long a public repository is taken to be one without asking again, in seconds.
-const PUBLIC_FOR: u64 = 24 * 3600;
-/// How long one that is closed to strangers is taken to be closed.
-const CLOSED_FOR: Duration = Duration::from_secs(300);
-/// How long what strangers find nothing under is taken to be nothing: it may be pushed at any time.
-const MISSING_FOR: Duration = Duration::from_secs(3);
-/// Patience with a question whose last answer is known.
-const AGAIN_WITHIN: Duration = Duration::from_millis(1500);
-/// Answers kept in memory of each kind; beyond it they are forgotten, which costs a question each.
-const MOST: usize = 10_000;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,183 +26,109 @@ pub(crate) enum Audience {
     Anonymous(AnonymousPull),
 }
 
-/// What is known of repositories of upstreams with credentials.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    public: Mutex<HashMap<String, PublicRecord>>,
-    /// By repository, or by path where only that was not found.
-    closed: Mutex<HashMap<String, Instant>>,
-}
-
-/// What one question to the upstream is about: repository and path.
-pub(super) type ProbeKey = (String, String);
-
 impl Puller {
-    /// Whether `audience` may read that; to be asked before anything is served, also from the store.
+    /// Whether `audience` may read that, and as whose; to be asked before anything is served, also from the store.
     pub(crate) async fn may_read(
         self: &Arc<Self>,
         source: &Source,
         target: &Target,
         audience: Audience,
-    ) -> Result<(), PullError> {
-        let as_stranger = match (audience, source.upstream.scope()) {
+        deadline: Deadline,
+    ) -> Result<Permit, PullError> {
+        let scope = source.upstream.scope();
+        let reader = match (audience, scope) {
             (Audience::Anonymous(AnonymousPull::None), _) => return Err(PullError::NotForYou),
-            (_, None) | (Audience::User | Audience::Anonymous(AnonymousPull::All), _) => false,
-            (Audience::Node, Some(Scope::AllImages)) => false,
-            (Audience::Node | Audience::Anonymous(AnonymousPull::PublicImages), Some(_)) => true,
+            (Audience::User | Audience::Anonymous(AnonymousPull::All), Some(_))
+            | (Audience::Node, Some(Scope::AllImages)) => Reader::Us,
+            (_, None) | (Audience::Node | Audience::Anonymous(AnonymousPull::PublicImages), Some(_)) => Reader::Anybody,
         };
-        if as_stranger {
-            self.public(source, target).await?;
+        if reader == Reader::Anybody && scope.is_some() {
+            self.public(source, target, deadline).await?;
         }
-        match target {
-            Target::Manifest(Reference::Digest(digest)) | Target::Blob(digest) => {
-                self.is_part(source, digest, &path_of(target), as_stranger).await
-            }
-            Target::Manifest(Reference::Tag(_)) | Target::Tags | Target::Referrers(_) => Ok(()),
+        let permit = Permit { reader, deadline };
+        if let Target::Manifest(Reference::Digest(digest)) | Target::Blob(digest) = target {
+            self.is_part(source, digest, target, permit).await?;
         }
+        Ok(permit)
     }
 
     /// Whether everybody may read the repository, by what is known or by asking.
-    async fn public(self: &Arc<Self>, source: &Source, target: &Target) -> Result<(), PullError> {
+    pub(super) async fn public(
+        self: &Arc<Self>,
+        source: &Source,
+        target: &Target,
+        deadline: Deadline,
+    ) -> Result<(), PullError> {
         let known = self.known_public(source).await;
-        let now = seconds_now();
-        if known.as_ref().is_some_and(|record| record.seen <= now && now - record.seen < PUBLIC_FOR) {
+        if known.as_ref().is_some_and(probe::is_fresh) {
             return Ok(());
         }
-        let path = path_of(target);
+        let path = target_path(target);
         if self.known.is_closed(&name(source), &path) {
             return Err(PullError::NotForYou);
         }
-        let expired = known.is_some();
-        if expired && source.upstream.breaker().is_strained() {
+        // What everybody had once is theirs until the upstream says otherwise.
+        let theirs = known.is_some() || self.anybody_had(source, target).await;
+        if !theirs {
+            let question = Question { reader: Reader::Anybody, path, witnesses: Vec::new() };
+            return deadline.wait(self.ask_once(source, question)).await?;
+        }
+        if source.upstream.breaker().is_strained() {
             return Ok(());
         }
-        let (puller, owned, key) = (Arc::clone(self), source.clone(), (name(source), path.clone()));
-        let work = || async move { puller.probe(&owned, &path).await };
-        let asking = self.probes.join(key, work);
-        let within = if expired { AGAIN_WITHIN } else { ANSWER_WITHIN };
-        match tokio::time::timeout(within, asking).await.ok().flatten() {
-            Some(Err(error)) if expired && !error.is_absence() => Ok(()),
-            Some(answer) => answer,
-            None if expired => Ok(()),
-            None => Err(PullError::Late),
-        }
-    }
-
-    async fn known_public(self: &Arc<Self>, source: &Source) -> Option<PublicRecord> {
-        let key = name(source);
-        let held = lock(&self.known.public).get(&key).cloned();
-        let record = match held {
-            Some(record) => Some(record),
-            None => {
-                let stored = self.store.public(source.upstream.name(), &source.repository).await;
-                if let Some(record) = &stored {
-                    self.known.note_public(key, record.clone());
-                }
-                stored
+        let witnesses = self.witnesses(source, target).await;
+        let question = Question { reader: Reader::Anybody, path, witnesses };
+        match tokio::time::timeout_at(deadline.kept, self.ask_once(source, question)).await {
+            Ok(Err(error)) if error.is_absence() => Err(error),
+            Ok(_) => Ok(()),
+            Err(_) => {
+                source.upstream.breaker().overdue();
+                Ok(())
             }
-        };
-        record.filter(|record| record.at == *source.upstream.base())
+        }
     }
 
-    /// Asks the upstream as a stranger.
-    async fn probe(self: Arc<Self>, source: &Source, path: &str) -> Result<(), PullError> {
-        let error = match ask_as_stranger(source, path).await {
-            Ok(()) => {
-                let record = PublicRecord { at: source.upstream.base().clone(), seen: seconds_now() };
-                self.known.note_public(name(source), record.clone());
-                let put = self.store.put_public(source.upstream.name(), &source.repository, record).await;
-                if let Err(error) = put {
-                    self.not_kept(&error, "that a repository is public");
-                }
-                return Ok(());
+    /// Whether it is kept and came without credentials.
+    async fn anybody_had(self: &Arc<Self>, source: &Source, target: &Target) -> bool {
+        let (kept, digest) = match target {
+            Target::Manifest(Reference::Tag(tag)) => {
+                let record = self.store.tag(source.upstream.name(), &source.repository, tag).await;
+                let Some(record) = record.filter(|record| !record.closed) else { return false };
+                (self.store.manifest(&record.digest).await.is_some(), record.digest)
             }
-            Err(error) => error,
+            Target::Manifest(Reference::Digest(digest)) => {
+                (self.store.manifest(digest).await.is_some(), digest.clone())
+            }
+            Target::Blob(digest) => (self.store.blob(digest).await.is_some(), digest.clone()),
+            Target::Tags | Target::Referrers(_) => return false,
         };
-        match error {
-            UpstreamError::Refused(_) => self.close(source).await,
-            UpstreamError::Gone(_) => self.known.note_closed(path_key(&name(source), path), MISSING_FOR),
-            other => return Err(other.into()),
-        }
-        Err(PullError::NotForYou)
+        kept && self.store.origins(&digest).await.is_none()
     }
 
-    async fn close(&self, source: &Source) {
-        self.known.note_closed(name(source), CLOSED_FOR);
-        lock(&self.known.public).remove(&name(source));
-        if let Err(error) = self.store.forget_public(source.upstream.name(), &source.repository).await {
-            self.not_kept(&error, "that a repository is closed");
-        }
+    /// What else shows that a repository is open, where the thing asked for is gone: it may have been deleted.
+    async fn witnesses(self: &Arc<Self>, source: &Source, target: &Target) -> Vec<String> {
+        let held = match target {
+            Target::Manifest(Reference::Tag(tag)) => {
+                self.store.tag(source.upstream.name(), &source.repository, tag).await
+            }
+            _ => None,
+        };
+        let held = held.map(|record| super::manifest_path(record.digest));
+        held.into_iter().chain([LIST.to_owned()]).collect()
     }
 
-    /// Whether credentials were needed for it, as far as is known: then the upstream's refusal is a revocation.
+    /// Whether credentials are needed for the repository, as far as is known.
     pub(super) async fn needs_credentials(self: &Arc<Self>, source: &Source) -> bool {
-        source.upstream.scope().is_some() && self.known_public(source).await.is_none()
+        source.upstream.scope().is_some() && !self.known_public(source).await.as_ref().is_some_and(probe::is_fresh)
     }
 }
 
-async fn ask_as_stranger(source: &Source, path: &str) -> Result<(), UpstreamError> {
-    let until = Instant::now() + ANSWER_WITHIN;
-    let ask = |method| {
-        let mut ask = Ask::new(method, &source.repository, path, Class::Other, ANSWER_WITHIN);
-        ask.headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
-        (ask.until, ask.anonymously) = (until, true);
-        ask
-    };
-    let list = path.starts_with("tags/"); // registries answer HEAD for content only
-    let answer = source.upstream.send(&ask(if list { Method::GET } else { Method::HEAD })).await;
-    match answer {
-        Err(UpstreamError::Failing(StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST)) => {
-            source.upstream.send(&ask(Method::GET)).await.map(drop)
-        }
-        other => other.map(drop),
-    }
-}
-
-impl Known {
-    fn is_closed(&self, name: &str, path: &str) -> bool {
-        let (closed, now) = (lock(&self.closed), Instant::now());
-        [name, &path_key(name, path)].iter().any(|key| closed.get(*key).is_some_and(|until| now < *until))
-    }
-
-    fn note_closed(&self, key: String, how_long: Duration) {
-        let (mut closed, now) = (lock(&self.closed), Instant::now());
-        if closed.len() >= MOST {
-            closed.retain(|_, until| now < *until);
-        }
-        if closed.len() < MOST {
-            closed.insert(key, now + how_long);
-        }
-    }
-
-    fn note_public(&self, key: String, record: PublicRecord) {
-        let mut public = lock(&self.public);
-        if public.len() >= MOST {
-            public.clear();
-        }
-        public.insert(key, record);
-    }
-}
-
-/// A space can be in neither name.
-pub(super) fn name(source: &Source) -> String {
-    format!("{} {}", source.upstream.name(), source.repository)
-}
-
-fn path_key(name: &str, path: &str) -> String {
-    format!("{name} {path}")
-}
-
-/// Below the repository: what shows whether a stranger may read `target`.
-fn path_of(target: &Target) -> String {
+/// Below the repository: what shows whether somebody may read `target`.
+pub(super) fn target_path(target: &Target) -> String {
     match target {
-        Target::Manifest(reference) => format!("manifests/{reference}"),
-        Target::Blob(digest) => format!("blobs/{digest}"),
-        Target::Tags => "tags/list?n=1".to_owned(),
-        Target::Referrers(digest) => format!("manifests/{digest}"),
+        Target::Manifest(reference) => super::manifest_path(reference),
+        Target::Blob(digest) => super::blob_path(digest),
+        Target::Tags => LIST.to_owned(),
+        Target::Referrers(digest) => super::manifest_path(digest),
     }
-}
-
-fn seconds_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -14,8 +14,7 @@ use tokio::{
 };
 
 use super::{
-    FIRST_BYTE_WITHIN, PullError, Puller,
-    blobs::path_of,
+    FIRST_BYTE_WITHIN, PullError, Puller, blob_path,
     fill::{Fill, State},
     segments::SegmentMap,
     sink::Sink,
@@ -91,13 +90,16 @@ impl Puller {
             });
             return Ok(());
         }
-        self.note_origin(&fill.source, &fill.digest).await?;
         let scratch = self.store.scratch().await.inspect_err(|error| self.not_kept(error, "blob"))?;
         let mut transfer = Transfer { fill, room: self.store.reserve(), received: 0, size: None };
         let answer = transfer.ask(false).await.map_err(|error| match error {
-            PullError::Upstream(error) => self.noting_absence(&fill.source, &path_of(&fill.digest), error),
+            PullError::Upstream(error) => self.noting_absence(&fill.source, &blob_path(&fill.digest), error),
             other => other,
         })?;
+        let origin = self.origin_of(&fill.source, &fill.digest).await;
+        if let Some(origin) = &origin {
+            self.store.add_origin(&fill.digest, origin.clone()).await?; // before anybody can follow
+        }
         transfer.size = answer.content_length();
         transfer.make_room(transfer.size.unwrap_or_default())?;
         fill.update(|progress| (progress.size, progress.file) = (transfer.size, Some(Arc::clone(scratch.file()))));
@@ -112,7 +114,7 @@ impl Puller {
         if !hasher.matches(&fill.digest) {
             return Err(PullError::WrongDigest);
         }
-        if let Err(error) = self.store.commit_blob(scratch, &fill.digest).await {
+        if let Err(error) = self.store.commit_blob(scratch, &fill.digest, origin).await {
             self.not_kept(&error, "blob"); // its readers have it all the same
         }
         fill.update(|progress| progress.size = Some(transfer.received));
@@ -128,7 +130,7 @@ impl Puller {
 impl Transfer<'_> {
     /// Asks for the blob, from where we are on.
     async fn ask(&self, insist: bool) -> Result<reqwest::Response, PullError> {
-        let path = path_of(&self.fill.digest);
+        let path = blob_path(&self.fill.digest);
         let source = &self.fill.source;
         let mut ask = Ask::new(Method::GET, &source.repository, &path, Class::Blob, FIRST_BYTE_WITHIN);
         ask.insist = insist;

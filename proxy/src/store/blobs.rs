@@ -112,12 +112,17 @@ impl Store {
         Ok(false)
     }
 
-    /// Keeps a blob whose digest the caller has checked.
-    pub(crate) async fn commit_blob(self: &Arc<Self>, scratch: Scratch, digest: &Digest) -> io::Result<()> {
+    /// Keeps a blob whose digest the caller has checked; `origin` is noted of it.
+    pub(crate) async fn commit_blob(
+        self: &Arc<Self>,
+        scratch: Scratch,
+        digest: &Digest,
+        origin: Option<String>,
+    ) -> io::Result<()> {
         let (store, digest) = (Arc::clone(self), digest.clone());
         blocking(move || {
             let file = Arc::clone(scratch.file());
-            scratch.publish(&store.layout.blob(&digest))?;
+            store.origins.with(&digest, origin.as_deref(), || scratch.publish(&store.layout.blob(&digest)))?;
             let meta = file.metadata()?; // after the rename, which changes the ctime
             store.verified.note(&digest, stamp(&meta));
             store.room.added(meta.len());
@@ -174,7 +179,7 @@ mod tests {
         let store = Store::open(dir.into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
         let scratch = store.scratch().await.unwrap();
         scratch.file().as_ref().write_all(b"abc").unwrap();
-        store.commit_blob(scratch, &abc()).await.unwrap();
+        store.commit_blob(scratch, &abc(), None).await.unwrap();
         store
     }
 

@@ -54,11 +54,11 @@ impl Layout {
         by_digest(&self.all_origins(), digest)
     }
 
-    /// The same, of the content that lies at `path`.
-    pub(super) fn origins_of(&self, path: &Path) -> Option<PathBuf> {
+    /// The digest of the content that lies at `path`.
+    pub(super) fn digest_of(path: &Path) -> Option<Digest> {
         let names: Vec<_> = path.iter().rev().take(3).map(|name| name.display()).collect();
         let [hex, _, algorithm] = &names[..] else { return None };
-        Some(self.origins(&format!("{algorithm}:{hex}").parse().ok()?))
+        format!("{algorithm}:{hex}").parse().ok()
     }
 
     pub(super) fn all_origins(&self) -> PathBuf {

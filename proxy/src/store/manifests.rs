@@ -54,8 +54,12 @@ impl Store {
         Ok(None)
     }
 
-    /// Keeps a manifest whose digest the caller has checked.
-    pub(crate) async fn put_manifest(self: &Arc<Self>, manifest: &Arc<Manifest>) -> io::Result<()> {
+    /// Keeps a manifest whose digest the caller has checked; `origin` is noted of it.
+    pub(crate) async fn put_manifest(
+        self: &Arc<Self>,
+        manifest: &Arc<Manifest>,
+        origin: Option<String>,
+    ) -> io::Result<()> {
         let (store, manifest) = (Arc::clone(self), Arc::clone(manifest));
         blocking(move || {
             let scratch = store.scratches.create()?;
@@ -63,7 +67,8 @@ impl Store {
             file.write_all(header(&manifest.media_type).as_bytes())?;
             file.write_all(&manifest.bytes)?;
             let size = file.metadata()?.len();
-            scratch.publish(&store.layout.manifest(&manifest.digest))?;
+            let (digest, place) = (&manifest.digest, store.layout.manifest(&manifest.digest));
+            store.origins.with(digest, origin.as_deref(), || scratch.publish(&place))?;
             store.room.added(size);
             Ok(())
         })
@@ -106,7 +111,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
         assert_eq!(store.manifest(&manifest().digest).await, None);
-        store.put_manifest(&manifest()).await.unwrap();
+        store.put_manifest(&manifest(), None).await.unwrap();
         assert_eq!(store.manifest(&manifest().digest).await, Some(manifest()));
     }
 
@@ -114,7 +119,7 @@ mod tests {
     async fn no_flipped_bit_anywhere_in_the_file_is_ever_served() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
-        store.put_manifest(&manifest()).await.unwrap();
+        store.put_manifest(&manifest(), None).await.unwrap();
         let path = store.layout.manifest(&manifest().digest);
         let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() {

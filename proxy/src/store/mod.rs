@@ -7,7 +7,8 @@
 //! <store>/manifests/sha256/ab/abcd…            one line with the media type, then the manifest's bytes, verbatim
 //! <store>/tags/<registry>/<repository>/_tags/<tag>   JSON: digest and when it was last asked of the upstream
 //! <store>/tags/<registry>/<repository>/_public     JSON: when it was last read without credentials, and where
-//! <store>/tags/_origins/sha256/ab/abcd…   of content that needed credentials: the repositories it is in, a line each
+//! <store>/tags/_origins/sha256/ab/abcd…   of content that needed credentials: the repositories it is in and where they are
+//!                                              reached, a line each
 //! <store>/tmp/<process>-<n>                    files being written
 //! ```
 //!
@@ -35,10 +36,7 @@ use std::{
     fs::File,
     io,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -62,8 +60,7 @@ pub(crate) struct Store {
     verified: blobs::Verified,
     verifying: Flights<Digest, bool>,
     room: Arc<room::Room>,
-    /// Whether there is content that needed credentials.
-    has_origins: AtomicBool,
+    origins: Arc<origins::Origins>,
     /// Unlocked when the last user of the store is gone.
     _lock: File,
 }
@@ -116,13 +113,13 @@ impl Store {
         let layout = Layout::new(path);
         let lock = layout.open().await?;
         let scratches = files::ScratchNames::new(layout.scratch());
-        let room = Arc::new(room::Room::new(layout.clone(), limit, bytes));
+        let origins = Arc::new(origins::Origins::new(layout.clone(), scratches.clone()));
+        let room = Arc::new(room::Room::new(layout.clone(), Arc::clone(&origins), limit, bytes));
         tasks.spawn(files::remove_leftovers(scratches.clone()));
         tasks.spawn(Arc::clone(&room).keep());
         let verifying = Flights::new(tasks.clone());
         let verified = blobs::Verified::default();
-        let has_origins = AtomicBool::new(layout.all_origins().exists());
-        Ok(Arc::new(Self { layout, scratches, verified, verifying, room, has_origins, _lock: lock }))
+        Ok(Arc::new(Self { layout, scratches, verified, verifying, room, origins, _lock: lock }))
     }
 
     /// A new file beside the store's content, to be published into it.

@@ -1,6 +1,6 @@
 //! Repositories that everybody may read upstream, and when that was last seen.
 
-use std::{fs, io, sync::Arc};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use tidepool_oci::{RegistryName, RepositoryName};
@@ -19,11 +19,7 @@ pub(crate) struct PublicRecord {
 
 impl Store {
     /// When the repository was last seen to be public; a file that cannot be read counts as none.
-    pub(crate) async fn public(
-        self: &Arc<Self>,
-        registry: &RegistryName,
-        repository: &RepositoryName,
-    ) -> Option<PublicRecord> {
+    pub(crate) async fn public(&self, registry: &RegistryName, repository: &RepositoryName) -> Option<PublicRecord> {
         let path = self.layout.public(registry, repository);
         match blocking(move || fs::read(path)).await {
             Ok(text) => serde_json::from_slice(&text).ok(),
@@ -37,11 +33,7 @@ impl Store {
     }
 
     /// Forgets that the repository was public.
-    pub(crate) async fn forget_public(
-        self: &Arc<Self>,
-        registry: &RegistryName,
-        repository: &RepositoryName,
-    ) -> io::Result<()> {
+    pub(crate) async fn forget_public(&self, registry: &RegistryName, repository: &RepositoryName) -> io::Result<()> {
         let path = self.layout.public(registry, repository);
         blocking(move || match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -52,14 +44,14 @@ impl Store {
 
     /// Remembers that the repository is public.
     pub(crate) async fn put_public(
-        self: &Arc<Self>,
+        &self,
         registry: &RegistryName,
         repository: &RepositoryName,
         record: PublicRecord,
     ) -> io::Result<()> {
-        let (store, path) = (Arc::clone(self), self.layout.public(registry, repository));
+        let (scratches, path) = (self.scratches.clone(), self.layout.public(registry, repository));
         blocking(move || {
-            let scratch = store.scratches.create()?;
+            let scratch = scratches.create()?;
             serde_json::to_writer(scratch.file().as_ref(), &record)?;
             scratch.publish(&path)
         })

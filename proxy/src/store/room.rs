@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tidepool_oci::Digest;
 use tokio::sync::Notify;
 
-use super::{files, layout::Layout};
+use super::{files, layout::Layout, origins::Origins};
 
 /// How often the content is counted anew even when nothing was added: other hands may have removed some.
 const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
@@ -25,6 +25,7 @@ const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct Room {
     layout: Layout,
+    origins: Arc<Origins>,
     /// `u64::MAX`: none.
     limit: AtomicU64,
     bytes: Gauge<u64, AtomicU64>,
@@ -64,9 +65,10 @@ impl Drop for Reservation {
 }
 
 impl Room {
-    pub(super) fn new(layout: Layout, limit: Option<u64>, bytes: Gauge<u64, AtomicU64>) -> Self {
+    pub(super) fn new(layout: Layout, origins: Arc<Origins>, limit: Option<u64>, bytes: Gauge<u64, AtomicU64>) -> Self {
         Self {
             layout,
+            origins,
             limit: AtomicU64::new(limit.unwrap_or(u64::MAX)),
             bytes,
             reserved: AtomicU64::new(0),
@@ -155,10 +157,7 @@ impl Room {
         let cutoff = last.map_or(i64::MAX, |(&pulled, _)| pulled);
         let (mut removed, mut files) = (0, 0_u64);
         self.walk(&mut |path, pulled, size| {
-            if pulled <= cutoff && files::remove(path) {
-                if let Some(origins) = self.layout.origins_of(path) {
-                    files::remove(&origins);
-                }
+            if pulled <= cutoff && self.origins.evict(path) {
                 removed += size;
                 files += 1;
             }
@@ -212,7 +211,9 @@ mod tests {
             let pulled = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * age);
             fs::File::options().write(true).open(path).unwrap().set_modified(pulled).unwrap();
         }
-        let room = Room::new(Layout::new(dir.path().into()), limit, Gauge::default());
+        let layout = Layout::new(dir.path().into());
+        let origins = Arc::new(Origins::new(layout.clone(), files::ScratchNames::new(layout.scratch())));
+        let room = Room::new(layout, origins, limit, Gauge::default());
         (dir, room)
     }
 

@@ -14,6 +14,9 @@ pub(crate) struct TagRecord {
     pub(crate) digest: Digest,
     /// Seconds since 1970 when the upstream last said so.
     pub(crate) checked: u64,
+    /// Whether credentials were needed for it, as far as was known.
+    #[serde(default)]
+    pub(crate) closed: bool,
 }
 
 impl Store {
@@ -66,7 +69,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
         let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
-        let record = TagRecord { digest, checked: 1 };
+        let record = TagRecord { digest, checked: 1, closed: false };
         let registry = "reg.example.com:5000".parse().unwrap();
         let (outer, inner) = ("a".parse().unwrap(), "a/b".parse().unwrap());
         store.put_tag(&registry, &outer, "b", record.clone()).await.unwrap();

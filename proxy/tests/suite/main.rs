@@ -25,6 +25,8 @@ mod hosts;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod logins;
 #[cfg(test)]
 mod private;

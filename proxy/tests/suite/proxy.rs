@@ -19,7 +19,7 @@ pub(crate) struct Proxy {
     pub(crate) agents: Option<SocketAddr>,
     admin: SocketAddr,
     dir: std::sync::Arc<TempDir>,
-    file: ProxyFile,
+    pub(crate) file: ProxyFile,
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
     client: reqwest::Client,
@@ -91,7 +91,13 @@ impl Proxy {
     }
 
     /// Stops the proxy and starts another on the same store.
-    pub(crate) async fn restarted(mut self) -> Self {
+    pub(crate) async fn restarted(self) -> Self {
+        self.restarted_with(|_| {}).await
+    }
+
+    /// The same, its configuration changed.
+    pub(crate) async fn restarted_with(mut self, change: impl FnOnce(&mut ProxyFile)) -> Self {
+        change(&mut self.file);
         self.stop.cancel();
         self.task.take().unwrap().await.unwrap();
         Self::serve(self.file.clone(), std::sync::Arc::clone(&self.dir)).await
