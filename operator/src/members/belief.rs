@@ -1,6 +1,13 @@
-//! What is believed of one member: good news at once, bad news when heard twice in a row.
+//! What is believed of one member: good news at once, bad news when heard twice in a row. What was bad is good again when it
+//! was so for a minute: what fails now and then is told as failing, and not anew each time.
 
-use std::time::{Duration, Instant};
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use tidepool_config::{CredentialState, ProxyState, Reach, UpstreamState};
 use tidepool_plan::Answer;
@@ -12,16 +19,28 @@ const LOADING: Duration = Duration::from_secs(2);
 /// While bad news has been heard once.
 const DOUBT: Duration = Duration::from_secs(5);
 
+/// How long what was bad must be otherwise before that is believed.
+const MENDED: Duration = Duration::from_secs(60);
+
 /// What is believed of a member, and what it said last.
 #[derive(Debug, Default)]
 pub(super) struct Belief {
     answer: Answer,
-    /// What it said last; none where it did not answer.
-    last: Option<ProxyState>,
+    /// Whether it did not answer last.
+    silent: bool,
     /// When it was asked last.
     asked: Option<Instant>,
-    /// Whether bad news has been heard that is not believed yet.
+    /// Whether something has been heard that is not believed yet.
     doubtful: bool,
+    /// What that is, by registry.
+    news: HashMap<String, News>,
+}
+
+/// What is heard of a registry and not believed yet, and since when it is heard.
+#[derive(Debug, Default)]
+struct News {
+    reach: Option<(Reach, Instant)>,
+    credentials: Option<(CredentialState, Instant)>,
 }
 
 impl Belief {
@@ -48,140 +67,89 @@ impl Belief {
     }
 
     /// Takes in what the member said, or that it said nothing; whether what is believed has changed.
-    pub(super) fn hear(&mut self, said: Option<ProxyState>, now: Instant) -> bool {
+    pub(super) fn hear(&mut self, said: Option<&ProxyState>, now: Instant) -> bool {
         let again = self.asked.is_some();
-        let believed = match &said {
-            None if again && self.last.is_none() => Answer::Silent,
+        let believed = match said {
+            None if again && self.silent => Answer::Silent,
             None => self.answer.clone(),
-            // Nothing is believed yet, so nothing can be kept instead.
-            Some(state) if !again && state.upstreams.iter().any(is_bad) => Answer::NotAsked,
-            Some(state) => Answer::State(self.settled(state)),
+            Some(state) => match self.settled(state, now) {
+                // Nothing is believed yet, so nothing can be kept instead.
+                _ if !again && state.upstreams.iter().any(is_bad) => Answer::NotAsked,
+                settled => Answer::State(settled),
+            },
         };
-        self.doubtful = match (&said, &believed) {
+        if said.is_none() {
+            self.news.clear();
+        }
+        self.doubtful = match (said, &believed) {
             (None, believed) => *believed != Answer::Silent,
             (Some(state), Answer::State(settled)) => state != settled,
             (Some(_), Answer::NotAsked | Answer::Silent) => true,
         };
-        (self.last, self.asked) = (said, Some(now));
+        (self.silent, self.asked) = (said.is_none(), Some(now));
         let changed = believed != self.answer;
         self.answer = believed;
         changed
     }
 
-    /// What was said, with what was believed before in place of bad news that is heard for the first time.
-    fn settled(&self, said: &ProxyState) -> ProxyState {
-        let find = |state: Option<&ProxyState>, of: &UpstreamState| {
-            state.and_then(|state| state.upstreams.iter().find(|it| it.registry == of.registry).cloned())
-        };
+    /// What was said, with what was believed before in place of what is not believed yet.
+    fn settled(&mut self, said: &ProxyState, now: Instant) -> ProxyState {
         let believed = match &self.answer {
             Answer::State(state) => Some(state),
             Answer::NotAsked | Answer::Silent => None,
         };
-        let settle = |now: &UpstreamState| {
-            let (before, old) = (find(self.last.as_ref(), now), find(believed, now));
-            let news_of = |is: fn(&UpstreamState) -> bool| is(now) && !before.as_ref().is_some_and(is);
-            let (reach, credentials) = (news_of(is_away), news_of(is_refused));
-            UpstreamState {
-                registry: now.registry.clone(),
-                reach: if reach { old.as_ref().map(|it| it.reach).unwrap_or_default() } else { now.reach },
-                credentials: if credentials {
-                    old.as_ref().map(|it| it.credentials).unwrap_or_default()
-                } else {
-                    now.credentials
-                },
-                message: if reach || credentials { old.and_then(|it| it.message) } else { now.message.clone() },
-            }
+        // Credentials that were exchanged are others: what was said of the former says nothing of them.
+        let exchanged = believed.is_some_and(|state| state.revision != said.revision);
+        let news = &mut self.news;
+        news.retain(|registry, _| said.upstreams.iter().any(|upstream| upstream.registry.as_str() == registry));
+        let settle = |upstream: &UpstreamState| {
+            let old = believed.and_then(|state| state.upstreams.iter().find(|it| it.registry == upstream.registry));
+            let news = news.entry(upstream.registry.as_str().to_owned()).or_default();
+            let reach = settle(&mut news.reach, old.map(|it| it.reach), upstream.reach, now, (is_away, false));
+            let refused = (is_refused as fn(CredentialState) -> bool, exchanged);
+            let credentials =
+                settle(&mut news.credentials, old.map(|it| it.credentials), upstream.credentials, now, refused);
+            let kept = (reach, credentials) != (upstream.reach, upstream.credentials);
+            let message = if kept { old.and_then(|it| it.message.clone()) } else { upstream.message.clone() };
+            UpstreamState { registry: upstream.registry.clone(), reach, credentials, message }
         };
         ProxyState { upstreams: said.upstreams.iter().map(settle).collect(), ..said.clone() }
     }
 }
 
+/// What is believed once this was said: it, or what was believed before. `news` is what was heard last and not believed.
+fn settle<T: Copy + Default + PartialEq>(
+    news: &mut Option<(T, Instant)>,
+    believed: Option<T>,
+    said: T,
+    now: Instant,
+    (is_bad, exchanged): (fn(T) -> bool, bool),
+) -> T {
+    let before = news.take();
+    if believed == Some(said) {
+        return said;
+    }
+    let since = before.filter(|(it, _)| *it == said).map_or(now, |(_, since)| since);
+    let takes = match (believed.is_some_and(is_bad), is_bad(said)) {
+        (false, false) => true,
+        (false, true) => before.is_some_and(|(it, _)| is_bad(it)),
+        (true, _) => exchanged || now.duration_since(since) >= MENDED,
+    };
+    if takes {
+        return said;
+    }
+    *news = Some((said, since));
+    believed.unwrap_or_default()
+}
+
 fn is_bad(upstream: &UpstreamState) -> bool {
-    is_away(upstream) || is_refused(upstream)
+    is_away(upstream.reach) || is_refused(upstream.credentials)
 }
 
-fn is_away(upstream: &UpstreamState) -> bool {
-    matches!(upstream.reach, Reach::Unreachable | Reach::RateLimited)
+fn is_away(reach: Reach) -> bool {
+    matches!(reach, Reach::Unreachable | Reach::RateLimited)
 }
 
-fn is_refused(upstream: &UpstreamState) -> bool {
-    upstream.credentials == CredentialState::Refused
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state(reach: Reach, credentials: CredentialState) -> ProxyState {
-        let registry = "ghcr.io".parse().unwrap();
-        let upstreams = vec![UpstreamState { registry, reach, credentials, message: None }];
-        ProxyState { revision: Some("a".to_owned()), reload_error: None, upstreams }
-    }
-
-    /// What is believed after these were said, one after the other.
-    fn believed(said: &[Option<ProxyState>]) -> Answer {
-        let mut belief = Belief::default();
-        for state in said {
-            belief.hear(state.clone(), Instant::now());
-        }
-        belief.answer
-    }
-
-    #[test]
-    fn good_news_is_believed_at_once_and_bad_news_when_heard_twice() {
-        let good = state(Reach::Reachable, CredentialState::Accepted);
-        for bad in [
-            state(Reach::Unreachable, CredentialState::Accepted),
-            state(Reach::RateLimited, CredentialState::Accepted),
-            state(Reach::Reachable, CredentialState::Refused),
-        ] {
-            let (good, bad) = (Some(good.clone()), Some(bad));
-            let is = |said: &[&Option<ProxyState>], wanted: &Option<ProxyState>| {
-                let said: Vec<_> = said.iter().map(|it| (*it).clone()).collect();
-                assert_eq!(believed(&said), wanted.clone().map_or(Answer::NotAsked, Answer::State), "{said:?}");
-            };
-            is(&[&good, &bad], &good);
-            is(&[&good, &bad, &bad], &bad);
-            is(&[&good, &bad, &good, &bad], &good);
-            is(&[&good, &bad, &bad, &good], &good);
-            // A new leader's first impression changes nothing.
-            is(&[&bad], &None);
-            is(&[&bad, &bad], &bad);
-        }
-    }
-
-    #[test]
-    fn silence_is_believed_when_heard_twice() {
-        let good = state(Reach::Reachable, CredentialState::Accepted);
-        let (said, is) = (|| Some(good.clone()), Answer::State(good.clone()));
-        assert_eq!(believed(&[None]), Answer::NotAsked);
-        assert_eq!(believed(&[None, None]), Answer::Silent);
-        assert_eq!(believed(&[said(), None]), is);
-        assert_eq!(believed(&[said(), None, None]), Answer::Silent);
-        assert_eq!(believed(&[None, None, said()]), is);
-    }
-
-    #[test]
-    fn another_revision_is_believed_at_once_also_beside_bad_news() {
-        let (good, mut bad) =
-            (state(Reach::Reachable, CredentialState::Accepted), state(Reach::Unreachable, CredentialState::Refused));
-        bad.revision = Some("b".to_owned());
-        let Answer::State(now) = believed(&[Some(good.clone()), Some(bad)]) else { panic!("no state") };
-        assert_eq!((now.revision.as_deref(), &now.upstreams), (Some("b"), &good.upstreams));
-    }
-
-    #[test]
-    fn a_member_is_asked_more_often_while_it_lags_or_is_in_doubt() {
-        let (start, good) = (Instant::now(), state(Reach::Reachable, CredentialState::Accepted));
-        let due = |belief: &Belief, after: Duration, wanted: &str| belief.is_due(start + after, Some(wanted));
-        let mut belief = Belief::default();
-        assert!(due(&belief, Duration::ZERO, "a"));
-        assert!(belief.hear(Some(good.clone()), start));
-        assert!(!due(&belief, CALM / 2, "a") && due(&belief, CALM, "a"));
-        assert!(!due(&belief, LOADING / 2, "b") && due(&belief, LOADING, "b"));
-        assert!(!belief.hear(None, start), "one silence changes nothing");
-        assert!(!due(&belief, DOUBT / 2, "a") && due(&belief, DOUBT, "a"));
-        assert!(belief.hear(None, start));
-        assert!(!due(&belief, DOUBT, "b") && due(&belief, CALM, "b"), "a silent member is left in peace");
-    }
+fn is_refused(credentials: CredentialState) -> bool {
+    credentials == CredentialState::Refused
 }

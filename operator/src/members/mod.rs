@@ -95,7 +95,7 @@ async fn step(context: &Context, queue: &Queue, asker: &Asker, target: Target) {
     }
     let state = answer.ok();
     let lags = state.as_ref().is_some_and(|state| target.wanted.is_some() && state.revision != target.wanted);
-    let changed = context.members.beliefs().entry(target.uid.clone()).or_default().hear(state, Instant::now());
+    let changed = context.members.beliefs().entry(target.uid.clone()).or_default().hear(state.as_ref(), Instant::now());
     if changed {
         queue.push([target.mirror.clone()]);
     }
