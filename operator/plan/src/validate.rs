@@ -4,6 +4,7 @@
 //! rule, and what follows relies on them.
 
 mod access;
+mod annotations;
 mod egress;
 mod ingress;
 mod login;
@@ -82,6 +83,8 @@ pub fn validate(mirror: &RegistryMirror, referenced: &Referenced) -> Result<Vali
     let storage = storage::storage(&name, &spec.storage, referenced, &mut faults);
     let access = access::access(spec.access.as_ref(), referenced, &mut faults);
     let ingress = ingress::ingress(spec.ingress.as_ref(), &mut upstreams, referenced, &mut faults);
+    let proxy = spec.proxy.clone().unwrap_or_default();
+    annotations::check("spec.proxy.podAnnotations", &proxy.pod_annotations, "prometheus.io/scrape", &mut faults);
     let selector = nodes::selector(spec.nodes.selector.as_ref(), &mut faults);
     let Some(storage) = storage.filter(|_| faults.is_empty()) else { return Err(faults) };
     let valid = ValidMirror {
@@ -93,7 +96,7 @@ pub fn validate(mirror: &RegistryMirror, referenced: &Referenced) -> Result<Vali
         access,
         ingress,
         storage,
-        proxy: spec.proxy.clone().unwrap_or_default(),
+        proxy,
         mode: nodes::mode(spec.nodes.mode),
         selector,
         priority: spec.nodes.priority,

@@ -2,11 +2,11 @@
 
 use tidepool_api::{CaKind, Ingress, Routing};
 
-use super::{Invalid, Reason};
+use super::{Invalid, Reason, annotations};
 use crate::{Referenced, ValidIngress, ValidUpstream};
 
 /// Longest part between two dots of a DNS name, and longest name.
-const LABEL: usize = 63;
+pub(super) const LABEL: usize = 63;
 const NAME: usize = 253;
 
 /// The Ingress; upstreams get their host names where each has one of its own.
@@ -22,10 +22,7 @@ pub(super) fn ingress(
         faults.push(Invalid::spec("spec.ingress.host", message));
         return None;
     }
-    if let Some(key) = raw.annotations.keys().find(|key| !is_annotation_key(key)) {
-        let message = format!("{key:?} is no name of an annotation: use one such as nginx.ingress.kubernetes.io/x");
-        faults.push(Invalid::spec("spec.ingress.annotations", message));
-    }
+    annotations::check("spec.ingress.annotations", &raw.annotations, "nginx.ingress.kubernetes.io/x", faults);
     if let Some(name) = &raw.tls_secret_name
         && referenced.is_ours(CaKind::Secret, name)
     {
@@ -66,20 +63,11 @@ fn hosts(domain: &str, upstreams: &mut [ValidUpstream], faults: &mut Vec<Invalid
 }
 
 /// Whether it is a host name that an Ingress may have; an address is none.
-fn is_dns_name(name: &str) -> bool {
+pub(super) fn is_dns_name(name: &str) -> bool {
     let sound = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
     let label = |label: &str| {
         let ends = label.starts_with('-') || label.ends_with('-');
         !label.is_empty() && label.len() <= LABEL && !ends && label.bytes().all(sound)
     };
     name.len() <= NAME && name.split('.').all(label) && name.contains(|c: char| c.is_ascii_lowercase())
-}
-
-/// Whether an annotation may have this name: an optional DNS name and `/`, then letters, digits, `-`, `_` and `.`.
-fn is_annotation_key(key: &str) -> bool {
-    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    let sound = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    let name = name.len() <= LABEL && sound && ends(name.chars().next()) && ends(name.chars().next_back());
-    name && prefix.is_none_or(|prefix| is_dns_name(&prefix.to_ascii_lowercase()))
 }

@@ -76,11 +76,25 @@ fn faults_of_a_spec_name_the_field_and_the_remedy() {
             "spec.ingress.annotations",
             "nginx.ingress",
         ),
+        (
+            "upstreams: [{registry: a.io}]\nproxy: {podAnnotations: {'a b': c}}",
+            "spec.proxy.podAnnotations",
+            "prometheus.io/scrape",
+        ),
     ] {
         let fault = one_fault(spec, &config_map("ca", "ca.crt", PEM));
         assert_eq!((fault.reason, fault.field.as_str()), (Reason::InvalidSpec, field), "{spec}");
         assert!(fault.message.contains(remedy), "{spec}: {fault}");
     }
+}
+
+#[test]
+fn annotations_that_fit_no_object_are_refused() {
+    let long = "x".repeat(256 << 10);
+    let spec = format!("{MINIMAL}\nproxy: {{podAnnotations: {{'a.io/b': {long}}}}}");
+    let fault = one_fault(&spec, &Referenced::default());
+    assert_eq!(fault.field, "spec.proxy.podAnnotations");
+    assert!(fault.message.ends_with("make them shorter") && fault.message.len() < 200, "{fault}");
 }
 
 #[test]
