@@ -36,8 +36,12 @@ struct Done {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfCondition {
     mirror: String,
-    condition: String,
+    condition: &'static str,
+    status: &'static str,
 }
+
+/// What the status of a condition may be, as kube-state-metrics writes it.
+const STATUSES: [&str; 3] = ["true", "false", "unknown"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
@@ -117,7 +121,7 @@ impl Metrics {
         registry.register_with_unit("reconcile", "Time of a reconcile", Unit::Seconds, metrics.reconcile.clone());
         registry.register(
             "mirror_condition",
-            "Whether a condition of a mirror is true (1) or not (0)",
+            "Whether a condition of a mirror has this status (1) or not (0); one that is absent is false",
             metrics.condition.clone(),
         );
         registry.register("nodes", "Nodes a mirror is for, by what they report", metrics.nodes.clone());
@@ -144,9 +148,12 @@ impl Metrics {
 
     pub(crate) fn published(&self, mirror: &str, status: &RegistryMirrorStatus, nodes: Option<&Tally>) {
         for kind in CONDITIONS {
-            let holds = status.conditions.iter().any(|found| found.type_ == kind && found.status == "True");
-            let labels = OfCondition { mirror: mirror.to_owned(), condition: kind.to_owned() };
-            self.condition.get_or_create(&labels).set(i64::from(holds));
+            let found = status.conditions.iter().find(|found| found.type_ == kind);
+            let now = found.map_or("False", |found| found.status.as_str());
+            for labels in of_condition(mirror, kind) {
+                let has = labels.status.eq_ignore_ascii_case(now);
+                self.condition.get_or_create(&labels).set(i64::from(has));
+            }
         }
         for (state, count) in nodes.into_iter().flat_map(Tally::by_state) {
             let labels = OfState { mirror: mirror.to_owned(), state };
@@ -166,11 +173,56 @@ impl Metrics {
     /// Removes what was told of a mirror that is gone.
     pub(crate) fn forget(&self, mirror: &str) {
         for kind in CONDITIONS {
-            self.condition.remove(&OfCondition { mirror: mirror.to_owned(), condition: kind.to_owned() });
+            for labels in of_condition(mirror, kind) {
+                self.condition.remove(&labels);
+            }
         }
         self.expiry.remove(&Expiring::Member(mirror).into());
         for state in Tally::STATES {
             self.nodes.remove(&OfState { mirror: mirror.to_owned(), state });
         }
+    }
+}
+
+fn of_condition(mirror: &str, condition: &'static str) -> [OfCondition; 3] {
+    STATUSES.map(|status| OfCondition { mirror: mirror.to_owned(), condition, status })
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_condition_is_told_by_its_status_until_its_mirror_is_gone() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let condition = |kind: &str, status: &str| {
+            json!({
+                "type": kind, "status": status, "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            })
+        };
+        let conditions = [condition("Ready", "True"), condition("CredentialsValid", "Unknown")];
+        let status = serde_json::from_value(json!({"conditions": conditions})).unwrap();
+        metrics.published("reef", &status, None);
+        let text = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            text
+        };
+        let told = text();
+        for (kind, now) in [("Ready", "true"), ("CredentialsValid", "unknown"), ("Stalled", "false")] {
+            for status in STATUSES {
+                let value = u8::from(status == now);
+                let line = format!(
+                    "tidepool_mirror_condition{{mirror=\"reef\",condition=\"{kind}\",status=\"{status}\"}} {value}\n"
+                );
+                assert!(told.contains(&line), "{line}{told}");
+            }
+        }
+        metrics.forget("reef");
+        assert!(!text().contains("reef"));
     }
 }
