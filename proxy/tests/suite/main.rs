@@ -17,6 +17,8 @@ mod credentials;
 mod egress;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod fault;
 mod faults;
 #[cfg(test)]
 mod guard;

@@ -1,8 +1,11 @@
 //! What needs credentials upstream is read by nobody else here, also when it is kept and the upstream is gone (P14).
 
+use std::time::Duration;
+
 use http::Method;
 use tempfile::TempDir;
 use tidepool_config::{Access, AnonymousPull, Credentials, ProxyFile, Scope};
+use tokio::time::Instant;
 
 use crate::{
     access::write_users,
@@ -117,8 +120,10 @@ async fn with_the_upstream_gone_and_the_proxy_restarted_everybody_reads_what_the
     assert_eq!(member.client(CLOSED, ALICE).await, 200);
     fake.down().await;
     let member = member.restarted().await;
+    let begun = Instant::now();
     assert_eq!(member.asked(OPEN).await, [200, 200, 200]);
     assert_eq!(member.asked(CLOSED).await, [503, 503, 200], "nobody can say now that it is closed");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

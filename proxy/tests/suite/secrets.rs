@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -15,6 +14,7 @@ use crate::{
     credentials::write_password,
     fake::{Fake, ONE},
     guard::{Kind, basic},
+    proxy::eventually,
 };
 
 /// Ends the program when a test does.
@@ -34,20 +34,23 @@ async fn no_secret_shows_in_the_log_in_metrics_or_in_the_state() {
     fake.tag("a/b", "1", ONE);
     let member = authority.member(MIRROR);
     write_member(dir.path(), &member, &[&authority]);
-    write_password(dir.path(), "upstream-secret");
+    write_password(dir.path(), "wrong-secret");
+    std::fs::write(dir.path().join("out"), "egress-secret").unwrap();
     write_users(dir.path(), &[("alice", "client-secret")]);
     let (folder, url) = (dir.path().display(), fake.url());
     let text = format!(
         "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstorage: {{path: {folder}/store}}\n\
          access: {{usersFile: {folder}/users}}\n\
+         egressProxy: {{url: \"http://127.0.0.1:1\", noProxy: [127.0.0.1], username: out, passwordFile: {folder}/out}}\n\
          agents: {{listen: \"127.0.0.1:0\", mirror: {MIRROR}, certFile: {folder}/tls.crt, keyFile: {folder}/tls.key, caFile: {folder}/agents-ca.crt}}\n\
-         upstreams: [{{registry: docker.io, url: \"{url}\", credentials: {{username: me, passwordFile: {folder}/password}}}}]\n"
+         upstreams: [{{registry: docker.io, url: \"{url}\", credentials: {{username: me, passwordFile: {folder}/password}}}}, \
+         {{registry: ghcr.io, url: \"http://192.0.2.1\"}}]\n"
     );
     std::fs::write(dir.path().join("proxy.yaml"), text).unwrap();
-    let log = dir.path().join("log");
     let mut program = Command::new(env!("CARGO_BIN_EXE_tidepool-proxy"));
     program.arg("--config").arg(dir.path().join("proxy.yaml")).args(["--log-level", "trace"]);
-    let mut child = program.stdout(Stdio::piped()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+    let mut child =
+        program.stdout(Stdio::piped()).stderr(File::create(dir.path().join("log")).unwrap()).spawn().unwrap();
     let said: Vec<_> = BufReader::new(child.stdout.take().unwrap()).lines().take(3).map(Result::unwrap).collect();
     let _ended = Ended(child);
     let address = |line: &str| line.split([' ', ',']).find(|word| word.starts_with("http://")).unwrap().to_owned();
@@ -60,20 +63,35 @@ async fn no_secret_shows_in_the_log_in_metrics_or_in_the_state() {
     };
     let manifest = format!("{clients}/v2/a/b/manifests/1");
     let logins = [basic("alice", "client-secret"), basic("alice", "guessed-secret"), "Bearer token-secret".to_owned()];
+    ask(manifest.clone(), &logins[0]).await;
+    write_password(dir.path(), "upstream-secret");
+    eventually(async || ask(manifest.clone(), &logins[0]).await == ONE).await;
+    ask(format!("{clients}/v2/ghcr.io/a/b/manifests/1"), &logins[0]).await; // through the egress proxy
     let answers = [ask(manifest.clone(), &logins[0]).await, ask(manifest.clone(), &logins[1]).await];
     assert!(answers[0] == ONE && answers[1].contains("UNAUTHORIZED"), "{answers:?}");
     ask(manifest, &logins[2]).await;
     // Files that cannot be used are talked about, too.
+    let log = || std::fs::read_to_string(dir.path().join("log")).unwrap();
+    std::fs::write(dir.path().join("password"), "two-secret\nlines").unwrap();
+    eventually(async || log().contains("holds no password")).await;
+    write_password(dir.path(), "upstream-secret");
     std::fs::write(dir.path().join("users"), "alice:broken-secret\n").unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    eventually(async || ask(format!("{admin}/state"), "").await.contains("access.usersFile")).await;
     let state = ask(format!("{admin}/state"), "").await;
-    assert!(state.contains("access.usersFile"), "{state}");
-    let shown = [std::fs::read_to_string(log).unwrap(), ask(format!("{admin}/metrics"), "").await, state].concat();
+    assert!(log().contains("credentials refused") && log().contains("TRACE"));
+    let shown = [log(), ask(format!("{admin}/metrics"), "").await, state].concat();
     assert!(shown.contains("request") && shown.contains("a/b"), "{shown}");
     let key = member.key.lines().nth(1).unwrap();
-    for secret in
-        ["-secret", "$2b$04$", "Bearer ", key, &STANDARD.encode("me:upstream-secret"), &logins[0][6..], &logins[1][6..]]
-    {
+    for secret in [
+        "-secret",
+        "$2b$04$",
+        "Bearer ",
+        key,
+        &STANDARD.encode("me:upstream-secret"),
+        &STANDARD.encode("out:egress-secret"),
+        &logins[0][6..],
+        &logins[1][6..],
+    ] {
         let line = shown.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret}");
     }

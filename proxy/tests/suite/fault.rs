@@ -1,0 +1,108 @@
+//! How a fake registry's answers go wrong.
+
+use std::time::Duration;
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use tidepool_oci::ByteRanges;
+
+/// How an answer goes wrong.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// Another status, without a body.
+    Status(u16),
+    /// A redirect.
+    Redirect(String),
+    /// The connection breaks after so many bytes of the body.
+    Cut(usize),
+    /// The body goes no further than so many bytes, and the connection stays.
+    Stall(usize),
+    /// No answer at all.
+    Silent,
+    /// Other bytes of the same length.
+    WrongBytes,
+    /// Fewer bytes, and a length that says so.
+    Short(usize),
+    /// No more than so many bytes of the range.
+    AtMost(usize),
+    /// Chunked, without a length.
+    NoLength,
+    /// The whole, whatever range was asked for.
+    IgnoreRange,
+    /// So many milliseconds before the answer.
+    Late(u64),
+    /// A page for people, whatever was asked for.
+    Page,
+    /// So many milliseconds before each of ten pieces.
+    Slow(u64),
+    /// Without this header.
+    Without(&'static str),
+}
+
+pub(crate) fn status(code: u16) -> Response {
+    Response::builder().status(code).body(Body::empty()).unwrap()
+}
+
+pub(crate) fn deliver(
+    head: bool,
+    digest: &str,
+    bytes: Bytes,
+    kind: &str,
+    range: Option<&str>,
+    fault: Option<&Fault>,
+) -> Response {
+    let size = bytes.len();
+    let mut bytes = match fault {
+        Some(Fault::WrongBytes) => Bytes::from(bytes.iter().map(|byte| !byte).collect::<Vec<_>>()),
+        Some(Fault::Short(len)) => bytes.slice(..*len),
+        _ => bytes,
+    };
+    let mut response = Response::builder().header("content-type", kind);
+    if !matches!(fault, Some(Fault::Without("docker-content-digest"))) {
+        response = response.header("docker-content-digest", digest);
+    }
+    let window = range.filter(|_| !matches!(fault, Some(Fault::IgnoreRange))).and_then(ByteRanges::parse);
+    if let Some(window) = window.map(|ranges| ranges.windows(size as u64).unwrap()[0]) {
+        let (start, end) = (usize::try_from(window.start).unwrap(), usize::try_from(window.end).unwrap());
+        let end = if let Some(Fault::AtMost(most)) = fault { end.min(start + most) } else { end };
+        bytes = bytes.slice(start..end);
+        let value = format!("bytes {start}-{}/{size}", end - 1);
+        response = response.status(206).header("content-range", value);
+    }
+    if !matches!(fault, Some(Fault::NoLength)) {
+        response = response.header("content-length", bytes.len());
+    }
+    let body = if head { Body::empty() } else { broken(bytes, fault) };
+    response.body(body).unwrap()
+}
+
+fn broken(bytes: Bytes, fault: Option<&Fault>) -> Body {
+    let first = |len: usize| bytes.slice(..bytes.len().min(len));
+    match fault {
+        Some(Fault::Cut(len)) => {
+            // A pause, for an error that follows at once would take bytes with it that are still on their way out.
+            let cut = async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(std::io::Error::other("cut"))
+            };
+            let pieces = futures::stream::iter([Ok(first(*len))]).chain(futures::stream::once(cut));
+            Body::from_stream(pieces)
+        }
+        Some(Fault::Stall(len)) => {
+            let start = futures::stream::iter([Ok::<_, std::io::Error>(first(*len))]);
+            Body::from_stream(start.chain(futures::stream::pending()))
+        }
+        Some(Fault::NoLength) => Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(bytes)])),
+        Some(Fault::Slow(pause)) => {
+            let pause = *pause;
+            let piece = bytes.len().div_ceil(10).max(1);
+            let pieces: Vec<_> = bytes.chunks(piece).map(Bytes::copy_from_slice).collect();
+            Body::from_stream(futures::stream::iter(pieces).then(move |piece| async move {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                Ok::<_, std::io::Error>(piece)
+            }))
+        }
+        _ => Body::from(bytes),
+    }
+}
