@@ -85,6 +85,7 @@ pub(crate) struct Metrics {
     condition: Family<OfCondition, Gauge>,
     nodes: Family<OfState, Gauge>,
     expiry: Family<OfCertificate, Gauge>,
+    without_certificate: Gauge,
     leader: Gauge,
 }
 
@@ -116,6 +117,7 @@ impl Metrics {
             condition: Family::default(),
             nodes: Family::default(),
             expiry: Family::default(),
+            without_certificate: Gauge::default(),
             leader: Gauge::default(),
         };
         registry.register_with_unit("reconcile", "Time of a reconcile", Unit::Seconds, metrics.reconcile.clone());
@@ -129,6 +131,11 @@ impl Metrics {
             "certificate_expiry_timestamp_seconds",
             "When what the operator issued ends, in seconds since 1970: it is renewed after two thirds of its life",
             metrics.expiry.clone(),
+        );
+        registry.register(
+            "mirrors_without_agent_certificate",
+            "Mirrors that nodes cannot pull through, because there are more than agents can be given certificates for",
+            metrics.without_certificate.clone(),
         );
         registry.register("leader", "Whether this process leads (1) or stands by (0)", metrics.leader.clone());
         metrics
@@ -164,6 +171,10 @@ impl Metrics {
     pub(crate) fn expires(&self, what: Expiring<'_>, at: SystemTime) {
         let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         self.expiry.get_or_create(&what.into()).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn without_certificate(&self, mirrors: usize) {
+        self.without_certificate.set(i64::try_from(mirrors).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn leads(&self, leads: bool) {

@@ -14,6 +14,8 @@ mod certificate;
 mod issue;
 mod lifetimes;
 mod members;
+#[cfg(test)]
+mod room;
 mod spread;
 mod stage;
 mod store;
@@ -83,13 +85,19 @@ pub(crate) async fn member_identity(
     Ok((identity, due))
 }
 
-/// The Secret with the agents' key, and a certificate for each of the mirrors with these uids; and when to ask again.
+/// The Secret with the agents' key, and a certificate for each of the mirrors with these uids, as far as there is room:
+/// the first come first; and when to ask again.
 pub(crate) async fn agents_secret(context: &Context, uids: &[String]) -> Result<(Secret, SystemTime), TrustError> {
     let (trust, now) = (&context.trust, SystemTime::now());
     let (authorities, staged) = authorities(context, now).await?;
     let lifetime = trust.lifetimes.certificate;
     let past = trust.issued().agents.take().or_else(|| context.caches.agent_identity.state().first()?.data.clone());
-    let agents = agents::Agents::new(&authorities, uids, &past.unwrap_or_default(), now, lifetime)?;
+    let (served, left_out) = uids.split_at(uids.len().min(agents::MOST));
+    context.metrics.without_certificate(left_out.len());
+    if !left_out.is_empty() {
+        tracing::warn!(mirrors = left_out.len(), "nodes cannot pull through the newest mirrors: there are too many");
+    }
+    let agents = agents::Agents::new(&authorities, served, &past.unwrap_or_default(), now, lifetime)?;
     let data = agents.data(&authorities);
     let mut issued = trust.issued();
     issued.agents = Some(data.clone());

@@ -17,6 +17,10 @@ use super::{
     members::{is_good, renewal},
 };
 
+/// So many certificates are given to agents: each is 0.8 KiB, and the API server refuses a Secret of more than 1 MiB as a
+/// whole, so that one mirror too many would cost all the others theirs.
+pub(super) const MOST: usize = 1000;
+
 /// What agents are given.
 pub(super) struct Agents {
     key: KeyPair,

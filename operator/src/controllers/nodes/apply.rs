@@ -51,10 +51,9 @@ pub(super) async fn document(context: &Context, document: &NodesDocument) -> Res
     Ok(())
 }
 
-/// Gives agents a certificate for each of these mirrors, and takes back those of others. Returns when to do it again.
+/// Gives agents a certificate for each of these mirrors, the oldest first, and takes back those of others. Returns when to do it again.
 pub(super) async fn identity(context: &Context, standings: &[Standing]) -> Result<SystemTime, NodesError> {
     let mut uids: Vec<_> = standings.iter().map(|standing| standing.uid().to_owned()).collect();
-    uids.sort();
     uids.retain(|uid| !uid.is_empty());
     let (wanted, due) = agents_secret(context, &uids).await?;
     let live = context.caches.agent_identity.state().into_iter().next();

@@ -16,7 +16,7 @@ use crate::{
 
 /// What was seen.
 pub(super) struct Observed {
-    /// All mirrors that are not going.
+    /// All mirrors that are not going, the oldest first.
     pub(super) standings: Vec<Standing>,
     /// The document as it is.
     pub(super) published: Told,
@@ -33,7 +33,10 @@ pub(super) fn observe(context: &Context) -> Observed {
 }
 
 fn standings(mirrors: &Store<AnyMirror>, context: &Context) -> Vec<Standing> {
-    let staying = mirrors.state_filter(|mirror| mirror.meta().deletion_timestamp.is_none());
+    let mut staying = mirrors.state_filter(|mirror| mirror.meta().deletion_timestamp.is_none());
+    staying.sort_by_cached_key(|mirror| {
+        (mirror.meta().creation_timestamp.as_ref().map(|time| time.0), name(&**mirror).to_owned())
+    });
     staying.iter().map(|mirror| standing(mirror, context)).collect()
 }
 
@@ -68,6 +71,21 @@ fn unreported(caches: &Caches) -> Vec<Arc<PartialObjectMeta<Node>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{context, mirror};
+
+    #[tokio::test]
+    async fn the_oldest_mirror_comes_first() {
+        let made = |name: &str, time: &str| {
+            let mut mirror = mirror(name, name, &serde_json::Value::Null);
+            mirror.meta_mut().creation_timestamp = serde_json::from_value(time.into()).unwrap();
+            mirror
+        };
+        let late = "2026-02-01T00:00:00Z";
+        let mirrors = vec![made("a", late), made("c", "2026-01-01T00:00:00Z"), made("b", late)];
+        let (context, _server) = context(mirrors, Vec::new());
+        let standings = standings(&context.caches.mirrors, &context);
+        assert_eq!(standings.iter().map(Standing::uid).collect::<Vec<_>>(), ["c", "a", "b"]);
+    }
 
     #[test]
     fn a_document_that_cannot_be_read_is_not_taken_for_none() {
