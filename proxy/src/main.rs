@@ -1,9 +1,10 @@
 //! `tidepool-proxy`: parses its arguments, runs, and says why it ended.
 
-use std::{error::Error, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 use tidepool_proxy::Args;
+use tidepool_runtime::with_causes;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -16,18 +17,4 @@ async fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-/// An error and its causes in one line, leaving out a cause that the text before it ends with.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }

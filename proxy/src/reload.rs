@@ -12,6 +12,7 @@ use std::{
 };
 
 use tidepool_config::{ProxyFile, ProxyState, UpstreamState};
+use tidepool_runtime::with_causes;
 use tokio::time::Instant;
 
 use crate::{
@@ -187,17 +188,4 @@ impl Report {
         upstreams.sort_by(|one, other| one.registry.cmp(&other.registry));
         ProxyState { revision: settings.revision.clone(), reload_error: lock(&self.0).clone(), upstreams }
     }
-}
-
-/// An error and its causes in one line, leaving out a cause that the text before it ends with.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }

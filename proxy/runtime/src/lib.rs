@@ -4,12 +4,15 @@
 //! - [`admin`]: the admin server with `/metrics`, `/livez` and `/readyz`.
 //! - [`stop_signal`]: one token that SIGINT and SIGTERM cancel, handed to every task.
 //! - [`install_crypto`]: the one TLS provider of the process.
+//! - [`with_causes`]: an error in one line.
 
 pub mod admin;
+mod causes;
 mod crypto;
 mod logging;
 mod shutdown;
 
+pub use causes::with_causes;
 pub use crypto::install_crypto;
 pub use logging::{LogArgs, LogFormat};
 pub use shutdown::{SignalError, stop_signal};

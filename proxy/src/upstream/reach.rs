@@ -3,9 +3,10 @@
 use std::sync::Mutex;
 
 use tidepool_config::Reach;
+use tidepool_runtime::with_causes;
 
 use super::UpstreamError;
-use crate::{reload::with_causes, tasks::lock};
+use crate::tasks::lock;
 
 /// The last word on whether an upstream is well.
 #[derive(Debug, Default)]
