@@ -7,18 +7,32 @@ use std::time::{Duration, Instant};
 use tidepool_tests::{Cluster, ImageSpec, Request};
 
 use crate::installed::{
-    AGENTS, MIRROR, apply_and_await, await_active, cluster, ephemeral, install_with, members, pull,
+    AGENTS, MIRROR, SYSTEM, apply_and_await, await_active, cluster, ephemeral, install_with, members, pull,
 };
 
 /// How long a whole rotation may take: two authorities' lives and some.
 const ROTATION: Duration = Duration::from_secs(330);
 
-/// The authorities that agents believe, each as its PEM text.
-fn authorities(cluster: &Cluster) -> anyhow::Result<BTreeSet<String>> {
-    let template = r#"go-template={{index .data "ca.crt" | base64decode}}"#;
-    let text = cluster.kubectl(&["get", "secret", "tidepool-agent-identity", "-n", AGENTS, "-o", template])?;
+/// The certificates under a key of a Secret, each as its PEM text.
+fn certificates(cluster: &Cluster, namespace: &str, secret: &str, key: &str) -> anyhow::Result<BTreeSet<String>> {
+    let template = format!(r#"go-template={{{{index .data "{key}" | base64decode}}}}"#);
+    let text = cluster.kubectl(&["get", "secret", secret, "-n", namespace, "-o", &template])?;
     let begin = "-----BEGIN CERTIFICATE-----";
-    Ok(text.split(begin).skip(1).map(str::to_owned).collect())
+    Ok(text.split(begin).skip(1).map(|text| text.trim().to_owned()).collect())
+}
+
+/// The authorities that agents believe.
+fn authorities(cluster: &Cluster) -> anyhow::Result<BTreeSet<String>> {
+    certificates(cluster, AGENTS, "tidepool-agent-identity", "ca.crt")
+}
+
+/// Whether agents and members believe the next authority while the one before it still signs.
+fn is_announced(cluster: &Cluster) -> anyhow::Result<bool> {
+    let agents = authorities(cluster)?;
+    let members = certificates(cluster, SYSTEM, &format!("mirror-{MIRROR}-config"), "agents-ca.crt")?;
+    // Asked last: what signs now has signed all the while.
+    let next = certificates(cluster, SYSTEM, "tidepool-authority", "next.crt")?;
+    Ok(!next.is_empty() && next.is_subset(&agents) && next.is_subset(&members))
 }
 
 /// Pulls through the mirror, without a pause, until told to stop; any failure is the result.
@@ -51,8 +65,12 @@ fn authorities_and_certificates_are_renewed_under_pulls_that_all_go_through_the_
         .requests_during(|| {
             Ok(std::thread::scope(|scope| {
                 let looping = scope.spawn(|| pull_until(&cluster, "docker.io/library/app:1", &stop));
+                // Else who is slow to learn of it would refuse the first that shows a certificate of it.
+                let announced = || is_announced(&cluster);
+                let announced = cluster.wait_until(ROTATION, "authority that all believe before it signs", announced);
                 let gone = || Ok(authorities(&cluster)?.is_disjoint(&first));
-                let rotated = cluster.wait_until(ROTATION, "authorities after the first", gone);
+                let rotated =
+                    announced.and_then(|()| cluster.wait_until(ROTATION, "authorities after the first", gone));
                 // With none but the new one believed, pulls must still go through.
                 std::thread::sleep(Duration::from_secs(10));
                 stop.store(true, Ordering::Relaxed);
