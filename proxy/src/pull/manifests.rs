@@ -7,10 +7,12 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
-use tidepool_oci::{Algorithm, Digest, Reference, RegistryName, RepositoryName, Target};
+use tidepool_oci::{Algorithm, Digest, Reference, RepositoryName, Target};
 use tokio::time::Instant;
 
-use super::{ANSWER_WITHIN, Found, Permit, PullError, Puller, Served, Source, manifest_path, permit::Reader};
+use super::{
+    ANSWER_WITHIN, Found, Permit, PullError, Puller, Served, Source, UpstreamId, manifest_path, permit::Reader,
+};
 use crate::{
     hash::Hasher,
     metrics::{Class, RequestResult},
@@ -34,7 +36,7 @@ pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, applic
 pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// What one tag check is about.
-pub(super) type TagKey = (RegistryName, RepositoryName, Box<str>);
+pub(super) type TagKey = (UpstreamId, RepositoryName, Box<str>);
 
 impl Puller {
     /// The manifest of that digest.
@@ -45,7 +47,7 @@ impl Puller {
         if self.absent.knows(source, &manifest_path(digest)) {
             return Err(PullError::KnownAbsent);
         }
-        let key = (source.upstream.name().clone(), source.repository.clone(), digest.clone());
+        let key = (source.upstream_id(), source.repository.clone(), digest.clone());
         let (puller, owned, digest) = (Arc::clone(self), source.clone(), digest.clone());
         let until = permit.deadline.of_question();
         let work = || async move {
@@ -93,7 +95,7 @@ impl Puller {
 
     /// Asks the upstream what the tag points to, together with all who ask at the same time.
     async fn checked(self: &Arc<Self>, source: &Source, tag: &str, until: Instant) -> Found {
-        let key: TagKey = (source.upstream.name().clone(), source.repository.clone(), tag.into());
+        let key: TagKey = (source.upstream_id(), source.repository.clone(), tag.into());
         let (puller, owned, tag) = (Arc::clone(self), source.clone(), Box::<str>::from(tag));
         let check = || async move { puller.check(&owned, &tag, until).await };
         self.tags.join(key, check).await.unwrap_or(Err(PullError::Stopped))

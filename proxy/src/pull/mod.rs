@@ -31,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use tidepool_oci::{Digest, RegistryName, RepositoryName};
+use tidepool_oci::{Digest, RepositoryName};
 use tokio::sync::Semaphore;
 
 pub(crate) use body::{BlobBody, Part};
@@ -76,7 +76,7 @@ pub(crate) struct Puller {
     absent: Absent,
     known: probe::Known,
     probes: Flights<probe::ProbeKey, Result<(), PullError>>,
-    manifests: Flights<(RegistryName, RepositoryName, Digest), Found>,
+    manifests: Flights<(UpstreamId, RepositoryName, Digest), Found>,
     tags: Flights<TagKey, Found>,
     fills: Mutex<HashMap<Digest, Arc<Fill>>>,
     fill_slots: Arc<Semaphore>,
@@ -89,9 +89,19 @@ pub(crate) struct Source {
     pub(crate) repository: RepositoryName,
 }
 
+/// An upstream as it was configured at one time. A reload that changes it makes another of the same name: what the one
+/// reads with its credentials, the other may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct UpstreamId(usize);
+
 impl Source {
     fn is(&self, other: &Self) -> bool {
-        self.upstream.name() == other.upstream.name() && self.repository == other.repository
+        self.upstream_id() == other.upstream_id() && self.repository == other.repository
+    }
+
+    /// Good for as long as anybody holds this source, as the work does that it is a key of.
+    fn upstream_id(&self) -> UpstreamId {
+        UpstreamId(Arc::as_ptr(&self.upstream).addr())
     }
 }
 

@@ -94,8 +94,9 @@ pub struct UpstreamTls {
     /// Example: `{kind: ConfigMap, name: corporate-ca, key: ca.crt}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<CaRef>,
-    /// The Secret with the certificate that the cache shows to the registry, and its key: type `kubernetes.io/tls`.
-    /// Default: none is shown. Example: `{name: registry-client}`.
+    /// The Secret with the certificate that the cache shows to the registry, and its key: type `kubernetes.io/tls`. It
+    /// counts as credentials of scope `AllImages`: nodes get what it reads, and clients without a login what everybody
+    /// reads without it. Default: none is shown. Example: `{name: registry-client}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_cert_secret_ref: Option<SecretRef>,
     /// Whether any certificate is taken for the registry's, and on the way to it for that of an egress proxy with
