@@ -59,18 +59,23 @@ impl Turns {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable(); // before the look: what is freed in between is not missed
-            if self.enter(place.is_some()) {
+            if self.enter(&mut place) {
                 return Ok(Turn { turns: self, waited: place.is_some() });
             }
-            place.get_or_insert_with(|| Place::behind(self));
             timeout_at(until, freed).await.map_err(|_| UpstreamError::Crowded)?;
         }
     }
 
-    fn enter(&self, in_line: bool) -> bool {
+    /// Goes, or is in the line: under one lock, so that whoever leaves in between knows of it.
+    fn enter<'a>(&'a self, place: &mut Option<Place<'a>>) -> bool {
         let mut lane = lock(&self.lane);
-        let free = lane.going < lane.allowed() && (in_line || lane.waiting == 0);
-        lane.going += u32::from(free);
+        let free = lane.going < lane.allowed() && (place.is_some() || lane.waiting == 0);
+        if free {
+            lane.going += 1;
+        } else if place.is_none() {
+            lane.waiting += 1;
+            *place = Some(Place(self));
+        }
         free
     }
 
@@ -115,13 +120,6 @@ impl Turns {
 impl Lane {
     fn allowed(&self) -> u32 {
         if self.sure { self.width } else { 1 }
-    }
-}
-
-impl<'a> Place<'a> {
-    fn behind(turns: &'a Turns) -> Self {
-        lock(&turns.lane).waiting += 1;
-        Self(turns)
     }
 }
 
@@ -245,5 +243,23 @@ mod tests {
         drop(first);
         drop(leaves);
         assert!(stays.await.is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nobody_sleeps_through_a_turn_given_back_while_they_join_the_line() {
+        let turns = Arc::new(Turns::default());
+        let crowd: Vec<_> = (0..4)
+            .map(|_| {
+                let turns = Arc::clone(&turns);
+                tokio::spawn(async move {
+                    for _ in 0..20_000 {
+                        drop(turns.take(soon()).await.unwrap());
+                    }
+                })
+            })
+            .collect();
+        for one in crowd {
+            one.await.unwrap();
+        }
     }
 }
