@@ -79,7 +79,16 @@ impl<'a> Applier<'a> {
         objects: Objects,
         live: &Live,
     ) -> Result<Applied, ApplyError> {
-        let claims = self.surroundings(&objects, live).await?;
+        let claims = match self.surroundings(&objects, live).await {
+            Ok(claims) => claims,
+            // It may be refused for long: members that are there get new certificates and passwords all the same.
+            Err(error) => {
+                let mut deployments = objects.deployments.iter();
+                let waits = deployments.any(|wanted| new_image(wanted, find(&live.deployments, wanted)).is_some());
+                self.config(identity, &objects, live, waits).await?;
+                return Err(error);
+            }
+        };
         let mut applied = Applied { claims, ..self.members(identity, &objects, live).await? };
         if let Some(ingress) = &objects.ingress {
             let there = find(&live.ingresses, ingress);
@@ -111,18 +120,27 @@ impl<'a> Applier<'a> {
         Ok(applied)
     }
 
+    /// The configuration. A member of another version may not be able to read one of this version, should it start again:
+    /// while a member `waits` for its image the configuration stays as it is, but for certificates, which end.
+    async fn config(
+        &self,
+        identity: &Identity,
+        objects: &Objects,
+        live: &Live,
+        waits: bool,
+    ) -> Result<Secret, ApplyError> {
+        match find(&live.secrets, &objects.config) {
+            Some(config) if waits => renew_identity(self.client, config, identity).await,
+            there => ensure(self.client, &objects.config, there).await,
+        }
+    }
+
     /// The configuration, then the members, each in its turn.
-    ///
-    /// A member of another version may not be able to read a configuration of this one, should it start again: while one
-    /// waits for its image the configuration stays as it is, but for certificates, which end.
     async fn members(&self, identity: &Identity, objects: &Objects, live: &Live) -> Result<Applied, ApplyError> {
         let steps = objects.deployments.iter().map(|wanted| self.step(wanted, find(&live.deployments, wanted)));
         let steps = steps.collect::<Result<Vec<_>, _>>()?;
         let waits = steps.iter().any(|step| step.image.is_some() && step.turn.is_err());
-        let config = match find(&live.secrets, &objects.config).filter(|_| waits) {
-            Some(config) => renew_identity(self.client, config, identity).await?,
-            None => ensure(self.client, &objects.config, find(&live.secrets, &objects.config)).await?,
-        };
+        let config = self.config(identity, objects, live, waits).await?;
         let mut applied = Applied { revision: revision(&config), ..Applied::default() };
         for Step { wanted, there, turn, .. } in steps {
             match turn {
@@ -146,7 +164,7 @@ impl<'a> Applier<'a> {
     /// Takes the turn where a Deployment is changed. One that is new, or needs no change, needs none.
     fn step<'b>(&'b self, wanted: &'b Deployment, there: Option<&'b Deployment>) -> Result<Step<'b>, ApplyError> {
         let Some(live) = there else { return Ok(Step { wanted, there, image: None, turn: Ok(None) }) };
-        let image = image(wanted).filter(|wanted| image(live) != Some(wanted));
+        let image = new_image(wanted, there);
         let turn = match differs(wanted, live)? {
             true => self.rollouts.take(name(wanted), image, &self.all).map(Some),
             false => Ok(None),
@@ -179,6 +197,11 @@ pub(super) async fn renew_identity(
         Some(renewed) => ensure(client, &renewed, Some(config)).await,
         None => Ok(config.clone()),
     }
+}
+
+/// The image that a Deployment which is there is to get, where it is another.
+fn new_image<'a>(wanted: &'a Deployment, there: Option<&Deployment>) -> Option<&'a str> {
+    image(wanted).filter(|wanted| there.is_some_and(|there| image(there) != Some(wanted)))
 }
 
 fn serves(deployment: &Deployment) -> bool {

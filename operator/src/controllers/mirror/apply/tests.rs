@@ -52,8 +52,8 @@ fn other(ready: i32) -> Arc<Deployment> {
     Arc::new(serde_json::from_value(other).unwrap())
 }
 
-/// Takes every object, and says what was written: `<method> <name>`, and the object.
-async fn serve(mut server: Handle<Request<Body>, Response<Body>>) -> Vec<(String, Value)> {
+/// Takes every object but those of one kind, and says what was written: `<method> <kind>`, and the object.
+async fn serve(mut server: Handle<Request<Body>, Response<Body>>, refused: &str) -> Vec<(String, Value)> {
     let mut written = Vec::new();
     while let Some((request, send)) = server.next_request().await {
         let (request, body) = request.into_parts();
@@ -61,11 +61,16 @@ async fn serve(mut server: Handle<Request<Body>, Response<Body>>) -> Vec<(String
         let (method, path) = (request.method.as_str(), request.uri.path().to_owned());
         let body = serde_json::from_slice(&body).unwrap_or_default();
         let missing = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
-        let (status, answer) = if method == "GET" { (404, &missing) } else { (200, &body) };
+        let quota = json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403});
+        let kind = path.rsplit('/').nth(1).unwrap_or_default().to_owned();
+        let (status, answer) = match method {
+            "GET" => (404, &missing),
+            _ if kind == refused => (403, &quota),
+            _ => (200, &body),
+        };
         let answer = Body::from(answer.to_string().into_bytes());
         send.send_response(Response::builder().status(status).body(answer).unwrap());
         if method != "GET" {
-            let kind = path.rsplit('/').nth(1).unwrap_or_default().to_owned();
             written.push((format!("{method} {kind}"), body));
         }
     }
@@ -74,15 +79,27 @@ async fn serve(mut server: Handle<Request<Body>, Response<Body>>) -> Vec<(String
 
 /// What is written where version 2 finds what version 1 made, while another Deployment is ready or not.
 async fn upgraded(live: &Live, key: &str, others_ready: i32) -> (Applied, Vec<(String, Value)>) {
+    let (applied, written) = applied("2", live, key, others_ready, "none").await;
+    (applied.unwrap(), written)
+}
+
+/// What is written where a version finds this, while one kind of object is refused.
+async fn applied(
+    version: &str,
+    live: &Live,
+    key: &str,
+    others_ready: i32,
+    refused: &'static str,
+) -> (Result<Applied, ApplyError>, Vec<(String, Value)>) {
     let (service, server) = mock::pair::<Request<Body>, Response<Body>>();
-    let served = tokio::spawn(serve(server));
+    let served = tokio::spawn(serve(server, refused));
     let rollouts = Rollouts::default();
     let applied = {
         let client = Client::new(service, "deep");
         let all = live.deployments.iter().cloned().chain([other(others_ready)]).collect();
-        let (identity, objects) = planned("2", key);
+        let (identity, objects) = planned(version, key);
         let applier = Applier { client: &client, rollouts: &rollouts, all };
-        applier.apply(UID, &identity, objects, live).await.unwrap()
+        applier.apply(UID, &identity, objects, live).await
     };
     (applied, served.await.unwrap())
 }
@@ -133,4 +150,29 @@ async fn in_its_turn_a_member_gets_its_configuration_then_its_image_then_what_is
     assert_eq!(applied.behind, None);
     let last = ["PATCH secrets", "PATCH deployments", "DELETE serviceaccounts"];
     assert_eq!(names(&written)[written.len() - 3..], last);
+}
+
+#[tokio::test]
+async fn what_is_refused_does_not_keep_the_configuration_from_members() {
+    let kinds = ["serviceaccounts", "persistentvolumeclaims", "services", "networkpolicies", "poddisruptionbudgets"];
+    for refused in kinds {
+        for version in ["1", "2"] {
+            let mut live = before();
+            // None is as it should be: each is written.
+            live.service_accounts.clear();
+            live.claims.clear();
+            live.services.clear();
+            live.network_policies.clear();
+            live.budgets.clear();
+            let (result, written) = applied(version, &live, "new", 1, refused).await;
+            assert!(matches!(result, Err(ApplyError::Apply { .. })), "{refused}");
+            let (last, config) = written.last().unwrap();
+            assert_eq!(last, "PATCH secrets", "{refused}: no member is changed");
+            let config: Secret = serde_json::from_value(config.clone()).unwrap();
+            assert_eq!(config.data.as_ref().unwrap()["tls.key"].0, b"key new");
+            // What the other version cannot read comes with its image only.
+            let (_, planned) = planned("1", "new");
+            assert_eq!(revision(&config), revision(&planned.config), "{refused} {version}");
+        }
+    }
 }
