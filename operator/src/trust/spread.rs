@@ -15,7 +15,7 @@ use crate::{
 const MEMBERS_KEY: &str = "agents-ca.crt";
 
 /// Whether agents, and the members of each mirror that has a configuration, are told to believe `authority`. Members
-/// that are made from now on are told from the first.
+/// that are made from now on are told from the first, and those of a version that believes no authority are never told.
 pub(super) fn is_told(caches: &Caches, namespace: &str, authority: &Certificate) -> bool {
     let agents = caches.agent_identity.state();
     let members = |mirror: &AnyMirror| {
@@ -24,7 +24,8 @@ pub(super) fn is_told(caches: &Caches, namespace: &str, authority: &Certificate)
         let own = config.filter(|config| {
             config.owner_references().iter().any(|owner| Some(&owner.uid) == mirror.meta().uid.as_ref())
         });
-        own.is_none_or(|config| holds(&config, MEMBERS_KEY, authority))
+        let believes = |config: &Secret| config.data.as_ref().is_some_and(|data| data.contains_key(MEMBERS_KEY));
+        own.is_none_or(|config| !believes(&config) || holds(&config, MEMBERS_KEY, authority))
     };
     agents.first().is_some_and(|identity| holds(identity, AUTHORITIES_KEY, authority))
         && caches.mirrors.state().iter().all(|mirror| mirror.meta().deletion_timestamp.is_some() || members(mirror))
@@ -63,7 +64,8 @@ mod tests {
         let told = |mirrors: &[(&str, &Value)], configs: &[(&str, &str, &str)], agents: &[&str]| {
             let mirrors = mirrors.iter().map(|(name, spec)| mirror(name, &format!("uid-{name}"), spec)).collect();
             let config = |(name, bundle, owner): &(&str, &str, &str)| {
-                secret(&format!("mirror-{name}-config"), "agents-ca.crt", bundle, owner)
+                let key = if bundle.is_empty() { "users" } else { "agents-ca.crt" };
+                secret(&format!("mirror-{name}-config"), key, bundle, owner)
             };
             let (mut context, _server) = context(mirrors, configs.iter().map(config).collect());
             let agents = agents.iter().map(|bundle| secret("tidepool-agent-identity", "ca.crt", bundle, "none"));
@@ -76,6 +78,7 @@ mod tests {
         assert!(told(&[reef], &[], &[&both]), "it is told as it is made");
         assert!(!told(&[reef], &[("reef", &old.pem, "uid-reef")], &[&both]));
         assert!(told(&[reef], &[("reef", &old.pem, "uid-before")], &[&both]), "it goes");
+        assert!(told(&[reef], &[("reef", "", "uid-reef")], &[&both]), "it is of a version without authorities");
         let configs = [("reef", &*both, "uid-reef"), ("next", &*old.pem, "uid-next")];
         assert!(!told(&[reef, unread], &configs, &[&both]), "its members work, though it cannot be read");
         assert!(told(&[reef], &configs, &[&both]));

@@ -142,14 +142,17 @@ pub(super) fn secret(mut metadata: ObjectMeta, Configuration { entries, revision
 }
 
 /// The configuration that is there, as it is but for the members' identity: certificates end, whether or not the spec
-/// can be used just now. `None` where they are those already, or it cannot be read.
+/// can be used just now. `None` where they are those already, or it has none, or it cannot be read.
 #[must_use]
 pub fn renewed(live: &Secret, identity: &Identity) -> Option<Secret> {
     let mut entries: BTreeMap<_, _> =
         live.data.iter().flatten().map(|(key, content)| (key.clone(), content.0.clone())).collect();
     // Not as a `ProxyFile`: another version, which may have written it, knows other fields.
-    let mut file: Mapping = serde_yaml::from_slice(&entries.remove(names::CONFIG_KEY)?).ok()?;
-    file.shift_remove(REVISION);
+    let text = entries.remove(names::CONFIG_KEY)?;
+    let mut file: Mapping = serde_yaml::from_slice(&text).ok()?;
+    let knows_revision = file.shift_remove(REVISION).is_some();
+    // Members of versions that know neither would start with neither.
+    entries.get(CERTIFICATE)?;
     let mut files = Files(entries.clone());
     for (key, text) in
         [(CERTIFICATE, &identity.certificate), (KEY, &identity.key), (AUTHORITIES, &identity.authorities)]
@@ -161,7 +164,11 @@ pub fn renewed(live: &Secret, identity: &Identity) -> Option<Secret> {
     }
     let ObjectMeta { name, namespace, labels, owner_references, .. } = live.metadata.clone();
     let metadata = ObjectMeta { name, namespace, labels, owner_references, ..ObjectMeta::default() };
-    Some(secret(metadata, sealed(file, files).ok()?))
+    let mut configuration = sealed(file, files).ok()?;
+    if !knows_revision {
+        configuration.entries.insert(names::CONFIG_KEY.to_owned(), text);
+    }
+    Some(secret(metadata, configuration))
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -1,5 +1,6 @@
 //! The members' configuration: what is in it, and what a change of it does.
 
+use k8s_openapi::ByteString;
 use tidepool_config::{AnonymousPull, Scope};
 
 use super::*;
@@ -130,4 +131,16 @@ fn certificates_are_renewed_without_the_spec_and_nothing_else_changes() {
     let another = Identity { certificate: "NEW".into(), ..identity() };
     let after = renewed(&before, &another).unwrap();
     assert_eq!(after, plan(&valid(MINIMAL), &another, &defaults()).unwrap().config, "as if it had been planned");
+}
+
+#[test]
+fn a_configuration_of_a_version_that_knows_no_certificates_or_revision_gets_none() {
+    // As 0.1.0 writes it, whose members refuse fields they do not know.
+    let text = "listen: 0.0.0.0:5000\nupstreams:\n- registry: a.io\n";
+    let mut before = planned(MINIMAL).config;
+    before.data = Some([("proxy.yaml".to_owned(), ByteString(text.into()))].into());
+    assert_eq!(renewed(&before, &identity()), None);
+    before.data.as_mut().unwrap().insert("tls.crt".to_owned(), ByteString("OLD".into()));
+    let after = renewed(&before, &identity()).unwrap().data.unwrap();
+    assert_eq!((&*after["proxy.yaml"].0, &*after["tls.crt"].0), (text.as_bytes(), "CERT".as_bytes()));
 }
