@@ -4,6 +4,8 @@
 //! Whoever wants to change a Deployment that exists takes the turn, or comes again. The turn is over when the change is
 //! rolled out. A Deployment that does not become ready holds the others up for [`PATIENCE`] only, however often it is
 //! changed meanwhile; but an image with which one got stuck is rolled out no further, for it may be the image's fault.
+//! That is known only of one that got the image in a turn: one that was made with it, or was so when this process
+//! began, may never have been ready.
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,8 @@ struct State {
     held: Option<Held>,
     /// Deployments that are not rolled out, by name.
     unready: HashMap<String, Unready>,
+    /// The images that Deployments got in a turn and did not become ready with yet, by the Deployment's name.
+    given: HashMap<String, String>,
 }
 
 /// The turn.
@@ -75,6 +79,8 @@ struct Unready {
 pub(crate) struct Turn<'a> {
     rollouts: &'a Rollouts,
     deployment: String,
+    /// The image that it is to get, where it is another.
+    image: Option<String>,
     /// The turn it had already, whose change is not rolled out.
     before: Option<Held>,
 }
@@ -85,6 +91,9 @@ impl Turn<'_> {
         let mut state = self.rollouts.state();
         if let Some(held) = state.held.as_mut().filter(|held| held.deployment == self.deployment) {
             held.generation = Some(applied.metadata.generation.unwrap_or_default());
+        }
+        if let Some(image) = &self.image {
+            state.given.insert(self.deployment.clone(), image.clone());
         }
     }
 }
@@ -118,7 +127,7 @@ impl Rollouts {
         let before = state.held.take().filter(|held| held.deployment == deployment && !held.is_done(all));
         let since = state.chance(deployment, before.as_ref());
         state.held = Some(Held { deployment: deployment.to_owned(), since, generation: None });
-        Ok(Turn { rollouts: self, deployment: deployment.to_owned(), before })
+        Ok(Turn { rollouts: self, deployment: deployment.to_owned(), image: image.map(str::to_owned), before })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -129,6 +138,9 @@ impl Rollouts {
 impl State {
     /// Notes who is not ready, and who is again.
     fn see(&mut self, all: &[Arc<Deployment>]) {
+        // The cache may be behind: it may have one that is ready with the image before.
+        let proved = |found: &Deployment, given: &String| !is_rolling(found) && image(found) == Some(given);
+        self.given.retain(|name, given| find(all, name).is_some_and(|found| !proved(found, given)));
         let unready: HashMap<_, _> =
             all.iter().filter(|deployment| is_rolling(deployment)).map(|found| (name(&**found), found)).collect();
         self.unready.retain(|name, _| unready.contains_key(name.as_str()));
@@ -142,7 +154,8 @@ impl State {
     /// Another Deployment that is not ready, and may yet become so or speaks against the image.
     fn hindrance(&self, deployment: &str, image: Option<&str>, all: &[Arc<Deployment>]) -> Option<Behind> {
         let others = || self.unready.iter().filter(|(name, _)| *name != deployment);
-        let failed = others().filter(|(name, it)| it.is_stuck() && it.failed_with(image, find(all, name)));
+        let given = |name: &String| image.filter(|image| self.given.get(name).is_some_and(|given| given == image));
+        let failed = others().filter(|(name, it)| it.is_stuck() && it.failed_with(given(name), find(all, name)));
         if let Some(name) = failed.map(|(name, _)| name).min() {
             return Some(Behind::Failed(name.clone()));
         }
@@ -169,9 +182,10 @@ impl Unready {
         self.since.elapsed() >= PATIENCE
     }
 
-    /// Whether it has that image. One that was not ready with another image before has reasons of its own.
-    fn failed_with(&self, wanted: Option<&str>, live: Option<&Deployment>) -> bool {
-        wanted.is_some() && self.image.as_deref() == wanted && live.and_then(image) == wanted
+    /// Whether it has the image that it was given. One that was not ready with another image before has reasons of its
+    /// own.
+    fn failed_with(&self, given: Option<&str>, live: Option<&Deployment>) -> bool {
+        given.is_some() && self.image.as_deref() == given && live.and_then(image) == given
     }
 }
 

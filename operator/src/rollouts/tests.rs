@@ -176,6 +176,34 @@ async fn one_that_was_not_ready_before_it_got_the_image_does_not_speak_against_i
     assert_eq!(may_get(&rollouts, "b", &all), Ok(()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_that_was_first_seen_not_ready_with_an_image_does_not_speak_against_it() {
+    let rollouts = Rollouts::default();
+    // It was made with it, or another process gave it to it.
+    let all = [of(NEW, &stuck("a")), of(OLD, &ready("b"))];
+    assert_eq!(may_get(&rollouts, "b", &all), waits("a"));
+    advance(PATIENCE).await;
+    assert_eq!(may_get(&rollouts, "b", &all), Ok(()));
+    // Nor when something else of it is changed.
+    change(&rollouts, &of(NEW, &deployment("a", 3, 2, 0)), &all).unwrap();
+    advance(PATIENCE).await;
+    assert_eq!(may_get(&rollouts, "b", &[of(NEW, &deployment("a", 3, 3, 0)), of(OLD, &ready("b"))]), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_became_ready_with_an_image_speaks_against_it_no_more() {
+    let rollouts = Rollouts::default();
+    let before = [of(OLD, &ready("a")), of(OLD, &ready("b"))];
+    rollouts.take("a", Some(NEW), &before).unwrap().applied(&of(NEW, &deployment("a", 2, 1, 1)));
+    // The cache is behind, then has it ready, then its node is gone.
+    assert_eq!(may_get(&rollouts, "b", &before), waits("a"));
+    assert_eq!(may_get(&rollouts, "b", &[of(NEW, &deployment("a", 2, 2, 1)), of(OLD, &ready("b"))]), Ok(()));
+    let all = [of(NEW, &stuck("a")), of(OLD, &ready("b"))];
+    assert_eq!(may_get(&rollouts, "b", &all), waits("a"));
+    advance(PATIENCE).await;
+    assert_eq!(may_get(&rollouts, "b", &all), Ok(()));
+}
+
 #[test]
 fn a_deployment_rolls_until_all_its_pods_are_new_and_ready() {
     assert!(!is_rolling(&ready("a")));
