@@ -130,10 +130,14 @@ impl Upstream {
     async fn judge(&self, ask: &Ask<'_>, account: &Account, turn: Turn<'_>, refusal: reqwest::Response) -> Answer {
         let (turn, accepted_meanwhile) = account.doubt(turn, ask.until).await?;
         let told = match account.basic() {
-            Some(Basic::Base) if accepted_meanwhile => return Ok(refusal),
+            _ if accepted_meanwhile => return Ok(refusal),
             Some(Basic::Base) => {
                 let answer = turn.within(ask.until, self.ping(Who::Us, Some(account.header()))).await?;
-                if self.is_own(&answer) { answer.status() } else { StatusCode::OK }
+                let status = answer.status();
+                if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+                    return Ok(answer); // trouble, which leaves open what the refusal means
+                }
+                if self.is_own(&answer) { status } else { StatusCode::OK }
             }
             _ if refusal.status() == StatusCode::FORBIDDEN => StatusCode::OK,
             _ => refusal.status(),
@@ -141,9 +145,7 @@ impl Upstream {
         match told {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(account.refused(&in_words("the registry", told))),
             _ => {
-                if !told.is_server_error() {
-                    account.confirmed();
-                }
+                account.confirmed();
                 Ok(refusal)
             }
         }

@@ -7,7 +7,7 @@ use tidepool_config::{Access, AnonymousPull, CredentialState, Credentials, Scope
 
 use crate::{
     certificates::Authority,
-    fake::{Fake, Fault, ONE},
+    fake::{Fake, Fault, ONE, TWO},
     guard::Kind,
     proxy::{Proxy, eventually},
 };
@@ -122,6 +122,34 @@ async fn a_repository_that_is_closed_to_us_says_nothing_about_the_password() {
         fake.fault("/v2/x/y/", Fault::Status(if kind == Kind::Basic { 403 } else { 401 }), 10);
         assert_eq!(proxy.get("/v2/x/y/manifests/1").await.status, 404, "{kind:?}");
         assert_eq!(proxy.get(ONES).await.status, 200, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_nothing_while_another_is_let_in_or_the_registry_cannot_say() {
+    for lets_everybody_in in [true, false] {
+        let fake = Fake::start().await;
+        fake.guard(Kind::Basic, "secret", &fake.url());
+        fake.set_public("", lets_everybody_in); // `/v2/` itself
+        fake.tag("a/b", "1", ONE);
+        fake.tag("a/b", "2", TWO);
+        let (proxy, _dir) = with_password(&fake, "secret", Scope::AllImages, None).await;
+        assert_eq!(proxy.get(ONES).await.status, 200);
+        fake.fault("/v2/x/y/", Fault::Status(401), 10);
+        let expected = if lets_everybody_in {
+            fake.fault("/v2/a/b/", Fault::Late(500), 1);
+            404
+        } else {
+            fake.fault("GET /v2/ ", Fault::Status(502), 1);
+            503
+        };
+        let closed = async {
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            proxy.get("/v2/x/y/manifests/1").await.status.as_u16()
+        };
+        let (closed, open) = tokio::join!(closed, proxy.get("/v2/a/b/manifests/2"));
+        assert_eq!((closed, open.status.as_u16()), (expected, 200), "{lets_everybody_in}");
+        assert_eq!(upstream(&proxy).await.credentials, CredentialState::Accepted);
     }
 }
 
