@@ -7,9 +7,10 @@ use std::{
 };
 
 use http::{HeaderValue, Method, StatusCode, header};
+use tidepool_oci::RepositoryName;
 use tokio::time::Instant;
 
-use super::{ANSWER_WITHIN, PullError, Puller, Source, manifests::ACCEPT, permit::Reader};
+use super::{ANSWER_WITHIN, PullError, Puller, Source, UpstreamId, manifests::ACCEPT, permit::Reader};
 use crate::{
     metrics::Class,
     store::PublicRecord,
@@ -45,14 +46,14 @@ pub(super) struct Question {
     pub(super) witnesses: Vec<String>,
 }
 
-/// Repository, path, and as whom: those who ask the same at the same time share one question.
-pub(super) type ProbeKey = (String, String, Reader);
+/// Upstream, repository, path, and as whom: those who ask the same at the same time share one question.
+pub(super) type ProbeKey = (UpstreamId, RepositoryName, String, Reader);
 
 impl Puller {
     /// Whether the upstream says yes, which is asked once for all who want to know.
     pub(super) async fn ask_once(self: &Arc<Self>, source: &Source, question: Question) -> Result<(), PullError> {
         let (puller, owned) = (Arc::clone(self), source.clone());
-        let key = (name(source), question.path.clone(), question.reader);
+        let key = (source.upstream_id(), source.repository.clone(), question.path.clone(), question.reader);
         let work = || async move { puller.probe(&owned, &question).await };
         self.probes.join(key, work).await.unwrap_or(Err(PullError::Stopped))
     }

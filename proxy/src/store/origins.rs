@@ -35,7 +35,7 @@ pub(super) struct Origins {
 
 impl Origins {
     pub(super) fn new(layout: Layout, scratches: ScratchNames) -> Self {
-        let any = AtomicBool::new(layout.all_origins().exists());
+        let any = AtomicBool::new(may_exist(&layout.all_origins()));
         Self { layout, scratches, any, writing: Mutex::default() }
     }
 
@@ -87,12 +87,17 @@ impl Origins {
         if gone
             && self.any.load(Ordering::Relaxed)
             && let Some(digest) = Layout::digest_of(path)
-            && ![self.layout.blob(&digest), self.layout.manifest(&digest)].iter().any(|path| path.exists())
+            && ![self.layout.blob(&digest), self.layout.manifest(&digest)].iter().any(|path| may_exist(path))
         {
             files::remove(&self.layout.origins(&digest));
         }
         gone
     }
+}
+
+/// Where the disk cannot say, it is taken to be there.
+fn may_exist(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
 }
 
 impl Store {
