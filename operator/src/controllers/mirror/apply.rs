@@ -71,7 +71,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Applies the objects, then deletes those that are planned no more. While a member waits for its turn nothing is
-    /// deleted: what it was made of may need it.
+    /// deleted that it may need.
     pub(super) async fn apply(
         &self,
         owner: &str,
@@ -98,6 +98,8 @@ impl<'a> Applier<'a> {
                 applied.ingress = true;
             }
         }
+        // No member needs an Ingress.
+        prune(self.client, owner, &live.ingresses, &objects.ingress.iter().collect::<Vec<_>>()).await?;
         if applied.behind.is_none() {
             self.prune(owner, &objects, live).await?;
         }
@@ -173,10 +175,8 @@ impl<'a> Applier<'a> {
     }
 
     async fn prune(&self, owner: &str, objects: &Objects, live: &Live) -> Result<(), ApplyError> {
-        let Objects { config, network_policy, budget, service_account, service, claims, deployments, ingress } =
-            objects;
+        let Objects { config, network_policy, budget, service_account, service, claims, deployments, .. } = objects;
         let client = self.client;
-        prune(client, owner, &live.ingresses, &ingress.iter().collect::<Vec<_>>()).await?;
         prune(client, owner, &live.deployments, &deployments.iter().collect::<Vec<_>>()).await?;
         prune(client, owner, &live.services, &[service]).await?;
         prune(client, owner, &live.claims, &claims.iter().collect::<Vec<_>>()).await?;

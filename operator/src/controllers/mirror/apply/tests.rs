@@ -2,6 +2,7 @@
 
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tidepool_api::RegistryMirror;
@@ -142,6 +143,16 @@ async fn a_member_that_waits_for_its_image_gets_new_certificates() {
         file
     };
     assert_eq!(file(&config), file(&live.secrets[0]));
+}
+
+#[tokio::test]
+async fn an_ingress_that_is_wanted_no_more_goes_while_a_member_waits() {
+    let mut live = before();
+    let metadata = live.deployments[0].metadata.clone();
+    live.ingresses.push(Arc::new(Ingress { metadata, ..Ingress::default() }));
+    let (applied, written) = upgraded(&live, "old", 0).await;
+    assert!(applied.behind.is_some() && !applied.ingress);
+    assert_eq!(names(&written).last(), Some(&"DELETE ingresses"));
 }
 
 #[tokio::test]
