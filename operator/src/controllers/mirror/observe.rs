@@ -50,6 +50,12 @@ impl Live {
         let wanted = names::config(mirror);
         self.secrets.iter().map(|secret| &**secret).find(|secret| name(*secret) == wanted)
     }
+
+    /// The claim of the first member, by its name: another version may have left one more with our label.
+    fn claim(&self, mirror: &RegistryMirror) -> Option<&PersistentVolumeClaim> {
+        let wanted = claim_name(mirror);
+        self.claims.iter().map(|claim| &**claim).find(|claim| name(*claim) == wanted)
+    }
 }
 
 pub(super) fn observe(mirror: &RegistryMirror, context: &Context) -> Observed {
@@ -65,7 +71,7 @@ pub(super) fn observe(mirror: &RegistryMirror, context: &Context) -> Observed {
         budgets: of_mirror(&caches.budgets, name),
     };
     let mut referenced = references(mirror, caches, &context.defaults.namespace);
-    referenced.claim = live.claims.iter().find_map(|claim| claim_fact(claim));
+    referenced.claim = live.claim(mirror).and_then(claim_fact);
     Observed { referenced, live }
 }
 
