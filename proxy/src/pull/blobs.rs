@@ -64,6 +64,7 @@ impl Puller {
             if self.absent.knows(source, &blob_path(digest)) {
                 return Err(PullError::KnownAbsent);
             }
+            permit.may_fetch()?;
             let (fill, how) = self.fill(source, digest);
             match fill.opened(until).await {
                 Ok(opened) => {
@@ -96,6 +97,7 @@ impl Puller {
         if self.absent.knows(source, &blob_path(digest)) {
             return Err(PullError::KnownAbsent);
         }
+        permit.may_fetch()?;
         let left = permit.deadline.until.saturating_duration_since(Instant::now());
         let filling = lock(&self.fills).get(digest).cloned();
         if let Some(fill) = filling

@@ -22,6 +22,9 @@ pub(crate) enum PullError {
     /// It may be there, but who asks may not have it.
     #[error("it is not served to who asks")]
     NotForYou,
+    /// Nobody can say now whether who asks may have it.
+    #[error("the upstream does not say now whether everybody may read it")]
+    Unconfirmed,
     /// The disk is full.
     #[error("no space left in the store")]
     NoSpace,
@@ -42,7 +45,13 @@ impl PullError {
         match self {
             Self::Upstream(error) => error.is_absence(),
             Self::KnownAbsent | Self::NotForYou => true,
-            Self::WrongDigest | Self::Garbage(_) | Self::NoSpace | Self::Store(_) | Self::Late | Self::Stopped => false,
+            Self::WrongDigest
+            | Self::Garbage(_)
+            | Self::Unconfirmed
+            | Self::NoSpace
+            | Self::Store(_)
+            | Self::Late
+            | Self::Stopped => false,
         }
     }
 }

@@ -47,6 +47,7 @@ impl Puller {
         if self.absent.knows(source, &manifest_path(digest)) {
             return Err(PullError::KnownAbsent);
         }
+        permit.may_fetch()?;
         let key = (source.upstream_id(), source.repository.clone(), digest.clone());
         let (puller, owned, digest) = (Arc::clone(self), source.clone(), digest.clone());
         let until = permit.deadline.of_question();
@@ -64,9 +65,10 @@ impl Puller {
             if self.absent.knows(source, &manifest_path(tag)) {
                 return Err(PullError::KnownAbsent);
             }
+            permit.may_fetch()?;
             return deadline.wait(self.checked(source, tag, deadline.of_question())).await?;
         };
-        if !source.upstream.breaker().is_strained() {
+        if permit.confirmed && !source.upstream.breaker().is_strained() {
             let check = self.checked(source, tag, Instant::now() + CHECK_HELD_WITHIN);
             match tokio::time::timeout_at(deadline.kept, check).await {
                 Ok(Ok(fresh)) => return Ok(fresh),

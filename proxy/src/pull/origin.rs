@@ -30,7 +30,7 @@ impl Puller {
         match (permit.reader, source.upstream.scope()) {
             // Where there are credentials, a stranger got here because the repository is public.
             (Reader::Us, _) | (_, Some(_)) if noted => return Ok(()),
-            (Reader::Anybody, None) if noted => return self.public(source, target, permit.deadline).await,
+            (Reader::Anybody, None) if noted => return self.public(source, target, permit.deadline).await.map(drop),
             (Reader::Us, _) if self.absent.knows(source, &path) => return Err(PullError::KnownAbsent),
             (Reader::Anybody, _) if self.known.is_closed(&name, &path) => return Err(PullError::NotForYou),
             _ => {}

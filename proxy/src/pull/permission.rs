@@ -26,6 +26,15 @@ pub(crate) enum Audience {
     Anonymous(AnonymousPull),
 }
 
+/// How something that is kept came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// As everybody could have it.
+    Anybodys,
+    /// With credentials.
+    Ours,
+}
+
 impl Puller {
     /// Whether `audience` may read that, and as whose; to be asked before anything is served, also from the store.
     pub(crate) async fn may_read(
@@ -42,67 +51,69 @@ impl Puller {
             | (Audience::Node, Some(Scope::AllImages)) => Reader::Us,
             (_, None) | (Audience::Node | Audience::Anonymous(AnonymousPull::PublicImages), Some(_)) => Reader::Anybody,
         };
-        if reader == Reader::Anybody && scope.is_some() {
-            self.public(source, target, deadline).await?;
-        }
-        let permit = Permit { reader, deadline };
+        let asks = reader == Reader::Anybody && scope.is_some();
+        let confirmed = !asks || self.public(source, target, deadline).await?;
+        let permit = Permit { reader, confirmed, deadline };
         if let Target::Manifest(Reference::Digest(digest)) | Target::Blob(digest) = target {
             self.is_part(source, digest, target, permit).await?;
         }
         Ok(permit)
     }
 
-    /// Whether everybody may read the repository, by what is known or by asking.
+    /// Lets in where everybody may read the repository, by what is known or by asking; false where that is but the last
+    /// that was heard, and the upstream does not confirm it now.
     pub(super) async fn public(
         self: &Arc<Self>,
         source: &Source,
         target: &Target,
         deadline: Deadline,
-    ) -> Result<(), PullError> {
+    ) -> Result<bool, PullError> {
         let known = self.known_public(source).await;
         if known.as_ref().is_some_and(probe::is_fresh) {
-            return Ok(());
+            return Ok(true);
         }
         let path = target_path(target);
         if self.known.is_closed(&name(source), &path) {
             return Err(PullError::NotForYou);
         }
         // What everybody had once is theirs until the upstream says otherwise.
-        let theirs = known.is_some() || self.anybody_had(source, target).await;
-        if !theirs {
-            let question = Question { reader: Reader::Anybody, path, witnesses: Vec::new() };
-            return deadline.wait(self.ask_once(source, question)).await?;
+        let kept = self.kept(source, target).await;
+        let theirs = known.is_some() || kept == Some(Kept::Anybodys);
+        let witnesses = if theirs { self.witnesses(source, target).await } else { Vec::new() };
+        let question = Question { reader: Reader::Anybody, path, witnesses };
+        if !theirs || kept.is_none() {
+            deadline.wait(self.ask_once(source, question)).await??;
+            return Ok(true);
         }
         if source.upstream.breaker().is_strained() {
-            return Ok(());
+            return Ok(false);
         }
-        let witnesses = self.witnesses(source, target).await;
-        let question = Question { reader: Reader::Anybody, path, witnesses };
         match tokio::time::timeout_at(deadline.kept, self.ask_once(source, question)).await {
             Ok(Err(error)) if error.is_absence() => Err(error),
-            Ok(_) => Ok(()),
+            Ok(answer) => Ok(answer.is_ok()),
             Err(_) => {
                 source.upstream.breaker().overdue();
-                Ok(())
+                Ok(false)
             }
         }
     }
 
-    /// Whether it is kept and came without credentials.
-    async fn anybody_had(self: &Arc<Self>, source: &Source, target: &Target) -> bool {
-        let (kept, digest) = match target {
+    /// Whether it is kept, and came without credentials.
+    async fn kept(self: &Arc<Self>, source: &Source, target: &Target) -> Option<Kept> {
+        let (closed, digest) = match target {
             Target::Manifest(Reference::Tag(tag)) => {
-                let record = self.store.tag(source.upstream.name(), &source.repository, tag).await;
-                let Some(record) = record.filter(|record| !record.closed) else { return false };
-                (self.store.manifest(&record.digest).await.is_some(), record.digest)
+                let record = self.store.tag(source.upstream.name(), &source.repository, tag).await?;
+                (record.closed, record.digest)
             }
-            Target::Manifest(Reference::Digest(digest)) => {
-                (self.store.manifest(digest).await.is_some(), digest.clone())
-            }
-            Target::Blob(digest) => (self.store.blob(digest).await.is_some(), digest.clone()),
-            Target::Tags | Target::Referrers(_) => return false,
+            Target::Manifest(Reference::Digest(digest)) | Target::Blob(digest) => (false, digest.clone()),
+            Target::Tags | Target::Referrers(_) => return None,
         };
-        kept && self.store.origins(&digest).await.is_none()
+        let there = match target {
+            Target::Blob(_) => self.store.blob(&digest).await.is_some(),
+            _ => self.store.manifest(&digest).await.is_some(),
+        };
+        let anybodys = !closed && self.store.origins(&digest).await.is_none();
+        there.then_some(if anybodys { Kept::Anybodys } else { Kept::Ours })
     }
 
     /// What else shows that a repository is open, where the thing asked for is gone: it may have been deleted.

@@ -57,5 +57,15 @@ pub(super) enum Reader {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Permit {
     pub(super) reader: Reader,
+    /// Whether the upstream stands by it. Otherwise it is good for what is kept only: asking goes with our credentials,
+    /// and what is new may be closed.
+    pub(super) confirmed: bool,
     pub(super) deadline: Deadline,
+}
+
+impl Permit {
+    /// Whether the upstream may be asked for what is not kept.
+    pub(super) fn may_fetch(self) -> Result<(), PullError> {
+        if self.confirmed { Ok(()) } else { Err(PullError::Unconfirmed) }
+    }
 }

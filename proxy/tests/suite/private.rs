@@ -144,6 +144,22 @@ async fn a_repository_closed_since_is_closed_once_its_day_is_over() {
 }
 
 #[tokio::test]
+async fn while_nobody_says_that_it_is_public_still_nothing_new_is_served() {
+    let fake = registry().await;
+    let member = Member::of(&fake, Scope::PublicImages, AnonymousPull::PublicImages).await;
+    assert_eq!(member.node(OPEN).await, 200);
+    let member = member.a_day_later().await;
+    fake.set_public("a/open", false);
+    let closed = fake.tag("a/open", "1", r#"{"is":"closed since"}"#);
+    fake.fault("HEAD /v2/a/open/", Fault::Status(429), 1);
+    let got = member.proxy.get(OPEN).await;
+    assert_eq!((got.status.as_u16(), got.body.as_deref()), (200, Ok(ONE.as_bytes())));
+    fake.fault("HEAD /v2/a/open/", Fault::Status(429), 1);
+    assert_eq!(member.node(&format!("/v2/a/open/manifests/{closed}?ns=docker.io")).await, 503);
+    assert_eq!(member.node(OPEN).await, 404);
+}
+
+#[tokio::test]
 async fn public_images_go_on_while_the_password_is_refused_and_closed_ones_are_no_absence() {
     let fake = registry().await;
     fake.guard(Kind::Bearer, "changed", &fake.url());
