@@ -114,9 +114,13 @@ impl Upstream {
     async fn with_password(&self, ask: &Ask<'_>, account: &Account, url: Url, answered: &AtomicBool) -> Answer {
         let turn = account.turn(ask.until).await?;
         let asked = self.request(ask, Who::Us, url, Some(account.header()), answered);
-        let answer = turn.within(ask.until, asked).await?;
+        let (turn, answer) = turn.lent(ask.until, asked).await?;
         let status = answer.status();
         if self.is_own(&answer) && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let turn = match turn {
+                Some(turn) => turn,
+                None => account.turn(ask.until).await?,
+            };
             return self.judge(ask, account, turn, answer).await;
         }
         // Where it redirected, it took the password. Trouble tells nothing.

@@ -18,6 +18,8 @@ use crate::tasks::lock;
 const FEWEST: u32 = 2;
 /// At once at most.
 const MOST: u32 = 32;
+/// Refusals come within this: whoever waits longer for an answer need not keep others from asking.
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The turns of one password, taken first come first served.
 #[derive(Debug)]
@@ -138,12 +140,30 @@ impl Turn<'_> {
         work: impl Future<Output = Result<T, UpstreamError>>,
     ) -> Result<T, UpstreamError> {
         let begun = Instant::now();
-        timeout_at(until, work).await.unwrap_or_else(|_| Err(self.late(begun.elapsed())))
+        timeout_at(until, work).await.unwrap_or_else(|_| Err(late(self.waited, begun.elapsed())))
     }
 
-    fn late(&self, silent: Duration) -> UpstreamError {
-        if self.waited { UpstreamError::Crowded } else { UpstreamError::Silent(silent) }
+    /// As [`Self::within`]; where the password was sure, slow work goes on without the turn, which others may have.
+    pub(super) async fn lent<T>(
+        self,
+        until: Instant,
+        work: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<(Option<Self>, T), UpstreamError> {
+        let (begun, waited) = (Instant::now(), self.waited);
+        tokio::pin!(work);
+        let quick = timeout_at(until.min(begun + REFUSED_WITHIN), work.as_mut()).await;
+        if let Ok(done) = quick {
+            return Ok((Some(self), done?));
+        }
+        let sure = lock(&self.turns.lane).sure;
+        let held = Some(self).filter(|_| !sure);
+        let done = timeout_at(until, work).await.unwrap_or_else(|_| Err(late(waited, begun.elapsed())));
+        Ok((held, done?))
     }
+}
+
+fn late(waited: bool, silent: Duration) -> UpstreamError {
+    if waited { UpstreamError::Crowded } else { UpstreamError::Silent(silent) }
 }
 
 impl Drop for Turn<'_> {

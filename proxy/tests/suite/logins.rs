@@ -103,6 +103,25 @@ async fn many_repositories_that_are_closed_to_us_hold_up_no_others() {
 }
 
 #[tokio::test]
+async fn slow_answers_hold_up_no_others_once_the_password_is_sure() {
+    let fake = Fake::start().await;
+    fake.guard(Kind::Basic, "secret", &fake.url());
+    fake.tag("a/b", "1", ONE);
+    let (proxy, _dir) = with_password(&fake, "secret", Scope::AllImages, None).await;
+    assert_eq!(proxy.get(ONES).await.status, 200);
+    fake.fault("/blobs/", Fault::Late(5000), 2);
+    let blobs = ["one", "two"].map(|text| format!("/v2/a/b/blobs/{}", fake.blob(text)));
+    fake.tag("a/b", "2", r#"{"is":"quick"}"#);
+    let quick = async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let begun = std::time::Instant::now();
+        (proxy.get("/v2/a/b/manifests/2").await.status.as_u16(), begun.elapsed().as_millis() < 3000)
+    };
+    let (one, two, quick) = tokio::join!(proxy.get(&blobs[0]), proxy.get(&blobs[1]), quick);
+    assert_eq!((one.status.as_u16(), two.status.as_u16(), quick), (200, 200, (200, true)));
+}
+
+#[tokio::test]
 async fn what_a_redirects_target_wants_is_no_word_of_the_registry() {
     let authority = Authority::new();
     for (kind, wants) in [(Kind::Basic, Kind::Bearer), (Kind::Bearer, Kind::Bearer), (Kind::Basic, Kind::Basic)] {
