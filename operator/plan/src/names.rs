@@ -22,6 +22,12 @@ pub const REVISION: &str = "tidepool.dev/config-revision";
 pub const METRICS_LABEL: &str = "tidepool.dev/metrics";
 /// Key of the configuration's Secret.
 pub const CONFIG_KEY: &str = "proxy.yaml";
+/// Key of the configuration's Secret: the member's certificate.
+pub const MEMBER_CERTIFICATE: &str = "tls.crt";
+/// Key of the configuration's Secret: that certificate's private key.
+pub const MEMBER_PRIVATE_KEY: &str = "tls.key";
+/// Key of the configuration's Secret: the authorities whose agents members believe.
+pub const MEMBER_AUTHORITIES: &str = "agents-ca.crt";
 /// Name of the port for probes and metrics.
 pub const ADMIN_PORT_NAME: &str = "admin";
 

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::KeyPair;
 use tidepool_config::trust::member_name;
+use tidepool_plan::names::{MEMBER_CERTIFICATE, MEMBER_PRIVATE_KEY};
 
 use super::{
     TrustError,
@@ -11,10 +12,6 @@ use super::{
     certificate::Certificate,
     issue::{Pair, Role, key, leaf},
 };
-
-/// Keys of the configuration's Secret.
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
 
 /// A certificate that begins later than this from now was made by a clock that was wrong: nobody believes it yet. A bit
 /// later is no reason to issue all anew: it is our clock that may be behind.
@@ -42,7 +39,7 @@ pub(super) fn member(
 
 /// What is in the configuration's Secret, if that is a pair.
 pub(super) fn read(live: &Data) -> Option<Pair> {
-    Pair::read(&live.get(CERTIFICATE)?.0, &live.get(KEY)?.0)
+    Pair::read(&live.get(MEMBER_CERTIFICATE)?.0, &live.get(MEMBER_PRIVATE_KEY)?.0)
 }
 
 /// Whether a certificate is for `name`, valid, believed, and not yet to be renewed.

@@ -3,16 +3,13 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource as _, ResourceExt as _, runtime::reflector::ObjectRef};
 use tidepool_config::trust::AUTHORITIES_KEY;
-use tidepool_plan::names;
+use tidepool_plan::names::{self, MEMBER_AUTHORITIES};
 
 use super::certificate::Certificate;
 use crate::{
     caches::Caches,
     resources::{AnyMirror, name},
 };
-
-/// Key of a configuration's Secret: whom members believe.
-const MEMBERS_KEY: &str = "agents-ca.crt";
 
 /// Whether agents, and the members of each mirror that has a configuration, are told to believe `authority`. Members
 /// that are made from now on are told from the first, and those of a version that believes no authority are never told.
@@ -24,8 +21,8 @@ pub(super) fn is_told(caches: &Caches, namespace: &str, authority: &Certificate)
         let own = config.filter(|config| {
             config.owner_references().iter().any(|owner| Some(&owner.uid) == mirror.meta().uid.as_ref())
         });
-        let believes = |config: &Secret| config.data.as_ref().is_some_and(|data| data.contains_key(MEMBERS_KEY));
-        own.is_none_or(|config| !believes(&config) || holds(&config, MEMBERS_KEY, authority))
+        let believes = |config: &Secret| config.data.as_ref().is_some_and(|data| data.contains_key(MEMBER_AUTHORITIES));
+        own.is_none_or(|config| !believes(&config) || holds(&config, MEMBER_AUTHORITIES, authority))
     };
     agents.first().is_some_and(|identity| holds(identity, AUTHORITIES_KEY, authority))
         && caches.mirrors.state().iter().all(|mirror| mirror.meta().deletion_timestamp.is_some() || members(mirror))

@@ -10,14 +10,13 @@ use tidepool_config::{
     names::{ADMIN_PORT, AGENTS_PORT, MEMBER_PORT},
 };
 
-use crate::{Identity, ValidMirror, ValidStorage, ValidUpstream, names};
+use crate::{
+    Identity, ValidMirror, ValidStorage, ValidUpstream,
+    names::{self, MEMBER_AUTHORITIES, MEMBER_CERTIFICATE, MEMBER_PRIVATE_KEY},
+};
 
 /// Where the configuration's Secret is mounted.
 pub(super) const CONFIG_DIR: &str = "/etc/tidepool";
-/// Keys of what members are known by, and of whom they believe.
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
-const AUTHORITIES: &str = "agents-ca.crt";
 /// Field of the members' file.
 const REVISION: &str = "revision";
 /// Where the volume is mounted. The store is a folder in it: file systems put things of their own at the top.
@@ -71,9 +70,9 @@ fn proxy_file(mirror: &ValidMirror, identity: &Identity, files: &mut Files) -> P
     let agents = Agents {
         listen: any(AGENTS_PORT),
         mirror: mirror.uid.clone(),
-        cert_file: files.put(CERTIFICATE, identity.certificate.as_str()),
-        key_file: files.put(KEY, identity.key.as_str()),
-        ca_file: files.put(AUTHORITIES, identity.authorities.as_str()),
+        cert_file: files.put(MEMBER_CERTIFICATE, identity.certificate.as_str()),
+        key_file: files.put(MEMBER_PRIVATE_KEY, identity.key.as_str()),
+        ca_file: files.put(MEMBER_AUTHORITIES, identity.authorities.as_str()),
     };
     let users = mirror.access.users.as_ref();
     ProxyFile {
@@ -152,11 +151,13 @@ pub fn renewed(live: &Secret, identity: &Identity) -> Option<Secret> {
     let mut file: Mapping = serde_yaml::from_slice(&text).ok()?;
     let knows_revision = file.shift_remove(REVISION).is_some();
     // Members of versions that know neither would start with neither.
-    entries.get(CERTIFICATE)?;
+    entries.get(MEMBER_CERTIFICATE)?;
     let mut files = Files(entries.clone());
-    for (key, text) in
-        [(CERTIFICATE, &identity.certificate), (KEY, &identity.key), (AUTHORITIES, &identity.authorities)]
-    {
+    for (key, text) in [
+        (MEMBER_CERTIFICATE, &identity.certificate),
+        (MEMBER_PRIVATE_KEY, &identity.key),
+        (MEMBER_AUTHORITIES, &identity.authorities),
+    ] {
         files.put(key, text.as_str());
     }
     if files.0 == entries {
