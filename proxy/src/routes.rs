@@ -171,7 +171,7 @@ impl App {
         let served = self.puller.blob(source, digest, permit).await.map_err(failed(outcome))?;
         let size = served.what.size;
         let part = Part::of(ranges(&call.headers, digest).as_ref(), size)?;
-        let body = BlobBody::open(served.what, part).await.map_err(failed(outcome))?;
+        let body = BlobBody::open(&self.puller, served.what, part).await.map_err(failed(outcome))?;
         let body = body.stream(self.metrics.served(source.upstream.name()));
         Ok(answers::blob(digest, size, part, body, outcome.ended(served.how)))
     }

@@ -29,8 +29,8 @@ pub(crate) struct Blob {
     /// How many bytes it has.
     pub(crate) size: u64,
     pub(super) bytes: Bytes,
-    /// When its first byte must be on the way.
-    pub(super) until: Instant,
+    /// By whose leave, and when its first byte must be on the way.
+    pub(super) permit: Permit,
 }
 
 /// Where a blob's bytes are.
@@ -54,7 +54,7 @@ impl Puller {
     ) -> Result<Served<Blob>, PullError> {
         let until = permit.deadline.until;
         let found = |size, bytes, how| {
-            let what = Blob { digest: digest.clone(), source: source.clone(), size, bytes, until };
+            let what = Blob { digest: digest.clone(), source: source.clone(), size, bytes, permit };
             Served { what, how }
         };
         for _ in 0..MOST_STARTS {
@@ -82,6 +82,20 @@ impl Puller {
             }
         }
         Err(PullError::Late)
+    }
+
+    /// Where a kept blob's bytes are from now on, once it was found damaged: evicted, and filled again.
+    pub(super) async fn again(self: &Arc<Self>, blob: &Blob, until: Instant) -> Result<Bytes, PullError> {
+        self.store.evict_damaged(&blob.digest).await;
+        blob.permit.may_fetch()?;
+        let (fill, _) = self.fill(&blob.source, &blob.digest);
+        let opened = fill.opened(until).await?;
+        self.followed(&fill, &blob.source, blob.permit).await?;
+        if opened.size == blob.size {
+            Ok(Bytes::Filling(fill, opened))
+        } else {
+            Err(PullError::Garbage("another size than we kept"))
+        }
     }
 
     /// A blob's size, for HEAD: only of one that can be served (P3).

@@ -6,17 +6,15 @@ use bytes::Bytes;
 use futures::Stream;
 use prometheus_client::metrics::counter::Counter;
 use tidepool_oci::{ByteRange, ByteRanges, Unsatisfiable, Window};
-use tokio::{
-    sync::watch,
-    time::{timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    PullError,
+    PullError, Puller,
     blobs::{self, Blob},
     direct::Direct,
-    fill::{Progress, State},
+    fill::{Follower, Progress, State},
 };
+use crate::store::{BLOCK, StoredBlob};
 
 /// Read and sent at once.
 const PIECE: u64 = 256 << 10;
@@ -70,6 +68,7 @@ impl Part {
 /// The bytes of one response, to be sent in order.
 #[derive(Debug)]
 pub(crate) struct BlobBody {
+    puller: Arc<Puller>,
     blob: Blob,
     from: From,
     at: u64,
@@ -79,9 +78,21 @@ pub(crate) struct BlobBody {
 
 #[derive(Debug)]
 enum From {
-    Kept(Arc<File>),
-    Filling(Arc<File>, watch::Receiver<Progress>),
+    Kept(StoredBlob),
+    Filling(Arc<File>, Follower),
     Upstream(Box<Direct>),
+}
+
+impl From {
+    async fn of(blob: &Blob, at: u64, end: u64, held_back: bool) -> Result<Self, PullError> {
+        Ok(match &blob.bytes {
+            blobs::Bytes::Kept(kept) => Self::Kept(kept.clone()),
+            blobs::Bytes::Filling(fill, opened) => {
+                Self::Filling(Arc::clone(&opened.file), fill.follow(Window { start: at, end }))
+            }
+            blobs::Bytes::Upstream => Self::Upstream(Box::new(Direct::open(blob, at, end, held_back, None).await?)),
+        })
+    }
 }
 
 /// What can be done next.
@@ -94,16 +105,12 @@ enum Step {
 
 impl BlobBody {
     /// Opens `part` of `blob` and waits until its first byte, or its end, can be sent.
-    pub(crate) async fn open(blob: Blob, part: Part) -> Result<Self, PullError> {
+    pub(crate) async fn open(puller: &Arc<Puller>, blob: Blob, part: Part) -> Result<Self, PullError> {
         let (at, end) = part.bounds(blob.size);
         let held_back = part.is_held_back();
-        let until = blob.until;
-        let from = match &blob.bytes {
-            blobs::Bytes::Kept(kept) => From::Kept(Arc::clone(&kept.file)),
-            blobs::Bytes::Filling(fill, opened) => From::Filling(Arc::clone(&opened.file), fill.follow()),
-            blobs::Bytes::Upstream => From::Upstream(Box::new(Direct::open(&blob, at, end, held_back, None).await?)),
-        };
-        let mut body = Self { blob, from, at, end, held_back };
+        let until = blob.permit.deadline.until;
+        let from = From::of(&blob, at, end, held_back).await?;
+        let mut body = Self { puller: Arc::clone(puller), blob, from, at, end, held_back };
         timeout_at(until, body.step()).await.map_err(|_| PullError::Late)??;
         Ok(body)
     }
@@ -153,7 +160,13 @@ impl BlobBody {
     async fn step(&mut self) -> Result<Step, PullError> {
         let (at, end) = (self.at, self.end);
         let safe = if self.held_back { self.blob.size.saturating_sub(HELD_BACK) } else { self.blob.size };
-        let From::Filling(_, progress) = &mut self.from else { return Ok(Step::Until(end)) };
+        if let Some(until) = self.sound().await? {
+            return Ok(Step::Until(until));
+        }
+        let From::Filling(_, follower) = &mut self.from else { return Ok(Step::Until(end)) };
+        if at < end {
+            follower.wants(Window { start: at, end });
+        }
         let judge = |progress: &Progress| {
             let written = progress.present.end_from(at).min(end);
             match &progress.state {
@@ -169,13 +182,32 @@ impl BlobBody {
                 State::Running => None,
             }
         };
-        let now = progress.wait_for(|progress| judge(progress).is_some()).await.map_err(|_| PullError::Stopped)?;
-        judge(&now).unwrap_or(Err(PullError::Stopped))
+        follower.wait(judge).await.unwrap_or(Err(PullError::Stopped))
+    }
+
+    /// How far a kept blob was found sound from here on; none where it is being filled, or from now on.
+    async fn sound(&mut self) -> Result<Option<u64>, PullError> {
+        let From::Kept(kept) = &self.from else { return Ok(None) };
+        let until = ((self.at / BLOCK + 1) * BLOCK).min(self.end);
+        let next = Window { start: self.at, end: until };
+        if self.at == self.end || kept.is_sound(next) {
+            return Ok(Some(until));
+        }
+        let kept = kept.clone();
+        let checked = tokio::task::spawn_blocking(move || kept.check(next)).await.map_err(|_| PullError::Stopped)?;
+        if checked.unwrap_or(false) {
+            return Ok(Some(until));
+        }
+        let until = Instant::now() + READER_IDLE;
+        self.blob.bytes = self.puller.again(&self.blob, until).await?;
+        self.from = From::of(&self.blob, self.at, self.end, self.held_back).await?;
+        Ok(None)
     }
 
     fn file(&self) -> Option<Arc<File>> {
         match &self.from {
-            From::Kept(file) | From::Filling(file, _) => Some(Arc::clone(file)),
+            From::Kept(kept) => Some(Arc::clone(&kept.file)),
+            From::Filling(file, _) => Some(Arc::clone(file)),
             From::Upstream(_) => None,
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{PullError, fill::Fill};
-use crate::hash::Hasher;
+use crate::{hash::Hasher, store::Partial};
 
 /// Chunks on their way to the disk; a connection's are 8 to 64 KiB.
 const QUEUE: usize = 64;
@@ -24,10 +24,10 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Starts writing to `file`, telling `fill` what is there.
-    pub(super) fn start(fill: Arc<Fill>, file: Arc<std::fs::File>) -> Self {
+    /// Starts writing to `partial`, telling `fill` what is there.
+    pub(super) fn start(fill: Arc<Fill>, partial: Arc<Partial>) -> Self {
         let (chunks, queue) = mpsc::channel(QUEUE);
-        let thread = tokio::task::spawn_blocking(move || write(&fill, &file, queue));
+        let thread = tokio::task::spawn_blocking(move || write(&fill, &partial, queue));
         Self { chunks, thread }
     }
 
@@ -44,8 +44,8 @@ impl Sink {
     }
 }
 
-fn write(fill: &Fill, file: &std::fs::File, mut queue: mpsc::Receiver<Bytes>) -> io::Result<Hasher> {
-    let mut hasher = Hasher::new(fill.digest.algorithm());
+fn write(fill: &Fill, partial: &Partial, mut queue: mpsc::Receiver<Bytes>) -> io::Result<Hasher> {
+    let (mut hasher, file) = (Hasher::new(fill.digest.algorithm()), partial.file());
     let (mut at, mut told) = (0, 0);
     while let Some(chunk) = queue.blocking_recv() {
         hasher.update(&chunk);

@@ -90,7 +90,8 @@ impl Puller {
             });
             return Ok(());
         }
-        let scratch = self.store.scratch().await.inspect_err(|error| self.not_kept(error, "blob"))?;
+        let partial =
+            self.store.partial(&fill.digest).await.map(Arc::new).inspect_err(|error| self.not_kept(error, "blob"))?;
         let mut transfer = Transfer { fill, room: self.store.reserve(), received: 0, size: None };
         let answer = transfer.ask(false).await.map_err(|error| match error {
             PullError::Upstream(error) => self.noting_absence(&fill.source, &blob_path(&fill.digest), error),
@@ -102,8 +103,8 @@ impl Puller {
         }
         transfer.size = answer.content_length();
         transfer.make_room(transfer.size.unwrap_or_default())?;
-        fill.update(|progress| (progress.size, progress.file) = (transfer.size, Some(Arc::clone(scratch.file()))));
-        let sink = Sink::start(Arc::clone(fill), Arc::clone(scratch.file()));
+        fill.update(|progress| (progress.size, progress.file) = (transfer.size, Some(Arc::clone(partial.file()))));
+        let sink = Sink::start(Arc::clone(fill), Arc::clone(&partial));
         let received = transfer.receive(answer, &sink).await;
         let hasher = sink.finish().await.inspect_err(|error| {
             if matches!(error, PullError::NoSpace) {
@@ -114,7 +115,8 @@ impl Puller {
         if !hasher.matches(&fill.digest) {
             return Err(PullError::WrongDigest);
         }
-        if let Err(error) = self.store.commit_blob(scratch, &fill.digest, origin).await {
+        let Ok(partial) = Arc::try_unwrap(partial) else { return Err(PullError::Stopped) }; // the sink has ended
+        if let Err(error) = self.store.commit_partial(partial, &fill.digest, origin).await {
             self.not_kept(&error, "blob"); // its readers have it all the same
         }
         fill.update(|progress| progress.size = Some(transfer.received));

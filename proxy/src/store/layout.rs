@@ -35,6 +35,11 @@ impl Layout {
         by_digest(&self.blobs(), digest)
     }
 
+    /// The checksums of a blob's blocks, beside it.
+    pub(super) fn sums(&self, digest: &Digest) -> PathBuf {
+        self.blob(digest).with_extension("sums")
+    }
+
     pub(super) fn manifest(&self, digest: &Digest) -> PathBuf {
         by_digest(&self.manifests(), digest)
     }

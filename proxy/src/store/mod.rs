@@ -24,10 +24,12 @@
 //! repair, and starting takes the same time whatever is kept.
 
 mod blobs;
+mod blocks;
 mod files;
 mod layout;
 mod manifests;
 mod origins;
+mod partial;
 mod public;
 mod room;
 mod tags;
@@ -42,8 +44,10 @@ use std::{
 use prometheus_client::metrics::gauge::Gauge;
 
 pub(crate) use blobs::StoredBlob;
+pub(crate) use blocks::{BLOCK, sum_of};
 pub(crate) use files::Scratch;
 pub(crate) use manifests::Manifest;
+pub(crate) use partial::Partial;
 pub(crate) use public::PublicRecord;
 pub(crate) use room::Reservation;
 pub(crate) use tags::TagRecord;

@@ -1,0 +1,162 @@
+//! Checksums of a blob's blocks, by which damage is found without hashing the whole (P5).
+//!
+//! A blob's own hash tells only when all of it has been read. A checksum a block tells before a reader gets that block,
+//! after a restart as well, and in a file that is not whole yet it also tells which blocks are there: nothing needs to be
+//! synced, for what a power loss tears no longer matches.
+//!
+//! ```text
+//! offset  bytes
+//!      0      8  "TPBLOCK1"
+//!      8      8  the blob's size in bytes, little endian
+//!     16      8  XXH3-64 of the digest's text: a file in the wrong place is none
+//!     24    8*n  XXH3-64 of each block of 1 MiB, the last may be shorter; 0 where the block is not there
+//!   24+8n     8  XXH3-64 of all before it; only of a whole blob
+//! ```
+
+use tidepool_oci::{Digest, Window};
+use twox_hash::XxHash3_64;
+
+/// Bytes of a block.
+pub(crate) const BLOCK: u64 = 1 << 20;
+const MAGIC: [u8; 8] = *b"TPBLOCK1";
+/// Where the first block's checksum lies.
+pub(super) const HEAD: u64 = 24;
+
+/// The checksums of one blob's blocks, as far as they are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BlockSums {
+    size: u64,
+    sums: Vec<u64>,
+}
+
+/// The checksum of a block's bytes; never 0.
+pub(crate) fn block_sum(bytes: &[u8]) -> u64 {
+    sum_of(XxHash3_64::oneshot(bytes))
+}
+
+/// 0 means that a block is not there.
+pub(crate) fn sum_of(hash: u64) -> u64 {
+    hash.max(1)
+}
+
+/// How many blocks a blob of that many bytes has.
+pub(crate) fn block_count(size: u64) -> u64 {
+    size.div_ceil(BLOCK)
+}
+
+/// The bytes of a block of a blob of that many bytes.
+pub(crate) fn window(block: u64, size: u64) -> Window {
+    Window { start: block * BLOCK, end: ((block + 1) * BLOCK).min(size) }
+}
+
+impl BlockSums {
+    /// Of a blob of which nothing is there.
+    pub(crate) fn new(size: u64) -> Self {
+        Self { size, sums: vec![0; usize::try_from(block_count(size)).unwrap_or(0)] }
+    }
+
+    /// Bytes of the blob.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The checksum of a block; none where it is not there.
+    pub(crate) fn get(&self, block: u64) -> Option<u64> {
+        let sum = self.sums.get(usize::try_from(block).ok()?)?;
+        (*sum != 0).then_some(*sum)
+    }
+
+    /// Notes that a block is there.
+    pub(crate) fn set(&mut self, block: u64, sum: u64) {
+        if let Some(place) = usize::try_from(block).ok().and_then(|block| self.sums.get_mut(block)) {
+            *place = sum;
+        }
+    }
+
+    /// Whether all blocks are there.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.sums.contains(&0)
+    }
+
+    /// The first bytes of a file of checksums, before those of the blocks.
+    pub(super) fn head(digest: &Digest, size: u64) -> Vec<u8> {
+        let mut head = MAGIC.to_vec();
+        head.extend(size.to_le_bytes());
+        head.extend(XxHash3_64::oneshot(digest.to_string().as_bytes()).to_le_bytes());
+        head
+    }
+
+    /// The file of a whole blob.
+    pub(super) fn encode(&self, digest: &Digest) -> Vec<u8> {
+        let mut text = Self::head(digest, self.size);
+        self.sums.iter().for_each(|sum| text.extend(sum.to_le_bytes()));
+        text.extend(XxHash3_64::oneshot(&text).to_le_bytes());
+        text
+    }
+
+    /// Reads the file of a whole blob; none where it is torn, or that of another.
+    pub(super) fn decode(digest: &Digest, text: &[u8]) -> Option<Self> {
+        let (body, check) = text.split_last_chunk::<8>()?;
+        let sums = Self::decode_part(digest, body)?;
+        (u64::from_le_bytes(*check) == XxHash3_64::oneshot(body) && sums.is_whole()).then_some(sums)
+    }
+
+    /// Reads the file of a blob that is not whole yet; none where it is that of another. What it says of a block is to be
+    /// believed only when the block matches.
+    pub(super) fn decode_part(digest: &Digest, text: &[u8]) -> Option<Self> {
+        let head = text.get(..usize::try_from(HEAD).ok()?)?;
+        let size = u64::from_le_bytes(*head[8..].first_chunk::<8>()?);
+        if head != Self::head(digest, size) {
+            return None;
+        }
+        let (words, _) = text[head.len()..].as_chunks::<8>();
+        let count = usize::try_from(block_count(size)).ok()?;
+        if count > MOST_BLOCKS {
+            return None; // before memory is taken for what a torn size says
+        }
+        let mut sums: Vec<_> = words.iter().take(count).map(|word| u64::from_le_bytes(*word)).collect();
+        sums.resize(count, 0);
+        Some(Self { size, sums })
+    }
+}
+
+/// 16 TiB.
+const MOST_BLOCKS: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn digest(letter: &str) -> Digest {
+        format!("sha256:{}", letter.repeat(64)).parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_a_single_changed_byte_is_noticed() {
+        let mut sums = BlockSums::new(2 * BLOCK + 1);
+        assert!(!sums.is_whole() && sums.get(0).is_none() && sums.get(3).is_none());
+        (0..3).for_each(|block| sums.set(block, block_sum(&[u8::try_from(block).unwrap()])));
+        let text = sums.encode(&digest("a"));
+        assert_eq!(BlockSums::decode(&digest("a"), &text), Some(sums));
+        assert_eq!(BlockSums::decode(&digest("b"), &text), None);
+        for at in 0..text.len() {
+            let mut torn = text.clone();
+            torn[at] ^= 1;
+            assert_eq!(BlockSums::decode(&digest("a"), &torn), None, "{at}");
+            assert_eq!(BlockSums::decode(&digest("a"), &text[..at]), None, "{at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_harm(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let framed = [&BlockSums::head(&digest("a"), 5 * BLOCK)[..], &text].concat();
+            for bytes in [&text, &framed] {
+                prop_assert!(BlockSums::decode(&digest("a"), bytes).is_none());
+                let part = BlockSums::decode_part(&digest("a"), bytes);
+                prop_assert!(part.is_none_or(|part| part.size() == 5 * BLOCK));
+            }
+        }
+    }
+}
