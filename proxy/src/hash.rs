@@ -45,6 +45,14 @@ pub(crate) fn is_content_of(digest: &Digest, bytes: &[u8]) -> bool {
     hasher.matches(digest)
 }
 
+/// The digest of `bytes`.
+#[cfg(test)]
+pub(crate) fn digest_of(algorithm: Algorithm, bytes: &[u8]) -> Digest {
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(bytes);
+    hasher.finish().unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -142,16 +142,17 @@ impl Store {
         digest: &Digest,
         origin: Option<String>,
     ) -> io::Result<()> {
-        let (store, digest) = (Arc::clone(self), digest.clone());
-        blocking(move || {
-            let file = Arc::clone(scratch.file());
-            store.origins.with(&digest, origin.as_deref(), || scratch.publish(&store.layout.blob(&digest)))?;
-            let meta = file.metadata()?; // after the rename, which changes the ctime
-            store.verified.note(&digest, stamp(&meta));
-            store.room.added(meta.len());
-            Ok(())
-        })
-        .await
+        let (store, digest, mut scratch) = (Arc::clone(self), digest.clone(), scratch);
+        blocking(move || store.keep_blob(&mut scratch, &digest, origin.as_deref())).await
+    }
+
+    pub(super) fn keep_blob(&self, scratch: &mut Scratch, digest: &Digest, origin: Option<&str>) -> io::Result<()> {
+        let file = Arc::clone(scratch.file());
+        self.origins.with(digest, origin, || scratch.publish_to(&self.layout.blob(digest)))?;
+        let meta = file.metadata()?; // after the rename, which changes the ctime
+        self.verified.note(digest, stamp(&meta));
+        self.room.added(meta.len());
+        Ok(())
     }
 }
 

@@ -13,14 +13,21 @@
 //!   24+8n     8  XXH3-64 of all before it; only of a whole blob
 //! ```
 
+use std::{fs::File, hash::Hasher as _, io, os::unix::fs::FileExt as _};
+
 use tidepool_oci::{Digest, Window};
 use twox_hash::XxHash3_64;
 
 /// Bytes of a block.
 pub(crate) const BLOCK: u64 = 1 << 20;
 const MAGIC: [u8; 8] = *b"TPBLOCK1";
+/// 16 TiB: no memory is taken for what a torn or invented size says.
+const MOST_BLOCKS: usize = 16 << 20;
 /// Where the first block's checksum lies.
 pub(super) const HEAD: u64 = 24;
+
+/// Reading for a check goes in pieces of this size: many may be under way at once.
+const PIECE: usize = 128 << 10;
 
 /// The checksums of one blob's blocks, as far as they are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +56,31 @@ pub(crate) fn window(block: u64, size: u64) -> Window {
     Window { start: block * BLOCK, end: ((block + 1) * BLOCK).min(size) }
 }
 
+/// Whether the bytes of a file are those of a block. Read, never mapped: a file cut short meanwhile must do no harm.
+pub(super) fn is_block(file: &File, window: Window, sum: u64) -> io::Result<bool> {
+    let mut hasher = XxHash3_64::new();
+    let mut piece = vec![0; PIECE.min(usize::try_from(window.len()).unwrap_or(PIECE))];
+    let mut at = window.start;
+    while at < window.end {
+        let count = usize::try_from(window.end - at).unwrap_or(PIECE).min(piece.len());
+        match file.read_at(&mut piece[..count], at) {
+            Ok(0) => return Ok(false),
+            Ok(read) => {
+                hasher.write(&piece[..read]);
+                at += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sum_of(hasher.finish()) == sum)
+}
+
 impl BlockSums {
-    /// Of a blob of which nothing is there.
-    pub(crate) fn new(size: u64) -> Self {
-        Self { size, sums: vec![0; usize::try_from(block_count(size)).unwrap_or(0)] }
+    /// Of a blob of which nothing is there; none of one that is larger than any disk.
+    pub(super) fn new(size: u64) -> Option<Self> {
+        let count = usize::try_from(block_count(size)).ok().filter(|count| *count <= MOST_BLOCKS)?;
+        Some(Self { size, sums: vec![0; count] })
     }
 
     /// Bytes of the blob.
@@ -73,6 +101,16 @@ impl BlockSums {
         }
     }
 
+    /// Notes that a block is not there.
+    pub(super) fn forget(&mut self, block: u64) {
+        self.set(block, 0);
+    }
+
+    /// The blocks that are there.
+    pub(super) fn there(&self) -> impl Iterator<Item = u64> {
+        self.sums.iter().zip(0..).filter(|(sum, _)| **sum != 0).map(|(_, block)| block)
+    }
+
     /// Whether all blocks are there.
     pub(crate) fn is_whole(&self) -> bool {
         !self.sums.contains(&0)
@@ -86,10 +124,21 @@ impl BlockSums {
         head
     }
 
-    /// The file of a whole blob.
-    pub(super) fn encode(&self, digest: &Digest) -> Vec<u8> {
+    /// Where the checksum of a block lies in the file.
+    pub(super) fn offset(block: u64) -> u64 {
+        HEAD + 8 * block
+    }
+
+    /// The file of a blob that is not whole yet.
+    pub(super) fn encode_part(&self, digest: &Digest) -> Vec<u8> {
         let mut text = Self::head(digest, self.size);
         self.sums.iter().for_each(|sum| text.extend(sum.to_le_bytes()));
+        text
+    }
+
+    /// The file of a whole blob.
+    pub(super) fn encode(&self, digest: &Digest) -> Vec<u8> {
+        let mut text = self.encode_part(digest);
         text.extend(XxHash3_64::oneshot(&text).to_le_bytes());
         text
     }
@@ -110,18 +159,11 @@ impl BlockSums {
             return None;
         }
         let (words, _) = text[head.len()..].as_chunks::<8>();
-        let count = usize::try_from(block_count(size)).ok()?;
-        if count > MOST_BLOCKS {
-            return None; // before memory is taken for what a torn size says
-        }
-        let mut sums: Vec<_> = words.iter().take(count).map(|word| u64::from_le_bytes(*word)).collect();
-        sums.resize(count, 0);
-        Some(Self { size, sums })
+        let mut found = Self::new(size)?;
+        found.sums.iter_mut().zip(words).for_each(|(sum, word)| *sum = u64::from_le_bytes(*word));
+        Some(found)
     }
 }
-
-/// 16 TiB.
-const MOST_BLOCKS: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -134,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_a_single_changed_byte_is_noticed() {
-        let mut sums = BlockSums::new(2 * BLOCK + 1);
+        let mut sums = BlockSums::new(2 * BLOCK + 1).unwrap();
         assert!(!sums.is_whole() && sums.get(0).is_none() && sums.get(3).is_none());
         (0..3).for_each(|block| sums.set(block, block_sum(&[u8::try_from(block).unwrap()])));
         let text = sums.encode(&digest("a"));

@@ -20,6 +20,11 @@ pub(super) struct ScratchNames {
 }
 
 impl ScratchNames {
+    /// Whether a file in their folder is one of these.
+    pub(super) fn are_of(&self, entry: &DirEntry) -> bool {
+        entry.file_name().to_string_lossy().starts_with(&*self.process)
+    }
+
     pub(super) fn new(folder: PathBuf) -> Self {
         // The time as well: after a reboot or in a container the process id is often the same.
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
@@ -48,8 +53,24 @@ impl Scratch {
         &self.file
     }
 
+    /// The file of that name, with what is in it; made where there is none.
+    pub(super) fn at(path: PathBuf) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        Ok(Self { path: Some(path), file: Arc::new(file) })
+    }
+
+    /// Leaves the file where it is when this is dropped.
+    pub(super) fn keep(&mut self) {
+        self.path = None;
+    }
+
     /// Renames the file to its place, replacing what is there, and makes the folders on the way.
     pub(super) fn publish(mut self, place: &Path) -> io::Result<()> {
+        self.publish_to(place)
+    }
+
+    /// As `publish`, of a scratch that is a part of something.
+    pub(super) fn publish_to(&mut self, place: &Path) -> io::Result<()> {
         let Some(path) = self.path.take() else { return Ok(()) };
         let renamed = fs::rename(&path, place).or_else(|error| match place.parent() {
             Some(folder) if error.kind() == io::ErrorKind::NotFound => {
@@ -71,20 +92,6 @@ impl Drop for Scratch {
             // It may be gone already; otherwise the next start removes it.
             let _ = fs::remove_file(path);
         }
-    }
-}
-
-/// Removes what processes before this one left unfinished.
-pub(super) async fn remove_leftovers(names: ScratchNames) {
-    let swept = super::blocking(move || {
-        let ours = |entry: &DirEntry| entry.file_name().to_string_lossy().starts_with(&*names.process);
-        let left = entries(&names.folder).into_iter().filter(|entry| !ours(entry));
-        Ok(left.filter(|entry| remove(&entry.path())).count())
-    });
-    match swept.await {
-        Ok(0) => {}
-        Ok(files) => tracing::info!(files, "removed unfinished files of an earlier process"),
-        Err(error) => tracing::warn!(%error, "cannot remove unfinished files of an earlier process"),
     }
 }
 
@@ -116,23 +123,6 @@ pub(super) fn remove(file: &Path) -> bool {
 mod tests {
     use super::*;
     use std::io::Write as _;
-
-    #[tokio::test]
-    async fn leftovers_of_other_processes_go_and_our_own_files_stay() {
-        let dir = tempfile::tempdir().unwrap();
-        // Whatever the order in which they are listed, one that cannot be removed precedes others.
-        for number in 0..10 {
-            fs::write(dir.path().join(format!("99.0-{number}")), "half a blob").unwrap();
-            fs::create_dir(dir.path().join(format!("folder-{number}"))).unwrap();
-        }
-        let names = ScratchNames::new(dir.path().into());
-        let ours = names.create().unwrap();
-        let left = || entries(dir.path()).iter().filter(|entry| entry.path().is_file()).count();
-        remove_leftovers(names).await;
-        assert_eq!(left(), 1);
-        drop(ours);
-        assert_eq!(left(), 0);
-    }
 
     #[test]
     fn publishing_makes_folders_and_replaces() {

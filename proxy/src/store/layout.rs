@@ -18,6 +18,10 @@ pub(super) const VERSION: &str = "1";
 const KNOWN: [&str; 7] = ["VERSION", "LOCK", "blobs", "manifests", "tags", "tmp", "lost+found"];
 /// How long a predecessor may take to let go of the store: it may still be finishing transfers.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// What the file of checksums beside a blob ends in.
+const SUMS: &str = "sums";
+/// What the name of a blob on its way begins with.
+const FILL: &str = "fill-";
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Paths within one store.
@@ -37,7 +41,23 @@ impl Layout {
 
     /// The checksums of a blob's blocks, beside it.
     pub(super) fn sums(&self, digest: &Digest) -> PathBuf {
-        self.blob(digest).with_extension("sums")
+        self.blob(digest).with_extension(SUMS)
+    }
+
+    /// A blob on its way; the checksums of the blocks that are there lie beside it.
+    pub(super) fn fill(&self, digest: &Digest) -> PathBuf {
+        self.scratch().join(format!("{FILL}{}-{}", digest.algorithm().name(), digest.hex()))
+    }
+
+    pub(super) fn fill_sums(&self, digest: &Digest) -> PathBuf {
+        self.fill(digest).with_extension(SUMS)
+    }
+
+    /// Of which blob on its way a file in `tmp` is a part.
+    pub(super) fn filled(path: &Path) -> Option<Digest> {
+        let name = path.file_name()?.to_str()?.strip_prefix(FILL)?;
+        let name = name.strip_suffix(".sums").unwrap_or(name);
+        name.replacen('-', ":", 1).parse().ok()
     }
 
     pub(super) fn manifest(&self, digest: &Digest) -> PathBuf {

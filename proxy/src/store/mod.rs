@@ -4,11 +4,14 @@
 //! <store>/VERSION                              layout, "1"
 //! <store>/LOCK                                 held by the one process that uses the store
 //! <store>/blobs/sha256/ab/abcd…                a blob's bytes, nothing else
+//! <store>/blobs/sha256/ab/abcd….sums           checksums of its blocks
 //! <store>/manifests/sha256/ab/abcd…            one line with the media type, then the manifest's bytes, verbatim
 //! <store>/tags/<registry>/<repository>/_tags/<tag>   JSON: digest and when it was last asked of the upstream
 //! <store>/tags/<registry>/<repository>/_public     JSON: when it was last read without credentials, and where
 //! <store>/tags/_origins/sha256/ab/abcd…   of content that needed credentials: the repositories it is in and where they are
 //!                                              reached, a line each
+//! <store>/tmp/fill-sha256-<hex>                a blob on its way, sparse until it is whole; beside it, in `.sums`, the
+//!                                              checksums of the blocks that are there
 //! <store>/tmp/<process>-<n>                    files being written
 //! ```
 //!
@@ -25,12 +28,15 @@
 
 mod blobs;
 mod blocks;
+mod claims;
 mod files;
 mod layout;
+mod leftovers;
 mod manifests;
 mod origins;
 mod partial;
 mod public;
+mod resume;
 mod room;
 mod tags;
 
@@ -61,6 +67,7 @@ use tidepool_oci::Digest;
 pub(crate) struct Store {
     layout: Layout,
     scratches: files::ScratchNames,
+    claims: claims::Claims,
     verified: blobs::Verified,
     verifying: Flights<Digest, bool>,
     room: Arc<room::Room>,
@@ -119,11 +126,12 @@ impl Store {
         let scratches = files::ScratchNames::new(layout.scratch());
         let origins = Arc::new(origins::Origins::new(layout.clone(), scratches.clone()));
         let room = Arc::new(room::Room::new(layout.clone(), Arc::clone(&origins), limit, bytes));
-        tasks.spawn(files::remove_leftovers(scratches.clone()));
+        let claims = claims::Claims::default();
+        tasks.spawn(leftovers::remove_leftovers(layout.clone(), scratches.clone(), claims.clone()));
         tasks.spawn(Arc::clone(&room).keep());
         let verifying = Flights::new(tasks.clone());
         let verified = blobs::Verified::default();
-        Ok(Arc::new(Self { layout, scratches, verified, verifying, room, origins, _lock: lock }))
+        Ok(Arc::new(Self { layout, scratches, claims, verified, verifying, room, origins, _lock: lock }))
     }
 
     /// A new file beside the store's content, to be published into it.

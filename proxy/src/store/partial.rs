@@ -3,52 +3,84 @@
 use std::{
     fs::File,
     io::{self, Write as _},
-    sync::{Arc, Mutex},
+    os::unix::fs::FileExt as _,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tidepool_oci::{Digest, Window};
 
 use super::{
     Scratch, Store, blocking,
-    blocks::{BlockSums, block_count},
+    blocks::{BlockSums, block_count, window},
+    claims::{Claim, Claims},
+    files::ScratchNames,
+    layout::Layout,
+    resume::resume,
 };
 use crate::tasks::lock;
 
-/// A blob that is being filled. One process and one fill at a time has it.
+/// A blob that is being filled. Dropped before it is whole it stays for a later fill, which goes on with it.
 #[derive(Debug)]
 pub(crate) struct Partial {
     data: Scratch,
-    sums: Mutex<Option<BlockSums>>,
+    /// The checksums of the blocks that are there.
+    sums: Scratch,
+    known: Mutex<Option<BlockSums>>,
+    discarded: AtomicBool,
+    /// None of a second one of the same blob: it lies elsewhere, and nobody resumes it. Last, for it is to be dropped
+    /// after the files.
+    claim: Option<Claim>,
 }
 
 impl Store {
     /// Begins a blob, or goes on with what an earlier fill or process left of it.
-    pub(crate) async fn partial(&self, _digest: &Digest) -> io::Result<Partial> {
-        Ok(Partial { data: self.scratch().await?, sums: Mutex::default() })
+    pub(crate) async fn partial(&self, digest: &Digest) -> io::Result<Partial> {
+        let (layout, names, claims) = (self.layout.clone(), self.scratches.clone(), self.claims.clone());
+        let digest = digest.clone();
+        blocking(move || Partial::open(&layout, &names, &claims, &digest)).await
     }
 
     /// Keeps a blob whose digest the caller has checked, and all of whose blocks were noted; `origin` is noted of it.
     pub(crate) async fn commit_partial(
         self: &Arc<Self>,
-        partial: Partial,
+        mut partial: Partial,
         digest: &Digest,
         origin: Option<String>,
     ) -> io::Result<()> {
-        let (store, named) = (Arc::clone(self), digest.clone());
-        let Partial { data, sums } = partial;
+        let (store, digest) = (Arc::clone(self), digest.clone());
         blocking(move || {
-            let sums = lock(&sums).take().filter(BlockSums::is_whole);
-            let Some(sums) = sums else { return Ok(()) };
-            let scratch = store.scratches.create()?;
-            scratch.file().as_ref().write_all(&sums.encode(&named))?;
-            scratch.publish(&store.layout.sums(&named))
+            if let Some(sums) = lock(&partial.known).take().filter(BlockSums::is_whole) {
+                let scratch = store.scratches.create()?;
+                scratch.file().as_ref().write_all(&sums.encode(&digest))?;
+                scratch.publish(&store.layout.sums(&digest))?;
+            }
+            store.keep_blob(&mut partial.data, &digest, origin.as_deref())
         })
-        .await?;
-        self.commit_blob(data, digest, origin).await
+        .await
     }
 }
 
 impl Partial {
+    fn open(layout: &Layout, names: &ScratchNames, claims: &Claims, digest: &Digest) -> io::Result<Self> {
+        let claim = claims.take(digest);
+        let (data, sums) = match &claim {
+            Some(_) => (Scratch::at(layout.fill(digest))?, Scratch::at(layout.fill_sums(digest))?),
+            None => (names.create()?, names.create()?),
+        };
+        let known = resume(digest, data.file(), sums.file()).unwrap_or_else(|error| {
+            tracing::warn!(%digest, %error, "cannot read what is there of a blob: it begins anew");
+            None
+        });
+        if known.is_none() {
+            data.file().set_len(0)?;
+            sums.file().set_len(0)?;
+        }
+        Ok(Self { data, sums, known: Mutex::new(known), discarded: AtomicBool::new(false), claim })
+    }
+
     /// Where its bytes are; readable and writable, and stays so when it is kept or given up.
     pub(crate) fn file(&self) -> &Arc<File> {
         self.data.file()
@@ -56,37 +88,193 @@ impl Partial {
 
     /// How many bytes it will have, where that is known.
     pub(crate) fn size(&self) -> Option<u64> {
-        lock(&self.sums).as_ref().map(BlockSums::size)
+        lock(&self.known).as_ref().map(BlockSums::size)
     }
 
-    /// Says how many bytes it will have. What was there of another size is forgotten.
+    /// Says how many bytes it will have. What was there of another size is forgotten. The file is as long from then on,
+    /// and takes no room on the disk before bytes come.
     pub(crate) fn set_size(&self, size: u64) -> io::Result<()> {
-        let mut sums = lock(&self.sums);
-        if sums.as_ref().is_none_or(|sums| sums.size() != size) {
-            self.file().set_len(size)?;
-            *sums = Some(BlockSums::new(size));
+        let mut known = lock(&self.known);
+        if known.as_ref().is_some_and(|known| known.size() == size) {
+            return Ok(());
         }
+        let fresh = BlockSums::new(size).ok_or(io::ErrorKind::FileTooLarge)?;
+        self.sums.file().set_len(0)?;
+        self.file().set_len(size)?;
+        if let Some(claim) = &self.claim {
+            self.sums.file().write_all_at(&BlockSums::head(claim.digest(), size), 0)?;
+        }
+        *known = Some(fresh);
         Ok(())
     }
 
     /// Which bytes are there, in whole blocks: those of an earlier process as well, which were checked.
     pub(crate) fn present(&self) -> Vec<Window> {
-        let sums = lock(&self.sums);
-        let Some(sums) = sums.as_ref() else { return Vec::new() };
-        let there = (0..block_count(sums.size())).filter(|block| sums.get(*block).is_some());
-        there.map(|block| super::blocks::window(block, sums.size())).collect()
+        let known = lock(&self.known);
+        let Some(known) = known.as_ref() else { return Vec::new() };
+        known.there().map(|block| window(block, known.size())).collect()
     }
 
-    /// Notes that a block is there, with its checksum.
+    /// Notes that a block is there, with its checksum: after its bytes were written.
     pub(crate) fn note(&self, block: u64, sum: u64) -> io::Result<()> {
-        if let Some(sums) = lock(&self.sums).as_mut() {
-            sums.set(block, sum);
+        let mut known = lock(&self.known);
+        let Some(known) = known.as_mut().filter(|known| block < block_count(known.size())) else { return Ok(()) };
+        known.set(block, sum);
+        if self.claim.is_none() {
+            return Ok(());
         }
-        Ok(())
+        self.sums.file().write_all_at(&sum.to_le_bytes(), BlockSums::offset(block))
     }
 
-    /// Gives up what is there: it is not the digest's content.
-    pub(crate) fn discard(self) {
-        drop(self);
+    /// Gives up what is there: it is not the digest's content. The files go when this is dropped.
+    pub(crate) fn discard(&self) {
+        self.discarded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a later fill can go on with it: something is there, and the disk has room for the rest.
+    fn is_worth_keeping(&self) -> bool {
+        let known = lock(&self.known);
+        let Some(known) = known.as_ref().filter(|_| self.claim.is_some()) else { return false };
+        let there: u64 = known.there().map(|block| window(block, known.size()).len()).sum();
+        let free = rustix::fs::fstatvfs(self.file()).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        there > 0 && free >= known.size() - there && !self.discarded.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if self.is_worth_keeping() {
+            self.data.keep();
+            self.sums.keep();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        store::blocks::{BLOCK, block_sum},
+        tasks::Tasks,
+    };
+    use prometheus_client::metrics::gauge::Gauge;
+    use std::{fs, path::Path};
+
+    const SIZE: u64 = 3 * BLOCK + 5;
+
+    async fn store(dir: &Path) -> Arc<Store> {
+        Store::open(dir.into(), None, Gauge::default(), &Tasks::default()).await.unwrap()
+    }
+
+    fn digest() -> Digest {
+        crate::hash::digest_of(tidepool_oci::Algorithm::Sha256, &content())
+    }
+
+    fn content() -> Vec<u8> {
+        (0..SIZE).map(|at| u8::try_from(at % 251).unwrap()).collect()
+    }
+
+    fn write(partial: &Partial, block: u64) {
+        let part = window(block, SIZE);
+        let bytes = &content()[usize::try_from(part.start).unwrap()..usize::try_from(part.end).unwrap()];
+        partial.file().write_all_at(bytes, part.start).unwrap();
+        partial.note(block, block_sum(bytes)).unwrap();
+    }
+
+    /// A partial of which these blocks are there.
+    async fn begun(store: &Store, blocks: &[u64]) -> Partial {
+        let partial = store.partial(&digest()).await.unwrap();
+        partial.set_size(SIZE).unwrap();
+        blocks.iter().for_each(|block| write(&partial, *block));
+        partial
+    }
+
+    async fn taken_over(store: &Store) -> Vec<u64> {
+        let partial = store.partial(&digest()).await.unwrap();
+        partial.present().iter().map(|window| window.start / BLOCK).collect()
+    }
+
+    fn in_tmp(store: &Store) -> usize {
+        fs::read_dir(store.layout.scratch()).unwrap().count()
+    }
+
+    #[tokio::test]
+    async fn p11_the_next_process_goes_on_with_what_is_there_but_never_takes_over_the_last_block() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = store(dir.path()).await;
+        drop(begun(&first, &[0, 2, 3]).await);
+        assert_eq!(taken_over(&first).await, [0, 2], "after a failed fill");
+        drop(first);
+        let next = store(dir.path()).await;
+        assert_eq!(taken_over(&next).await, [0, 2], "after a restart");
+        let partial = begun(&next, &[1, 3]).await;
+        assert_eq!(partial.size(), Some(SIZE));
+        next.commit_partial(partial, &digest(), None).await.unwrap();
+        assert_eq!(in_tmp(&next), 0);
+        assert_eq!(fs::read(next.layout.blob(&digest())).unwrap(), content());
+        let sums = fs::read(next.layout.sums(&digest())).unwrap();
+        let sums = BlockSums::decode(&digest(), &sums).unwrap();
+        assert!((0..4).all(|block| is_block_of(&content(), &sums, block)));
+    }
+
+    fn is_block_of(content: &[u8], sums: &BlockSums, block: u64) -> bool {
+        let part = window(block, SIZE);
+        let bytes = &content[usize::try_from(part.start).unwrap()..usize::try_from(part.end).unwrap()];
+        sums.get(block) == Some(block_sum(bytes))
+    }
+
+    #[tokio::test]
+    async fn p11_blocks_that_do_not_match_are_not_taken_over() {
+        let damages: [fn(&File, &File); 6] = [
+            |data, _| data.write_all_at(b"x", BLOCK + 7).unwrap(),
+            |data, _| data.write_all_at(&[0; 4096], BLOCK).unwrap(),
+            |_, sums| sums.write_all_at(&[1], BlockSums::offset(1)).unwrap(),
+            |_, sums| sums.write_all_at(&[0; 8], BlockSums::offset(1)).unwrap(),
+            |data, sums| (data.set_len(2 * BLOCK).unwrap(), sums.set_len(0).unwrap()).0,
+            |data, _| data.set_len(SIZE - 1).unwrap(),
+        ];
+        for (number, damage) in damages.into_iter().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            let store = store(dir.path()).await;
+            drop(begun(&store, &[0, 1, 2]).await);
+            let open = |path| File::options().write(true).open(path).unwrap();
+            damage(&open(store.layout.fill(&digest())), &open(store.layout.fill_sums(&digest())));
+            let left: &[u64] = if number < 4 { &[0, 2] } else { &[] };
+            assert_eq!(taken_over(&store).await, left, "damage {number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_size_or_another_digest_takes_over_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        drop(begun(&store, &[0, 1]).await);
+        let other: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        fs::copy(store.layout.fill(&digest()), store.layout.fill(&other)).unwrap();
+        fs::copy(store.layout.fill_sums(&digest()), store.layout.fill_sums(&other)).unwrap();
+        assert_eq!(store.partial(&other).await.unwrap().present(), []);
+        let partial = store.partial(&digest()).await.unwrap();
+        partial.set_size(SIZE + 1).unwrap();
+        assert_eq!(partial.present(), []);
+        assert!(partial.set_size(u64::MAX).is_err());
+        drop(partial);
+        assert_eq!(taken_over(&store).await, [0; 0]);
+        assert_eq!(in_tmp(&store), 0, "what holds nothing is not left behind");
+    }
+
+    #[tokio::test]
+    async fn wrong_content_goes_and_a_second_partial_of_the_same_blob_lies_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let (first, second) = (begun(&store, &[0]).await, begun(&store, &[1]).await);
+        drop(second);
+        assert_eq!(in_tmp(&store), 2, "the first one's");
+        first.discard();
+        drop(first);
+        assert_eq!(in_tmp(&store), 0);
+        let (first, second) = (begun(&store, &[0]).await, begun(&store, &[0, 1, 2, 3]).await);
+        store.commit_partial(second, &digest(), None).await.unwrap();
+        assert_eq!(fs::read(store.layout.blob(&digest())).unwrap(), content());
+        drop(first);
     }
 }
