@@ -1,8 +1,12 @@
 //! What processes before this one left in `tmp`: blobs on their way stay, to be gone on with; everything else goes.
 
-use std::{fs::DirEntry, path::Path};
+use std::{
+    fs::{DirEntry, Metadata},
+    path::Path,
+};
 
 use super::{
+    blocks::HEAD,
     claims::Claims,
     files::{self, ScratchNames, entries},
     layout::Layout,
@@ -27,12 +31,13 @@ fn remove_useless(layout: &Layout, claims: &Claims, entry: &DirEntry) -> bool {
     let Some(digest) = Layout::filled(&path) else { return files::remove(&path) };
     // Whoever fills it has made the one file and is about to make the other.
     let Some(_claim) = claims.take(&digest) else { return false };
-    let is_half = !is_file(&layout.fill(&digest)) || !is_file(&layout.fill_sums(&digest));
-    is_half && files::remove(&path)
+    let is_useful = length(&layout.fill(&digest)) > 0 && length(&layout.fill_sums(&digest)) > HEAD;
+    !is_useful && files::remove(&path)
 }
 
-fn is_file(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|meta| meta.is_file())
+/// 0 where there is no file.
+fn length(path: &Path) -> u64 {
+    path.symlink_metadata().ok().filter(Metadata::is_file).map_or(0, |meta| meta.len())
 }
 
 #[cfg(test)]
@@ -58,12 +63,14 @@ mod tests {
             fs::write(tmp.join(format!("99.0-{number}")), "half a blob").unwrap();
             fs::create_dir(tmp.join(format!("folder-{number}"))).unwrap();
         }
-        let [whole, data, sums, claimed] =
-            ["a", "b", "c", "d"].map(|letter| format!("sha256:{}", letter.repeat(64)).parse().unwrap());
+        let [whole, data, sums, empty, claimed] =
+            ["a", "b", "c", "d", "e"].map(|letter| format!("sha256:{}", letter.repeat(64)).parse().unwrap());
         let kept = [layout.fill(&whole), layout.fill_sums(&whole), layout.fill(&claimed)];
-        for path in kept.iter().chain(&[layout.fill(&data), layout.fill_sums(&sums), tmp.join("fill-sha256-0")]) {
-            fs::write(path, "").unwrap();
+        let useless = [layout.fill(&data), layout.fill_sums(&sums), layout.fill(&empty), tmp.join("fill-sha256-0")];
+        for path in kept.iter().chain(&useless) {
+            fs::write(path, [1; 32]).unwrap();
         }
+        fs::write(layout.fill_sums(&empty), [1; 24]).unwrap();
         let (scratches, claims) = (ScratchNames::new(tmp.clone()), Claims::default());
         let (ours, claim) = (scratches.create().unwrap(), claims.take(&claimed).unwrap());
         remove_leftovers(layout, scratches, claims).await;
