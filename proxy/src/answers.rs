@@ -14,7 +14,7 @@ use url::form_urlencoded;
 use crate::{
     error::ApiError,
     metrics::{Class, RequestResult},
-    pull::{DIGEST_HEADER, List, Part, PullError},
+    pull::{DIGEST_HEADER, List, OCTETS, Part, PullError, Shape},
     store::Manifest,
 };
 
@@ -77,22 +77,28 @@ pub(crate) fn blob_head(digest: &Digest, size: u64, outcome: Outcome) -> Respons
     finish(response, outcome)
 }
 
-const OCTETS: &str = "application/octet-stream";
-
 /// A blob or a part of it. The length is always said, so a body that breaks off is seen to (P4).
 pub(crate) fn blob(
     digest: &Digest,
     size: u64,
-    part: Part,
+    part: &Part,
     body: impl Stream<Item = Result<Bytes, PullError>> + Send + 'static,
     outcome: Outcome,
 ) -> Response {
-    let (start, end) = part.bounds(size);
-    let mut response = content(digest, OCTETS, end - start, outcome.result, Body::from_stream(body));
+    let mut response = content(digest, OCTETS, part.length(digest, size), outcome.result, Body::from_stream(body));
     response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if let Part::Range { window, .. } = part {
+    if part.shape != Shape::Whole {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        insert(&mut response, header::CONTENT_RANGE, &ContentRange { window, size }.to_string());
+    }
+    match &part.shape {
+        Shape::Whole => {}
+        Shape::Range(window) => {
+            insert(&mut response, header::CONTENT_RANGE, &ContentRange { window: *window, size }.to_string());
+        }
+        Shape::Several(_) => {
+            let kind = format!("multipart/byteranges; boundary={}", Part::boundary(digest));
+            insert(&mut response, header::CONTENT_TYPE, &kind);
+        }
     }
     finish(response, outcome)
 }

@@ -1,20 +1,19 @@
 //! What surrounds every request: its deadline, its line in the log, its place in the counters.
+//!
+//! One function instead of a stack of middlewares: small answers are many, and each layer's boxed future costs as much as
+//! looking up a manifest.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    middleware::{Next, from_fn, from_fn_with_state},
-    response::Response,
-};
+use axum::response::Response;
+use http::{Method, Request, Uri};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::{
     access::Door,
     answers::{self, Outcome},
     error::ApiError,
-    metrics::Metrics,
     routes::{self, App},
 };
 
@@ -22,38 +21,46 @@ use crate::{
 /// between, a node gets its 503 well before containerd's own 30 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-/// The whole stack around the routes, for the requests that come in by `door`.
-pub(crate) fn stack(app: Arc<App>, door: Door) -> Router {
-    let metrics = app.metrics.clone();
-    routes::router(app, door)
-        // Bounds the wait for headers only: a blob's body may stream for as long as it moves.
-        .layer(from_fn(in_time))
-        // Outermost, so that it sees what the client sees.
-        .layer(from_fn_with_state(metrics, note))
+/// All that answers the requests that come in by one door. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stack {
+    app: Arc<App>,
+    door: Door,
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => answers::error(ApiError::Late, Outcome::refused()),
+impl Stack {
+    pub(crate) fn new(app: Arc<App>, door: Door) -> Self {
+        Self { app, door }
+    }
+
+    /// The answer to a request; its body may stream for as long as it moves.
+    pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
+        let (begun, method, uri) = (Instant::now(), request.method().clone(), request.uri().clone());
+        let (parts, _) = request.into_parts();
+        let answer = tokio::time::timeout(ANSWER_WITHIN, routes::serve(&self.app, self.door, parts));
+        let response = answer.await.unwrap_or_else(|_| answers::error(ApiError::Late, Outcome::refused()));
+        if let Some(outcome) = response.extensions().get::<Outcome>() {
+            self.app.metrics.request(outcome.registry.as_ref(), outcome.class, outcome.result);
+            log(&method, &uri, &response, outcome, begun);
+        }
+        response
     }
 }
 
-async fn note(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
-    let (begun, method, path) = (Instant::now(), request.method().clone(), request.uri().path().to_owned());
-    let response = next.run(request).await;
-    let Some(outcome) = response.extensions().get::<Outcome>() else { return response };
-    metrics.request(outcome.registry.as_ref(), outcome.class, outcome.result);
+fn log(method: &Method, uri: &Uri, response: &Response, outcome: &Outcome, begun: Instant) {
+    let failed = outcome.error.as_ref().filter(|_| response.status().is_server_error());
+    if failed.is_none() && !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
     let registry = outcome.registry.as_ref().map(tracing::field::display);
     let repository = outcome.repository.as_ref().map(tracing::field::display);
-    let (status, result) = (response.status().as_u16(), outcome.result.as_str());
+    let (path, status, result) = (uri.path(), response.status().as_u16(), outcome.result.as_str());
     let headers_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match outcome.error.as_ref().filter(|_| status >= 500) {
+    match failed {
         Some(error) => {
             let error = error.cause();
             tracing::warn!(%method, path, registry, repository, status, result, headers_ms, error, "request");
         }
         None => tracing::info!(%method, path, registry, repository, status, result, headers_ms, "request"),
     }
-    response
 }

@@ -19,6 +19,7 @@ mod metrics;
 mod pull;
 mod reload;
 mod routes;
+mod send;
 mod server;
 mod settings;
 mod state;

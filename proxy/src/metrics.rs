@@ -103,6 +103,14 @@ label! {
     }
 }
 
+label! {
+    /// How bytes of stored blobs reached the socket.
+    SentPath {
+        Sendfile = "sendfile",
+        Copy = "copy",
+    }
+}
+
 impl UpstreamResult {
     pub(crate) fn of(error: Option<&UpstreamError>) -> Self {
         match error {
@@ -168,6 +176,11 @@ struct LoginLabels {
     result: LoginResult,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SentLabels {
+    path: SentPath,
+}
+
 label! {
     /// How reading a changed configuration ended.
     ReloadResult {
@@ -195,6 +208,7 @@ pub(crate) struct Metrics {
     store_bytes: Gauge<u64, AtomicU64>,
     agent_handshakes: Family<HandshakeLabels, Counter>,
     password_checks: Counter,
+    sent_bytes: Family<SentLabels, Counter>,
 }
 
 impl Metrics {
@@ -218,6 +232,8 @@ impl Metrics {
         tidepool.register("agent_handshakes", help, self.agent_handshakes.clone());
         let help = "Passwords of clients that were hashed and compared; logins that are remembered need none";
         tidepool.register("password_checks", help, self.password_checks.clone());
+        let help = "Bytes of blobs' files sent to clients, by how they left";
+        tidepool.register_with_unit("sent", help, Unit::Bytes, self.sent_bytes.clone());
     }
 
     pub(crate) fn request(&self, upstream: Option<&RegistryName>, class: Class, result: RequestResult) {
@@ -228,6 +244,11 @@ impl Metrics {
     /// The counter of bytes served from one upstream's content, for a body to keep.
     pub(crate) fn served(&self, upstream: &RegistryName) -> Counter {
         self.served_bytes.get_or_create(&Of { upstream: Name(Some(upstream.clone())) }).clone()
+    }
+
+    /// The counter of bytes of files that left in that way, for a body to keep.
+    pub(crate) fn sent(&self, path: SentPath) -> Counter {
+        self.sent_bytes.get_or_create(&SentLabels { path }).clone()
     }
 
     pub(crate) fn upstream_request(&self, upstream: &RegistryName, class: Class, result: UpstreamResult) {

@@ -9,11 +9,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    response::Response,
-};
+use axum::response::Response;
 use http::{HeaderMap, Method, header, request::Parts, uri::Authority};
 use tidepool_oci::{ByteRanges, Digest, Object, Reference, RegistryName, Route, Target, host_name, route_at};
 use tokio::time::Instant;
@@ -23,8 +19,9 @@ use crate::{
     access::{Door, Logins, Visitor},
     answers::{self, Outcome},
     error::ApiError,
-    metrics::{Class, Metrics, RequestResult},
-    pull::{BlobBody, Deadline, Part, Permit, PullError, Puller, Source},
+    metrics::{Class, Metrics, RequestResult, SentPath},
+    pull::{BlobBody, Deadline, Permit, PullError, Puller, Source, Way},
+    send::Lender,
     settings::{Current, Settings},
 };
 
@@ -37,11 +34,6 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
 }
 
-/// The registry API. Its paths are told apart by `tidepool_oci::route`, since repository names hold slashes.
-pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
-    Router::new().fallback(serve).with_state((app, door))
-}
-
 /// A request for something in a repository.
 struct Call {
     begun: Instant,
@@ -49,6 +41,8 @@ struct Call {
     headers: HeaderMap,
     path: String,
     query: Query,
+    /// The connection it came by, where that can send from files.
+    lender: Option<Lender>,
 }
 
 impl Call {
@@ -61,8 +55,9 @@ impl Call {
     }
 }
 
-async fn serve(State((app, door)): State<(Arc<App>, Door)>, request: Request) -> Response {
-    let (begun, (parts, _)) = (Instant::now(), request.into_parts());
+/// Answers one request of the registry API. Paths are told apart by [`route_at`], since repository names hold slashes.
+pub(crate) async fn serve(app: &App, door: Door, mut parts: Parts) -> Response {
+    let begun = Instant::now();
     // One state of the settings for the whole request, whatever is reloaded meanwhile.
     let settings = app.settings.load_full();
     let visitor = match Visitor::admit(door, &parts.headers, &settings.access, &app.logins).await {
@@ -76,8 +71,8 @@ async fn serve(State((app, door)): State<(Arc<App>, Door)>, request: Request) ->
     let own = host(&parts).and_then(|host| settings.hosts.get(&host));
     let is_mirrored = |registry: &RegistryName| settings.upstreams.contains_key(registry);
     let routed = route_at(own, parts.uri.path(), query.ns.as_deref(), is_mirrored);
-    let path = parts.uri.path().to_owned();
-    let call = Call { begun, method: parts.method, headers: parts.headers, path, query };
+    let (path, lender) = (parts.uri.path().to_owned(), parts.extensions.remove());
+    let call = Call { begun, method: parts.method, headers: parts.headers, path, query, lender };
     match routed {
         Ok(Route::Base) => match visitor.at_base() {
             Ok(()) => answers::base(),
@@ -170,10 +165,17 @@ impl App {
     ) -> Result<Response, ApiError> {
         let served = self.puller.blob(source, digest, permit).await.map_err(failed(outcome))?;
         let size = served.what.size;
-        let part = Part::of(ranges(&call.headers, digest).as_ref(), size)?;
-        let body = BlobBody::open(&self.puller, served.what, part).await.map_err(failed(outcome))?;
+        let part = served.what.part(ranges(&call.headers, digest).as_ref())?;
+        let way = self.way(call);
+        let body = BlobBody::open(&self.puller, served.what, &part, way).await.map_err(failed(outcome))?;
         let body = body.stream(self.metrics.served(source.upstream.name()));
-        Ok(answers::blob(digest, size, part, body, outcome.ended(served.how)))
+        Ok(answers::blob(digest, size, &part, body, outcome.ended(served.how)))
+    }
+
+    /// How the bytes of a blob reach the client.
+    fn way(&self, call: &Call) -> Way {
+        let (lent, copied) = (self.metrics.sent(SentPath::Sendfile), self.metrics.sent(SentPath::Copy));
+        Way { lender: call.lender.clone(), lent, copied }
     }
 
     async fn list(

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::{Door, Logins, NoRandomness},
     config_source::{ConfigError, ConfigSource},
-    layers,
+    layers::Stack,
     listen::{self, Arrival, DRAIN_WITHIN, MOST_CONNECTIONS},
     metrics::Metrics,
     pull::Puller,
@@ -172,11 +172,13 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 }
 
 async fn accept_clients(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> JoinSet<()> {
-    let stack = layers::stack(app, Door::Clients);
+    let stack = Stack::new(app, Door::Clients);
     let serve = |Arrival { stream, slot, .. }: Arrival| {
         let (stack, stop) = (stack.clone(), stop.clone());
         async move {
-            listen::serve_http(stream, stack, stop.cancelled()).await;
+            let lender = stream.get_ref().lender();
+            let answer = |request| stack.clone().answer(request);
+            listen::serve_http(stream, Some(lender), answer, stop.cancelled()).await;
             drop(slot);
         }
     };
@@ -185,7 +187,7 @@ async fn accept_clients(listener: TcpListener, app: Arc<App>, stop: Cancellation
 
 async fn accept_agents(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> JoinSet<()> {
     let (settings, metrics) = (Arc::clone(&app.settings), app.metrics.clone());
-    let stack = layers::stack(app, Door::Agents);
+    let stack = Stack::new(app, Door::Agents);
     listen::agents::accept_agents(listener, settings, stack, stop, metrics).await
 }
 

@@ -27,6 +27,10 @@ impl<S> WriteDeadline<S> {
         Self { stream, within, waiting: None }
     }
 
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// A write's result, or the failure that it became by waiting.
     fn limited<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {

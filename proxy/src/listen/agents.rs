@@ -2,7 +2,6 @@
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
-use axum::Router;
 use rustls::{Error, ServerConfig};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -19,6 +18,7 @@ use super::{
     serve_http,
 };
 use crate::{
+    layers::Stack,
     metrics::{HandshakeResult, Metrics},
     settings::{AgentsTls, Current},
 };
@@ -35,7 +35,7 @@ const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) async fn accept_agents(
     listener: TcpListener,
     settings: Current,
-    app: Router,
+    stack: Stack,
     stop: CancellationToken,
     metrics: Metrics,
 ) -> JoinSet<()> {
@@ -43,7 +43,7 @@ pub(crate) async fn accept_agents(
     let serve = |Arrival { stream, address, slot }: Arrival| {
         // By the certificates of this moment.
         let tls = settings.load().agents.clone();
-        let (app, stop, metrics, slots) = (app.clone(), stop.clone(), metrics.clone(), Arc::clone(&slots));
+        let (stack, stop, metrics, slots) = (stack.clone(), stop.clone(), metrics.clone(), Arc::clone(&slots));
         let handshakes = handshakes.clone();
         async move {
             // The file names agents as long as there is this listener: another file is refused.
@@ -55,7 +55,7 @@ pub(crate) async fn accept_agents(
                 tracing::warn!(%address, "too many connections of agents, one is turned away");
                 return;
             };
-            serve_agent(stream, app, stop, &tls).await;
+            serve_agent(stream, stack, stop, &tls).await;
         }
     };
     accept(listener, stop.clone(), MOST_HANDSHAKES, serve).await
@@ -84,7 +84,7 @@ async fn verify<S: AsyncRead + AsyncWrite + Unpin>(
 /// Serves one agent until told to stop, or until what let it in may no longer do so; answers in flight are finished.
 async fn serve_agent(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    app: Router,
+    stack: Stack,
     stop: CancellationToken,
     tls: &AgentsTls,
 ) {
@@ -95,7 +95,8 @@ async fn serve_agent(
             () = tokio::time::sleep(LONGEST_CONNECTION) => {}
         }
     };
-    serve_http(stream, app, over).await;
+    // TLS: bytes have to be encrypted, so nothing can be lent.
+    serve_http(stream, None, |request| stack.clone().answer(request), over).await;
 }
 
 /// How a handshake ended, as it counts.
@@ -112,6 +113,7 @@ fn result(error: Option<&io::Error>) -> HandshakeResult {
 
 #[cfg(test)]
 mod tests {
+    use axum::{body::Body, response::Response};
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     use rustls::{ClientConfig, RootCertStore};
     use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
@@ -172,12 +174,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_agent_that_takes_nothing_of_an_answer_is_left_after_a_while() {
         let (server, client) = both_sides();
-        let app = Router::new().fallback(async || vec![0; 10_000_000]);
+        let answer = |_| async { Response::new(Body::from(vec![0; 10_000_000])) };
         let (ours, theirs) = tokio::io::duplex(10_000);
         let ours = WriteDeadline::new(ours, TAKEN_WITHIN);
         let serving = tokio::spawn(async move {
             let stream = TlsAcceptor::from(Arc::clone(&server)).accept(ours).await.unwrap();
-            serve_http(stream, app, std::future::pending()).await;
+            serve_http(stream, None, answer, std::future::pending()).await;
         });
         let name = ServerName::try_from(trust::member_name("uid")).unwrap();
         let mut agent = TlsConnector::from(client).connect(name, theirs).await.unwrap();

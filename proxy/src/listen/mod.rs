@@ -7,23 +7,24 @@ pub(crate) mod agents;
 mod handshakes;
 pub(crate) mod tls;
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use axum::response::Response;
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::write_deadline::WriteDeadline;
+use crate::{
+    send::{Lender, Outlet},
+    write_deadline::WriteDeadline,
+};
 
 /// How long a client may take to send a request's head, and how long a connection may idle between requests: above the
 /// 30 s for which containerd keeps its own, so that it is never us who close one in use.
@@ -40,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A connection that came in.
 pub(crate) struct Arrival {
     /// It cannot hold up a write for ever.
-    pub(crate) stream: WriteDeadline<TcpStream>,
+    pub(crate) stream: WriteDeadline<Outlet>,
     pub(crate) address: IpAddr,
     /// Its place among those that are taken in at once.
     pub(crate) slot: OwnedSemaphorePermit,
@@ -72,7 +73,7 @@ where
             Ok((slot, (stream, peer))) => {
                 // Answers are small or written in large pieces: waiting to fill packets gains nothing.
                 let _ = stream.set_nodelay(true);
-                let stream = WriteDeadline::new(stream, TAKEN_WITHIN);
+                let stream = WriteDeadline::new(Outlet::new(stream), TAKEN_WITHIN);
                 connections.spawn(serve(Arrival { stream, address: peer.ip(), slot }));
             }
             Err(error) => {
@@ -83,15 +84,29 @@ where
     }
 }
 
-/// Serves one connection; once told to `stop`, to the end of the answer in flight.
-pub(crate) async fn serve_http(
+/// Serves one connection; once told to `stop`, to the end of the answer in flight. Where files can be lent to it, its
+/// requests carry the `lender`.
+pub(crate) async fn serve_http<A, F>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    app: Router,
+    lender: Option<Lender>,
+    answer: A,
     stop: impl Future<Output = ()>,
-) {
-    let service = TowerToHyperService::new(app);
+) where
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response>,
+{
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if let Some(lender) = &lender {
+            request.extensions_mut().insert(lender.clone());
+        }
+        let answered = answer(request);
+        async { Ok::<_, Infallible>(answered.await) }
+    });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    if lender.is_some() {
+        builder.writev(true); // what is lent must never be copied into one buffer
+    }
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {

@@ -3,11 +3,11 @@
 use std::{collections::hash_map::Entry, sync::Arc};
 
 use http::{HeaderMap, Method, header};
-use tidepool_oci::{Digest, Target};
+use tidepool_oci::{ByteRanges, Digest, Target, Unsatisfiable};
 use tokio::time::Instant;
 
 use super::{
-    ANSWER_WITHIN, Permit, PullError, Puller, Served, Source, blob_path,
+    ANSWER_WITHIN, Part, Permit, PullError, Puller, Served, Shape, Source, blob_path,
     fill::{Fill, Opened},
 };
 use crate::{
@@ -42,6 +42,16 @@ pub(super) enum Bytes {
     Filling(Arc<Fill>, Opened),
     /// With the upstream only: the disk is full.
     Upstream,
+}
+
+impl Blob {
+    /// The part of it that a request's ranges ask for. Past a full disk each range would be a transfer of its own: several
+    /// are answered with the whole, which is legal.
+    pub(crate) fn part(&self, ranges: Option<&ByteRanges>) -> Result<Part, Unsatisfiable> {
+        let part = Part::of(ranges, self.size)?;
+        let passed = matches!((&self.bytes, &part.shape), (Bytes::Upstream, Shape::Several(_)));
+        Ok(if passed { Part::WHOLE } else { part })
+    }
 }
 
 impl Puller {

@@ -34,7 +34,7 @@ use std::{
 use tidepool_oci::{Digest, RepositoryName};
 use tokio::sync::Semaphore;
 
-pub(crate) use body::{BlobBody, Part};
+pub(crate) use body::{BlobBody, OCTETS, Part, Shape, Way};
 pub(crate) use error::PullError;
 pub(crate) use lists::List;
 pub(crate) use manifests::DIGEST_HEADER;

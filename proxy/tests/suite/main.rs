@@ -41,5 +41,7 @@ mod ranges;
 mod reload;
 #[cfg(test)]
 mod secrets;
+#[cfg(test)]
+mod serving;
 mod tags;
 mod tokens;

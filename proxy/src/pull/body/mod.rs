@@ -1,12 +1,18 @@
 //! Bytes out: a part of a blob, read from its file as far as it is there.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc, time::Duration};
+mod part;
+mod source;
+
+use std::{sync::Arc, time::Duration, vec};
 
 use bytes::Bytes;
 use futures::Stream;
 use prometheus_client::metrics::counter::Counter;
-use tidepool_oci::{ByteRange, ByteRanges, Unsatisfiable, Window};
+use tidepool_oci::Window;
 use tokio::time::{Instant, timeout, timeout_at};
+
+pub(crate) use part::{OCTETS, Part, Shape};
+pub(crate) use source::Way;
 
 use super::{
     PullError, Puller,
@@ -15,83 +21,56 @@ use super::{
     fill::{Follower, Progress, State},
 };
 use crate::store::{BLOCK, StoredBlob};
+use part::Section;
+use source::{FileSource, SPAN};
 
-/// Read and sent at once.
-const PIECE: u64 = 256 << 10;
 /// The end of an unverified blob that is held back until its hash matches (P5): without it no client can take a
 /// corrupt blob for a whole one.
 pub(super) const HELD_BACK: u64 = 64 << 10;
 /// A fill's transfer gives up long before, so this is the end of a wait that has gone wrong.
 const READER_IDLE: Duration = Duration::from_secs(180);
 
-/// Which part of a blob a response carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// All of it; may be empty.
-    Whole,
-    /// A range.
-    Range {
-        /// Which bytes.
-        window: Window,
-        /// Whether the client named its end: such a reader verifies the whole itself.
-        bounded: bool,
-    },
-}
-
-impl Part {
-    /// The part that a request's ranges ask for. Several ranges are answered with the whole, which is legal.
-    pub(crate) fn of(ranges: Option<&ByteRanges>, size: u64) -> Result<Self, Unsatisfiable> {
-        let Some(ranges) = ranges else { return Ok(Self::Whole) };
-        let windows = ranges.windows(size)?;
-        match (ranges.as_slice(), windows.as_slice()) {
-            ([range], [window]) => {
-                let bounded = matches!(range, ByteRange::Bounded { .. }) && window.len() < size;
-                Ok(Self::Range { window: *window, bounded })
-            }
-            _ => Ok(Self::Whole),
-        }
-    }
-
-    /// First byte, and one past the last.
-    pub(crate) fn bounds(self, size: u64) -> (u64, u64) {
-        match self {
-            Self::Whole => (0, size),
-            Self::Range { window, .. } => (window.start, window.end),
-        }
-    }
-
-    fn is_held_back(self) -> bool {
-        !matches!(self, Self::Range { bounded: true, .. })
-    }
-}
-
 /// The bytes of one response, to be sent in order.
 #[derive(Debug)]
 pub(crate) struct BlobBody {
     puller: Arc<Puller>,
     blob: Blob,
+    way: Way,
     from: From,
+    /// Text to be sent before the bytes `at..end`.
+    head: Bytes,
     at: u64,
     end: u64,
+    /// What comes behind them.
+    sections: vec::IntoIter<Section>,
+    tail: Bytes,
     held_back: bool,
 }
 
 #[derive(Debug)]
 enum From {
-    Kept(StoredBlob),
-    Filling(Arc<File>, Follower),
+    Kept(StoredBlob, FileSource),
+    Filling(Follower, FileSource),
     Upstream(Box<Direct>),
 }
 
 impl From {
-    async fn of(blob: &Blob, at: u64, end: u64, held_back: bool) -> Result<Self, PullError> {
+    async fn of(blob: &Blob, at: u64, end: u64, held_back: bool, way: &Way) -> Result<Self, PullError> {
+        let source = |file| FileSource::new(file, blob.size, end - at, way);
         Ok(match &blob.bytes {
-            blobs::Bytes::Kept(kept) => Self::Kept(kept.clone()),
+            blobs::Bytes::Kept(kept) => Self::Kept(kept.clone(), source(&kept.file)),
             blobs::Bytes::Filling(fill, opened) => {
-                Self::Filling(Arc::clone(&opened.file), fill.follow(Window { start: at, end }))
+                Self::Filling(fill.follow(Window { start: at, end }), source(&opened.file))
             }
             blobs::Bytes::Upstream => Self::Upstream(Box::new(Direct::open(blob, at, end, held_back, None).await?)),
         })
+    }
+
+    fn file(&self) -> Option<&FileSource> {
+        match self {
+            Self::Kept(_, source) | Self::Filling(_, source) => Some(source),
+            Self::Upstream(_) => None,
+        }
     }
 }
 
@@ -105,12 +84,14 @@ enum Step {
 
 impl BlobBody {
     /// Opens `part` of `blob` and waits until its first byte, or its end, can be sent.
-    pub(crate) async fn open(puller: &Arc<Puller>, blob: Blob, part: Part) -> Result<Self, PullError> {
-        let (at, end) = part.bounds(blob.size);
-        let held_back = part.is_held_back();
+    pub(crate) async fn open(puller: &Arc<Puller>, blob: Blob, part: &Part, way: Way) -> Result<Self, PullError> {
+        let (held_back, tail) = (part.held_back, part.tail(&blob.digest));
+        let mut sections = part.sections(&blob.digest, blob.size);
+        let Some(Section { head, start: at, end }) = sections.next() else { return Err(PullError::Stopped) };
         let until = blob.permit.deadline.until;
-        let from = From::of(&blob, at, end, held_back).await?;
-        let mut body = Self { puller: Arc::clone(puller), blob, from, at, end, held_back };
+        let from = From::of(&blob, at, end, held_back, &way).await?;
+        let puller = Arc::clone(puller);
+        let mut body = Self { puller, blob, way, from, head, at, end, sections, tail, held_back };
         timeout_at(until, body.step()).await.map_err(|_| PullError::Late)??;
         Ok(body)
     }
@@ -139,21 +120,53 @@ impl BlobBody {
 
     async fn next(&mut self) -> Result<Option<Bytes>, PullError> {
         loop {
+            if !self.head.is_empty() {
+                return Ok(Some(std::mem::take(&mut self.head)));
+            }
+            if let Some(bytes) = self.content().await? {
+                return Ok(Some(bytes));
+            }
+            let Some(section) = self.sections.next() else {
+                let tail = std::mem::take(&mut self.tail);
+                return Ok((!tail.is_empty()).then_some(tail));
+            };
+            (self.head, self.at, self.end) = (section.head, section.start, section.end);
+            if matches!(self.from, From::Upstream(_)) {
+                self.from = From::of(&self.blob, self.at, self.end, self.held_back, &self.way).await?;
+            }
+        }
+    }
+
+    /// The next bytes of the blob; `None` at the end of the section.
+    async fn content(&mut self) -> Result<Option<Bytes>, PullError> {
+        loop {
             if let From::Upstream(direct) = &mut self.from {
                 let bytes = direct.next().await?;
                 self.at += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
                 return Ok(bytes);
             }
+            if self.at == self.end && self.blob.size > 0 {
+                return Ok(None);
+            }
             match timeout(READER_IDLE, self.step()).await.map_err(|_| PullError::Late)?? {
                 Step::Until(_) if self.at == self.end => return Ok(None),
-                Step::Until(until) => return self.read(until).await.map(Some),
-                Step::PastTheDisk(written) => {
-                    let prefix = self.file().map(|file| (file, written));
-                    let direct = Direct::open(&self.blob, self.at, self.end, self.held_back, prefix).await?;
-                    self.from = From::Upstream(Box::new(direct));
-                }
+                Step::Until(until) => match self.piece(until).await {
+                    Ok(bytes) => return Ok(Some(bytes)),
+                    Err(error) => self.heal(error).await?,
+                },
+                Step::PastTheDisk(written) => self.pass_the_disk(written).await?,
             }
         }
+    }
+
+    async fn pass_the_disk(&mut self, written: u64) -> Result<(), PullError> {
+        if self.sections.len() > 0 || !self.tail.is_empty() {
+            return Err(PullError::NoSpace); // not a transfer for each range; who asks again gets the whole
+        }
+        let prefix = self.from.file().map(|source| (Arc::clone(&source.file), written));
+        let direct = Direct::open(&self.blob, self.at, self.end, self.held_back, prefix).await?;
+        self.from = From::Upstream(Box::new(direct));
+        Ok(())
     }
 
     /// Waits until something can be done.
@@ -163,7 +176,7 @@ impl BlobBody {
         if let Some(until) = self.sound().await? {
             return Ok(Step::Until(until));
         }
-        let From::Filling(_, follower) = &mut self.from else { return Ok(Step::Until(end)) };
+        let From::Filling(follower, _) = &mut self.from else { return Ok(Step::Until(end)) };
         if at < end {
             follower.wants(Window { start: at, end });
         }
@@ -187,8 +200,8 @@ impl BlobBody {
 
     /// How far a kept blob was found sound from here on; none where it is being filled, or from now on.
     async fn sound(&mut self) -> Result<Option<u64>, PullError> {
-        let From::Kept(kept) = &self.from else { return Ok(None) };
-        let until = ((self.at / BLOCK + 1) * BLOCK).min(self.end);
+        let From::Kept(kept, _) = &self.from else { return Ok(None) };
+        let until = ((self.at / BLOCK * BLOCK) + SPAN).min(self.end);
         let next = Window { start: self.at, end: until };
         if self.at == self.end || kept.is_sound(next) {
             return Ok(Some(until));
@@ -198,58 +211,30 @@ impl BlobBody {
         if checked.unwrap_or(false) {
             return Ok(Some(until));
         }
-        let until = Instant::now() + READER_IDLE;
-        self.blob.bytes = self.puller.again(&self.blob, until).await?;
-        self.from = From::of(&self.blob, self.at, self.end, self.held_back).await?;
+        self.fill_again().await?;
         Ok(None)
     }
 
-    fn file(&self) -> Option<Arc<File>> {
-        match &self.from {
-            From::Kept(kept) => Some(Arc::clone(&kept.file)),
-            From::Filling(file, _) => Some(Arc::clone(file)),
-            From::Upstream(_) => None,
+    /// Goes on after a failure to read, if that is how a kept blob turns out to be damaged.
+    async fn heal(&mut self, error: PullError) -> Result<(), PullError> {
+        match (&self.from, &error) {
+            (From::Kept(..), PullError::Store(_)) => self.fill_again().await,
+            _ => Err(error),
         }
     }
 
-    async fn read(&mut self, until: u64) -> Result<Bytes, PullError> {
-        let (at, len) = (self.at, PIECE.min(until - self.at));
-        let file = self.file().ok_or(PullError::Stopped)?;
-        let read = move || {
-            let mut piece = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-            file.read_exact_at(&mut piece, at)?;
-            Ok::<_, io::Error>(Bytes::from(piece))
-        };
-        let piece = tokio::task::spawn_blocking(read).await.map_err(|_| PullError::Stopped)??;
-        self.at += len;
-        Ok(piece)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(header: &str, size: u64) -> Part {
-        Part::of(ByteRanges::parse(header).as_ref(), size).unwrap()
+    /// Goes on from the same byte, in the same response, with a fill in place of a kept blob that is damaged.
+    async fn fill_again(&mut self) -> Result<(), PullError> {
+        let until = Instant::now() + READER_IDLE;
+        self.blob.bytes = self.puller.again(&self.blob, until).await?;
+        self.from = From::of(&self.blob, self.at, self.end, self.held_back, &self.way).await?;
+        Ok(())
     }
 
-    #[test]
-    fn only_a_range_with_an_end_that_is_not_the_whole_passes_unverified() {
-        for (header, held_back) in [
-            ("", true),
-            ("bytes=0-", true),
-            ("bytes=5-", true),
-            ("bytes=-5", true),
-            ("bytes=0-99", true),
-            ("bytes=0-1000", true),
-            ("bytes=0-98", false),
-            ("bytes=90-99", false),
-            ("bytes=0-1,5-6", true),
-        ] {
-            assert_eq!(part(header, 100).is_held_back(), held_back, "{header}");
-        }
-        assert_eq!(part("bytes=0-1,5-6", 100), Part::Whole);
-        assert!(Part::of(ByteRanges::parse("bytes=100-").as_ref(), 100).is_err());
+    async fn piece(&mut self, until: u64) -> Result<Bytes, PullError> {
+        let source = self.from.file().ok_or(PullError::Stopped)?;
+        let bytes = source.piece(self.at, until).await?;
+        self.at += bytes.len() as u64;
+        Ok(bytes)
     }
 }
