@@ -95,7 +95,10 @@ impl ApiError {
             Self::Range(Unsatisfiable { size }) => {
                 HeaderValue::try_from(format!("bytes */{size}")).ok().map(|value| (header::CONTENT_RANGE, value))
             }
-            Self::Route(_) | Self::Unlisted { .. } | Self::Pull { .. } | Self::Busy | Self::Late => None,
+            Self::Pull { error, .. } => {
+                error.retry_after().map(|left| (header::RETRY_AFTER, HeaderValue::from(left.as_secs() + 1)))
+            }
+            Self::Route(_) | Self::Unlisted { .. } | Self::Busy | Self::Late => None,
         }
     }
 }

@@ -35,4 +35,4 @@ pub use listen::tls::AgentsError;
 pub use server::{Server, StartError};
 pub use settings::{FileError, SettingsError};
 pub use store::OpenError;
-pub use upstream::ClientError;
+pub use upstream::{ClientError, Lookup};

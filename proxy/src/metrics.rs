@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 use tidepool_oci::RegistryName;
 
-use crate::upstream::UpstreamError;
+use crate::upstream::{UpstreamError, UpstreamGauges};
 
 /// Makes an enum whose values are a label's: the number of series is fixed at compile time.
 macro_rules! label {
@@ -119,6 +119,7 @@ impl UpstreamResult {
             Some(UpstreamError::Limited { .. }) => Self::Limited,
             Some(
                 UpstreamError::Failing(_)
+                | UpstreamError::ElsewhereFailing(_)
                 | UpstreamError::CredentialsRefused
                 | UpstreamError::Crowded
                 | UpstreamError::Redirect(_)
@@ -130,6 +131,8 @@ impl UpstreamResult {
                 UpstreamError::Resting
                 | UpstreamError::Unreachable(_)
                 | UpstreamError::Elsewhere(_)
+                | UpstreamError::ElsewhereResting
+                | UpstreamError::Realm(_)
                 | UpstreamError::Silent(_),
             ) => Self::Unreachable,
         }
@@ -202,6 +205,7 @@ pub(crate) struct Metrics {
     upstream_requests: Family<UpstreamLabels, Counter>,
     upstream_bytes: Family<Of, Counter>,
     upstream_logins: Family<LoginLabels, Counter>,
+    upstream_health: UpstreamGauges,
     config_in_use: Gauge,
     config_reloads: Family<ReloadLabels, Counter>,
     fills_in_flight: Gauge,
@@ -222,6 +226,7 @@ impl Metrics {
         let help = "Bytes of manifests and blobs received from upstreams";
         tidepool.register_with_unit("upstream", help, Unit::Bytes, self.upstream_bytes.clone());
         tidepool.register("upstream_logins", "Logins at upstreams with credentials", self.upstream_logins.clone());
+        self.upstream_health.register(tidepool);
         let help = "Whether the configuration on disk is the one in use";
         tidepool.register("config_reload_successful", help, self.config_in_use.clone());
         tidepool.register("config_reloads", "Readings of a changed configuration", self.config_reloads.clone());
@@ -259,6 +264,11 @@ impl Metrics {
     pub(crate) fn upstream_bytes(&self, upstream: &RegistryName, bytes: usize) {
         let counter = self.upstream_bytes.get_or_create(&Of { upstream: Name(Some(upstream.clone())) });
         counter.inc_by(u64::try_from(bytes).unwrap_or_default());
+    }
+
+    /// The gauges of upstreams' health, for the upstreams to set.
+    pub(crate) fn upstream_health(&self) -> &UpstreamGauges {
+        &self.upstream_health
     }
 
     pub(crate) fn agent_handshake(&self, result: HandshakeResult) {

@@ -21,6 +21,7 @@ use crate::{
     settings::{Current, Files, Settings, SettingsError, Stamps, coherent, named},
     store::Store,
     tasks::{Tasks, lock},
+    upstream::Lookup,
 };
 
 /// How often files are looked at.
@@ -40,6 +41,7 @@ pub(crate) struct Reloader {
     store: Arc<Store>,
     metrics: Metrics,
     tasks: Tasks,
+    lookup: Lookup,
     report: Report,
 }
 
@@ -101,9 +103,10 @@ impl Reloader {
         store: Arc<Store>,
         metrics: Metrics,
         tasks: Tasks,
+        lookup: Lookup,
     ) -> Self {
         metrics.config_in_use(true);
-        Self { source, begun: Fixed::of(begun), settings, store, metrics, tasks, report: Report::default() }
+        Self { source, begun: Fixed::of(begun), settings, store, metrics, tasks, lookup, report: Report::default() }
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -160,7 +163,8 @@ impl Reloader {
         if let Some(key) = Fixed::of(&file).differs(&self.begun) {
             return Err(ReloadError::Fixed(key));
         }
-        let built = Settings::build(&file, &files, Some(&self.settings.load()), &self.metrics, &self.tasks)?;
+        let built =
+            Settings::build(&file, &files, Some(&self.settings.load()), &self.metrics, &self.tasks, &self.lookup)?;
         self.store.set_limit(file.storage.and_then(|storage| storage.limit).map(|limit| limit.0));
         let built = Arc::new(built);
         self.settings.swap(Arc::clone(&built)).give_way_to(&built);

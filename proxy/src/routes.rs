@@ -136,7 +136,7 @@ impl App {
         outcome: &Outcome,
     ) -> Result<Response, ApiError> {
         let served = match reference {
-            Reference::Tag(tag) => self.puller.tagged(source, tag, permit).await,
+            Reference::Tag(tag) => self.puller.tagged(source, tag, &call.method, permit).await,
             Reference::Digest(digest) => self.puller.manifest(source, digest, permit).await,
         };
         let served = served.map_err(failed(outcome))?;

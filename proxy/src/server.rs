@@ -23,6 +23,7 @@ use crate::{
     state,
     store::{OpenError, Store},
     tasks::Tasks,
+    upstream::Lookup,
 };
 
 /// How long background work may take to end after the transfers: with [`DRAIN_WITHIN`] and the admin server's [`LINGER`]
@@ -85,12 +86,20 @@ impl Server {
     /// # Errors
     /// A [`StartError`] that begins with the configuration's key.
     pub async fn bind(source: impl Into<ConfigSource>) -> Result<Self, StartError> {
+        Self::bind_with(source, Lookup::default()).await
+    }
+
+    /// The same, with another way to find upstreams' addresses than the system's.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub async fn bind_with(source: impl Into<ConfigSource>, lookup: Lookup) -> Result<Self, StartError> {
         let source = source.into();
         let (seen, reading) = reload::read(&source, &Stamps::default());
         let (file, files) = reading?;
         let (metrics, tasks, mut registry) = (Metrics::default(), Tasks::default(), Registry::default());
         metrics.register(&mut registry);
-        let settings = Settings::build(&file, &files, None, &metrics, &tasks)?;
+        let settings = Settings::build(&file, &files, None, &metrics, &tasks, &lookup)?;
         let address = file.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], tidepool_config::names::MEMBER_PORT)));
         let clients = bind("listen", address).await?;
         let agents = match &file.agents {
@@ -108,7 +117,8 @@ impl Server {
         let store = Store::open(path, limit.map(|limit| limit.0), metrics.store_bytes(), &tasks).await?;
         let puller = Puller::new(Arc::clone(&store), metrics.clone(), tasks.clone());
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        let reloader = Reloader::new(source, &file, Arc::clone(&settings), store, metrics.clone(), tasks.clone());
+        let reloader =
+            Reloader::new(source, &file, Arc::clone(&settings), store, metrics.clone(), tasks.clone(), lookup);
         let state = state::router(Arc::clone(&settings), reloader.report());
         tasks.spawn(reloader.keep(seen));
         let app = Arc::new(App { settings, logins, puller, metrics });

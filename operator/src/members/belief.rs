@@ -111,7 +111,9 @@ impl Belief {
                 settle(&mut news.credentials, old.map(|it| it.credentials), upstream.credentials, now, refused);
             let kept = (reach, credentials) != (upstream.reach, upstream.credentials);
             let message = if kept { old.and_then(|it| it.message.clone()) } else { upstream.message.clone() };
-            UpstreamState { registry: upstream.registry.clone(), reach, credentials, message }
+            // What changes with every pull is nobody's to act on.
+            let health = tidepool_config::UpstreamHealth::default();
+            UpstreamState { registry: upstream.registry.clone(), reach, credentials, message, health }
         };
         ProxyState { upstreams: said.upstreams.iter().map(settle).collect(), ..said.clone() }
     }

@@ -26,4 +26,4 @@ pub use proxy::{
     Access, Agents, AnonymousPull, Credentials, EgressProxy, ProxyFile, ProxyFileError, Scope, Storage, Tls, Upstream,
 };
 pub use registries::{PUBLIC_REGISTRIES, default_url};
-pub use state::{CredentialState, ProxyState, Reach, UpstreamState};
+pub use state::{CredentialState, Failure, ProxyState, RateLimit, Reach, UpstreamHealth, UpstreamState};

@@ -34,6 +34,70 @@ pub struct UpstreamState {
     /// The last failure in words, while there is one; never with a secret in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What people want to know besides.
+    #[serde(default, skip_serializing_if = "UpstreamHealth::is_nothing")]
+    pub health: UpstreamHealth,
+}
+
+/// How an upstream is treated now, and why. Times are seconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpstreamHealth {
+    /// Nothing is asked of it until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_until: Option<u64>,
+    /// What is kept is served without asking until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strained_until: Option<u64>,
+    /// It said itself that it wants to be left alone until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// Failures since it last answered well.
+    pub failures: u32,
+    /// The last failure, also when it is well again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+    /// The limit of pulls, where it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Tokens held for it.
+    pub tokens: usize,
+    /// When the first of them ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token_ends: Option<u64>,
+}
+
+impl UpstreamHealth {
+    /// Whether there is nothing to tell.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A failure.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Failure {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// In words, without a secret.
+    pub message: String,
+}
+
+/// How many pulls a registry allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RateLimit {
+    /// In a window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// That are left of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<u64>,
+    /// How long a window is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_seconds: Option<u64>,
 }
 
 /// What came of asking an upstream last.

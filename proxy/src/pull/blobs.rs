@@ -167,7 +167,9 @@ impl Puller {
                 Some(size) if size > 0 || is_content_of(digest, &[]) => Ok(size),
                 _ => self.size_by_fill(source, digest, permit).await,
             },
-            Err(UpstreamError::Failing(status)) if status.is_client_error() => {
+            Err(UpstreamError::Failing(status) | UpstreamError::ElsewhereFailing(status))
+                if status.is_client_error() =>
+            {
                 self.size_by_fill(source, digest, permit).await
             }
             Err(error) => Err(self.noting_absence(source, &path, error)),

@@ -1,6 +1,6 @@
 //! Why a pull got nothing.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use crate::upstream::UpstreamError;
 
@@ -19,6 +19,9 @@ pub(crate) enum PullError {
     /// The upstream's answer breaks the protocol.
     #[error("the upstream's answer has {0}")]
     Garbage(&'static str),
+    /// An index that the upstream does not confirm, without any of the manifests it lists.
+    #[error("the upstream does not confirm the index, and none of the manifests it lists is kept")]
+    Childless,
     /// It may be there, but who asks may not have it.
     #[error("it is not served to who asks")]
     NotForYou,
@@ -47,12 +50,38 @@ impl PullError {
             Self::KnownAbsent | Self::NotForYou => true,
             Self::WrongDigest
             | Self::Garbage(_)
+            | Self::Childless
             | Self::Unconfirmed
             | Self::NoSpace
             | Self::Store(_)
             | Self::Late
             | Self::Stopped => false,
         }
+    }
+
+    /// How long the upstream wants to be left alone, where it says so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Upstream(UpstreamError::Limited { retry_after }) => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether the upstream answered with something of no use: to ask again at once would bring the same.
+    pub(crate) fn is_useless(&self) -> bool {
+        matches!(
+            self,
+            Self::WrongDigest
+                | Self::Garbage(_)
+                | Self::Upstream(
+                    UpstreamError::Garbage(_)
+                        | UpstreamError::Redirect(_)
+                        | UpstreamError::Cut(_)
+                        | UpstreamError::Elsewhere(_)
+                        | UpstreamError::ElsewhereResting
+                        | UpstreamError::ElsewhereFailing(_)
+                )
+        )
     }
 }
 

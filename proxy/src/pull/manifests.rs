@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Deserialize;
 use tidepool_oci::{Algorithm, Digest, Reference, RepositoryName, Target};
 use tokio::time::Instant;
@@ -59,7 +59,7 @@ impl Puller {
     }
 
     /// What the tag points to now; what it pointed to when the upstream cannot or will not say.
-    pub(crate) async fn tagged(self: &Arc<Self>, source: &Source, tag: &str, permit: Permit) -> Found {
+    pub(crate) async fn tagged(self: &Arc<Self>, source: &Source, tag: &str, method: &Method, permit: Permit) -> Found {
         let deadline = permit.deadline;
         let Some(held) = self.held(source, tag).await else {
             if self.absent.knows(source, &manifest_path(tag)) {
@@ -68,7 +68,7 @@ impl Puller {
             permit.may_fetch()?;
             return deadline.wait(self.checked(source, tag, deadline.of_question())).await?;
         };
-        if permit.confirmed && !source.upstream.breaker().is_strained() {
+        if permit.confirmed && source.upstream.breaker().may_check() {
             let check = self.checked(source, tag, Instant::now() + CHECK_HELD_WITHIN);
             match tokio::time::timeout_at(deadline.kept, check).await {
                 Ok(Ok(fresh)) => return Ok(fresh),
@@ -77,6 +77,9 @@ impl Puller {
                     return Err(if permit.reader == Reader::Us { error } else { PullError::NotForYou });
                 }
                 Ok(Err(error)) => {
+                    if error.is_useless() {
+                        source.upstream.breaker().overdue();
+                    }
                     let cause = &error as &dyn std::error::Error;
                     tracing::warn!(registry = %source.upstream.name(), repository = %source.repository, tag, error = cause, "serving a tag unconfirmed");
                 }
@@ -87,7 +90,23 @@ impl Puller {
         // Nobody but the store says now that it is in this repository.
         let named = Target::Manifest(Reference::Digest(held.digest.clone()));
         self.is_part(source, &held.digest, &named, permit).await?;
+        // A node that has the image asks for no more than the digest; one that has not would look for a child next.
+        if *method == Method::GET && !self.has_child(&held).await {
+            return Err(PullError::Childless);
+        }
         Ok(Served { what: held, how: RequestResult::Stale })
+    }
+
+    /// Whether something can be made of a manifest that the upstream does not confirm: of an index, one of its children
+    /// is here. Nobody knows which platform is wanted, but what nodes run they pulled before.
+    async fn has_child(&self, held: &Manifest) -> bool {
+        let children = children(held);
+        for child in &children {
+            if self.store.manifest(child).await.is_some() {
+                return true;
+            }
+        }
+        children.is_empty()
     }
 
     async fn held(&self, source: &Source, tag: &str) -> Option<Arc<Manifest>> {
@@ -133,7 +152,7 @@ impl Puller {
         let ask = ask(Method::HEAD, source, &path, until);
         match source.upstream.send(&ask).await {
             Ok(answer) => Ok(digest_header(answer.headers())),
-            Err(UpstreamError::Failing(StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST)) => Ok(None),
+            Err(error) if error.is_of_head() => Ok(None),
             Err(error) => Err(self.noting_absence(source, &path, error)),
         }
     }
@@ -227,14 +246,43 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
 #[serde(rename_all = "camelCase")]
 struct Described {
     media_type: Option<String>,
+    schema_version: Option<serde::de::IgnoredAny>,
+    /// What no manifest has, but every answer of a registry that says no.
+    errors: Option<serde::de::IgnoredAny>,
+}
+
+/// An index, as far as it leads on.
+#[derive(Deserialize)]
+struct Index {
+    #[serde(default)]
+    manifests: Vec<Child>,
+}
+
+#[derive(Deserialize)]
+struct Child {
+    digest: Digest,
+}
+
+/// The manifests that an index lists; none where it is no index.
+fn children(manifest: &Manifest) -> Vec<Digest> {
+    let kinds =
+        ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+    if !kinds.contains(&manifest.media_type.to_ascii_lowercase().as_str()) {
+        return Vec::new();
+    }
+    let index = serde_json::from_slice::<Index>(&manifest.bytes);
+    index.map(|index| index.manifests.into_iter().map(|child| child.digest).collect()).unwrap_or_default()
 }
 
 /// Whether this can be a manifest: captive portals and maintenance pages answer everything with 200.
 fn is_manifest(media_type: &str, bytes: &[u8]) -> bool {
     let is_object = bytes.trim_ascii_start().starts_with(b"{"); // serde takes an array for a struct too
     let described = serde_json::from_slice::<Described>(bytes).ok().filter(|_| is_object);
-    let agrees = described.is_some_and(|it| it.media_type.is_none_or(|named| named.eq_ignore_ascii_case(media_type)));
-    agrees && !media_type.eq_ignore_ascii_case("text/html")
+    let sound = described.is_some_and(|it| {
+        let agrees = it.media_type.is_none_or(|named| named.eq_ignore_ascii_case(media_type));
+        agrees && (it.errors.is_none() || it.schema_version.is_some())
+    });
+    sound && !media_type.to_ascii_lowercase().starts_with("text/")
 }
 
 #[cfg(test)]
@@ -252,6 +300,9 @@ mod tests {
             ("a/b+json", "<html>", false),
             ("a/b+json", "", false),
             ("text/html", "{}", false),
+            ("text/plain", "{}", false),
+            ("application/json", r#"{"errors":[{"code":"UNAVAILABLE"}]}"#, false),
+            ("application/json", r#"{"schemaVersion":2,"errors":[]}"#, true),
         ] {
             assert_eq!(is_manifest(media_type, bytes.as_bytes()), expected, "{media_type} {bytes}");
         }

@@ -11,7 +11,6 @@ use super::{
     permit::Reader,
     probe::{Question, name},
 };
-use crate::upstream::UpstreamError;
 
 impl Puller {
     /// Whether `digest`, which is what `target` names, may be served as a part of the repository: always, unless it
@@ -63,7 +62,7 @@ impl Puller {
 
     /// Whether the upstream's answer takes kept content back: it refuses what needed credentials.
     pub(super) async fn is_revoked(self: &Arc<Self>, source: &Source, digest: &Digest, error: &PullError) -> bool {
-        let refused = matches!(error, PullError::Upstream(UpstreamError::Refused(_)));
+        let refused = matches!(error, PullError::Upstream(error) if error.is_refusal());
         refused
             && self.store.origins(digest).await.is_some()
             && !self.known_public(source).await.as_ref().is_some_and(super::probe::is_fresh)

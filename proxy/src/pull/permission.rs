@@ -85,7 +85,7 @@ impl Puller {
             deadline.wait(self.ask_once(source, question)).await??;
             return Ok(true);
         }
-        if source.upstream.breaker().is_strained() {
+        if !source.upstream.breaker().may_check() {
             return Ok(false);
         }
         match tokio::time::timeout_at(deadline.kept, self.ask_once(source, question)).await {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, header};
 use tidepool_oci::RepositoryName;
 use tokio::time::Instant;
 
@@ -77,7 +77,7 @@ impl Puller {
                 Ok(())
             }
             (Err(error), Reader::Us) => Err(self.noting_absence(source, &question.path, error)),
-            (Err(UpstreamError::Refused(_)), Reader::Anybody) => {
+            (Err(error), Reader::Anybody) if error.is_refusal() => {
                 self.note_refusal(source, &question.path).await;
                 Err(PullError::NotForYou)
             }
@@ -145,9 +145,7 @@ async fn ask(source: &Source, path: &str, reader: Reader) -> Result<(), Upstream
     let list = path.starts_with("tags/"); // registries answer HEAD for content only
     let answer = source.upstream.send(&ask(if list { Method::GET } else { Method::HEAD })).await;
     match answer {
-        Err(UpstreamError::Failing(StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST)) => {
-            source.upstream.send(&ask(Method::GET)).await.map(drop)
-        }
+        Err(error) if error.is_of_head() && !list => source.upstream.send(&ask(Method::GET)).await.map(drop),
         other => other.map(drop),
     }
 }

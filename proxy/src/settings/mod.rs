@@ -22,7 +22,7 @@ use crate::{
     listen::tls::AgentsError,
     metrics::Metrics,
     tasks::Tasks,
-    upstream::{ClientError, Egress, Entry, Upstream},
+    upstream::{ClientError, Egress, Entry, Lookup, Upstream},
 };
 
 /// The settings in use; a reload stores others.
@@ -91,6 +91,7 @@ impl Settings {
         previous: Option<&Self>,
         metrics: &Metrics,
         tasks: &Tasks,
+        lookup: &Lookup,
     ) -> Result<Self, SettingsError> {
         let egress = file.egress_proxy.as_ref().map(|egress| Egress::read(egress, files));
         let egress = egress.transpose().map_err(SettingsError::Egress)?;
@@ -100,7 +101,7 @@ impl Settings {
                 let before = previous.and_then(|previous| previous.upstreams.get(&config.registry));
                 match before.filter(|before| before.is_of(&entry)) {
                     Some(same) => Ok(Arc::clone(same)),
-                    None => Upstream::new(entry, metrics.clone(), tasks).map(Arc::new),
+                    None => Upstream::new(entry, metrics.clone(), tasks, lookup).map(Arc::new),
                 }
             });
             let upstream = made.map_err(|source| SettingsError::Upstream { index, source })?;

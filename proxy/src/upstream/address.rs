@@ -13,7 +13,10 @@ use std::{
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::time::Instant;
 use url::{Host, Url};
+
+use super::{lookup::Lookup, order::Order};
 
 /// Decides about addresses for one upstream, and resolves names for it.
 #[derive(Clone, Debug)]
@@ -25,18 +28,39 @@ pub(super) struct Boundary {
     inside: Arc<AtomicBool>,
     /// The registry speaks HTTPS: nobody on the way may then read or change what it refers to.
     secure: bool,
+    lookup: Lookup,
+    order: Arc<Order>,
 }
 
 impl Boundary {
     /// The boundary of the upstream at `base`.
-    pub(super) fn new(base: &Url, proxies: Vec<String>) -> Self {
+    pub(super) fn new(base: &Url, proxies: Vec<String>, lookup: Lookup) -> Self {
         let inside = Arc::new(AtomicBool::new(literal(base).is_some_and(is_private)));
         Self {
             host: base.host_str().unwrap_or_default().into(),
             proxies: proxies.into(),
             inside,
             secure: base.scheme() == "https",
+            lookup,
+            order: Arc::default(),
         }
+    }
+
+    /// Has an address tried after the others for a while. Whether there are others.
+    pub(super) fn avoid(&self, address: SocketAddr) -> bool {
+        self.order.avoid(address.ip())
+    }
+
+    /// Notes which address of the host at `url` answered what was asked then.
+    pub(super) fn answered(&self, url: &Url, address: Option<SocketAddr>, begun: Instant) {
+        if let (Some(host), Some(address)) = (url.host_str(), address) {
+            self.order.answered(host, address.ip(), begun);
+        }
+    }
+
+    /// Notes that what was asked then of the host at `url` got no answer. Whether another address may do better.
+    pub(super) fn unanswered(&self, url: &Url, begun: Instant) -> bool {
+        url.host_str().is_some_and(|host| self.order.blame(host, begun))
     }
 
     /// Whether `url` may be asked, as far as it tells: names are judged when they are resolved.
@@ -65,9 +89,9 @@ impl Resolve for Boundary {
     fn resolve(&self, name: Name) -> Resolving {
         let boundary = self.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = boundary.lookup.of(name.as_str()).await?;
             let allowed = boundary.filter(name.as_str(), found)?;
-            Ok(Box::new(allowed.into_iter()) as Addrs)
+            Ok(Box::new(boundary.order.arrange(name.as_str(), allowed).into_iter()) as Addrs)
         })
     }
 }
@@ -162,7 +186,7 @@ mod tests {
 
     #[test]
     fn an_outside_registry_leads_nobody_inside() {
-        let boundary = Boundary::new(&url("https://registry.example"), vec!["proxy.corp".into()]);
+        let boundary = Boundary::new(&url("https://registry.example"), vec!["proxy.corp".into()], Lookup::default());
         for inside in
             ["https://127.0.0.1/", "https://[::1]:80/", "https://2130706433/", "https://0x7f.1/", "ftp://1.1.1.1/"]
         {
@@ -182,7 +206,10 @@ mod tests {
     #[test]
     fn a_registry_that_speaks_https_leads_to_https_only() {
         for (base, expected) in [("https://registry.example", false), ("http://registry.example", true)] {
-            assert_eq!(Boundary::new(&url(base), Vec::new()).allows(&url("http://cdn.example/")), expected);
+            assert_eq!(
+                Boundary::new(&url(base), Vec::new(), Lookup::default()).allows(&url("http://cdn.example/")),
+                expected
+            );
         }
     }
 
@@ -195,8 +222,10 @@ mod tests {
 
     #[test]
     fn an_inside_registry_may_lead_anywhere() {
-        assert!(Boundary::new(&url("http://10.0.0.1:5000"), Vec::new()).allows(&url("http://10.0.0.2/")));
-        let boundary = Boundary::new(&url("https://registry.internal"), Vec::new());
+        assert!(
+            Boundary::new(&url("http://10.0.0.1:5000"), Vec::new(), Lookup::default()).allows(&url("http://10.0.0.2/"))
+        );
+        let boundary = Boundary::new(&url("https://registry.internal"), Vec::new(), Lookup::default());
         boundary.filter("Registry.internal", vec!["10.0.0.1:0".parse().unwrap()]).unwrap();
         assert!(boundary.allows(&url("https://10.0.0.2/")));
         assert!(boundary.filter("minio.internal", vec!["10.0.0.3:0".parse().unwrap()]).is_ok());

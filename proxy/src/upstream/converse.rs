@@ -1,7 +1,5 @@
 //! One request to an upstream: as whom, and again with what the registry asks for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rustls::AlertDescription;
 use tidepool_config::Scope;
@@ -12,6 +10,7 @@ use super::{
     Ask, Upstream, UpstreamError,
     account::{Account, Basic, answered as in_words},
     challenge::{self, Wanted},
+    course::Course,
     token::{Token, Who},
     turns::Turn,
 };
@@ -21,13 +20,13 @@ type Answer = Result<reqwest::Response, UpstreamError>;
 impl Upstream {
     /// The request as ourselves; without credentials where there are none, or where they are refused and only lift
     /// limits: what is public goes on.
-    pub(super) async fn converse(&self, ask: &Ask<'_>, answered: &AtomicBool) -> Answer {
+    pub(super) async fn converse(&self, ask: &Ask<'_>, course: &Course) -> Answer {
         if ask.anonymously {
-            return self.attempt(ask, Who::Nobody, answered).await;
+            return self.attempt(ask, Who::Nobody, course).await;
         }
-        let Some(account) = &self.account else { return self.attempt(ask, Who::Us, answered).await };
+        let Some(account) = &self.account else { return self.attempt(ask, Who::Us, course).await };
         if !account.is_resting() {
-            match self.attempt(ask, Who::Us, answered).await {
+            match self.attempt(ask, Who::Us, course).await {
                 Err(UpstreamError::CredentialsRefused) => {}
                 other => return other,
             }
@@ -36,7 +35,7 @@ impl Upstream {
             return Err(UpstreamError::CredentialsRefused);
         }
         // Whatever everybody may not read might be there for us: that is no absence.
-        let answer = self.attempt(ask, Who::Nobody, answered).await;
+        let answer = self.attempt(ask, Who::Nobody, course).await;
         let hidden = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::GONE];
         match answer {
             Ok(answer) if hidden.contains(&answer.status()) => Err(UpstreamError::CredentialsRefused),
@@ -46,14 +45,14 @@ impl Upstream {
     }
 
     /// The request, and once more with what the registry asks for.
-    async fn attempt(&self, ask: &Ask<'_>, who: Who, answered: &AtomicBool) -> Answer {
+    async fn attempt(&self, ask: &Ask<'_>, who: Who, course: &Course) -> Answer {
         let url = self.url(ask)?;
         let account = self.account.as_deref().filter(|_| who == Who::Us);
         if let Some(account) = account.filter(|account| account.basic().is_some()) {
-            return self.with_password(ask, account, url, answered).await;
+            return self.with_password(ask, account, url, course).await;
         }
         let held = self.tokens.held(ask.repository, who);
-        let first = self.request(ask, who, url.clone(), held.as_ref().map(Token::header), answered).await?;
+        let first = self.request(ask, who, url.clone(), held.as_ref().map(Token::header), course).await?;
         // Some registries hide from strangers what they do not let them read.
         let hides = account.is_some()
             && held.is_none()
@@ -65,21 +64,29 @@ impl Upstream {
         match (self.wanted(&first, ask.repository, who).await?, account) {
             (Some(Wanted::Bearer(challenge)), _) => {
                 let token = self.tokens.renew(ask.repository, challenge, who, held.as_ref(), ask.until).await?;
-                self.request(ask, who, url, Some(token.header()), answered).await
+                self.request(ask, who, url, Some(token.header()), course).await
             }
             (Some(Wanted::Basic), Some(account)) => {
-                self.log_in(ask, account, &url).await?;
-                self.with_password(ask, account, url, answered).await
+                if let Some(trouble) = self.log_in(ask, account, &url).await? {
+                    return Ok(trouble);
+                }
+                self.with_password(ask, account, url, course).await
             }
             _ => Ok(first),
         }
     }
 
-    /// Shows the password to a registry that takes it itself, for the first time: one of all who wait does.
-    async fn log_in(&self, ask: &Ask<'_>, account: &Account, url: &Url) -> Result<(), UpstreamError> {
+    /// Shows the password to a registry that takes it itself, for the first time: one of all who wait does. An answer is
+    /// trouble, which leaves open whether it is right.
+    async fn log_in(
+        &self,
+        ask: &Ask<'_>,
+        account: &Account,
+        url: &Url,
+    ) -> Result<Option<reqwest::Response>, UpstreamError> {
         let turn = account.turn(ask.until).await?;
         if account.basic().is_some() {
-            return Ok(());
+            return Ok(None);
         }
         let (how, answer) = turn.within(ask.until, self.first_login(ask, account, url)).await?;
         let refused = self.is_own(&answer)
@@ -90,9 +97,12 @@ impl Upstream {
         if refused {
             return Err(account.refused(&in_words("the registry", answer.status())));
         }
+        if self.is_own(&answer) && is_trouble(answer.status()) {
+            return Ok(Some(answer));
+        }
         account.accepted();
         account.takes_basic(how);
-        Ok(())
+        Ok(None)
     }
 
     async fn first_login(
@@ -106,14 +116,14 @@ impl Upstream {
             return Ok((Basic::Base, self.ping(Who::Us, Some(account.header())).await?));
         }
         let password = Some(account.header());
-        let answer = self.http.send(&Method::HEAD, url.clone(), &ask.headers, password, &|_| {}).await?;
+        let answer = self.http.send(&Method::HEAD, url.clone(), &ask.headers, password, &Course::default()).await?;
         Ok((Basic::Content, answer))
     }
 
     /// The request, to a registry that takes passwords itself.
-    async fn with_password(&self, ask: &Ask<'_>, account: &Account, url: Url, answered: &AtomicBool) -> Answer {
+    async fn with_password(&self, ask: &Ask<'_>, account: &Account, url: Url, course: &Course) -> Answer {
         let turn = account.turn(ask.until).await?;
-        let asked = self.request(ask, Who::Us, url, Some(account.header()), answered);
+        let asked = self.request(ask, Who::Us, url, Some(account.header()), course);
         let (turn, answer) = turn.lent(ask.until, asked).await?;
         let status = answer.status();
         if self.is_own(&answer) && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -138,7 +148,7 @@ impl Upstream {
             Some(Basic::Base) => {
                 let answer = turn.within(ask.until, self.ping(Who::Us, Some(account.header()))).await?;
                 let status = answer.status();
-                if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+                if is_trouble(status) {
                     return Ok(answer); // trouble, which leaves open what the refusal means
                 }
                 if self.is_own(&answer) { status } else { StatusCode::OK }
@@ -157,19 +167,11 @@ impl Upstream {
 
     /// Asks for `/v2/`.
     async fn ping(&self, who: Who, password: Option<HeaderValue>) -> Answer {
-        self.http.of(who).send(&Method::GET, self.below_v2("")?, &HeaderMap::new(), password, &|_| {}).await
+        self.http.of(who).send(&Method::GET, self.below_v2("")?, &HeaderMap::new(), password, &Course::default()).await
     }
 
-    async fn request(
-        &self,
-        ask: &Ask<'_>,
-        who: Who,
-        url: Url,
-        header: Option<HeaderValue>,
-        answered: &AtomicBool,
-    ) -> Answer {
-        let on_answer = |status| answered.store(status != StatusCode::UNAUTHORIZED, Ordering::Relaxed);
-        self.http.of(who).send(&ask.method, url, &ask.headers, header, &on_answer).await
+    async fn request(&self, ask: &Ask<'_>, who: Who, url: Url, header: Option<HeaderValue>, course: &Course) -> Answer {
+        self.http.of(who).send(&ask.method, url, &ask.headers, header, course).await
     }
 
     /// What went wrong for a stranger: where we have a certificate, whoever has none may be turned away before HTTP begins,
@@ -185,7 +187,7 @@ impl Upstream {
 
     /// Whether the registry itself gave the answer. A host that it redirects to can ask nothing of us, for that would be
     /// our password, and does not know whether that is right.
-    fn is_own(&self, answer: &reqwest::Response) -> bool {
+    pub(super) fn is_own(&self, answer: &reqwest::Response) -> bool {
         answer.url().origin() == self.base.origin()
     }
 
@@ -205,6 +207,11 @@ impl Upstream {
         let base = self.ping(who, None).await?;
         Ok(challenge::find(base.headers(), repository).filter(|_| self.is_own(&base)))
     }
+}
+
+/// Whether an answer tells of the registry's own trouble, and nothing of a password.
+fn is_trouble(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }
 
 /// Whether the other side ended the handshake with a word that our certificate, or its absence, was not right.

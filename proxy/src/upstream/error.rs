@@ -1,8 +1,11 @@
 //! What can go wrong with an upstream.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 /// Why an upstream did not give what it was asked for. Cheap to clone: all who wait for one request get it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -13,9 +16,18 @@ pub(crate) enum UpstreamError {
     /// No connection, or it broke before an answer.
     #[error("cannot reach the upstream")]
     Unreachable(#[source] Arc<reqwest::Error>),
-    /// No connection to a host that the upstream redirected to, or named for tokens.
+    /// No connection to a host that the upstream redirected to.
     #[error("cannot reach a host that the upstream refers to")]
     Elsewhere(#[source] Arc<reqwest::Error>),
+    /// That host failed a moment ago and is left alone for a while.
+    #[error("a host that the upstream refers to failed a moment ago and is left alone for a while")]
+    ElsewhereResting,
+    /// That host has trouble, or refuses what the upstream sent us to it for: it is not the one to say what there is.
+    #[error("a host that the upstream refers to answered {0}")]
+    ElsewhereFailing(StatusCode),
+    /// No connection to the upstream's token server.
+    #[error("cannot reach the upstream's token server")]
+    Realm(#[source] Arc<reqwest::Error>),
     /// No answer in time.
     #[error("the upstream did not answer within {} ms", .0.as_millis())]
     Silent(Duration),
@@ -59,10 +71,58 @@ impl UpstreamError {
     pub(crate) fn is_absence(&self) -> bool {
         matches!(self, Self::Gone(_) | Self::Refused(_))
     }
+
+    /// Whether somebody on the way said that we may not have it.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let refuses = |status: StatusCode| matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        matches!(self, Self::Refused(_)) || matches!(self, Self::ElsewhereFailing(status) if refuses(*status))
+    }
+
+    /// Whether a GET may do better than the HEAD that ended so: some answer none, and an address signed for GET is no
+    /// good for it.
+    pub(crate) fn is_of_head(&self) -> bool {
+        match self {
+            Self::Failing(status) => matches!(*status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST),
+            Self::ElsewhereFailing(status) => status.is_client_error() && *status != StatusCode::TOO_MANY_REQUESTS,
+            _ => false,
+        }
+    }
 }
 
-/// The `Retry-After` of an answer, where it is a number of seconds, as registries send it.
-pub(super) fn retry_after(answer: &reqwest::Response) -> Option<Duration> {
-    let value = answer.headers().get(header::RETRY_AFTER)?;
-    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+/// Nobody means more than this; keeps sums of times in bounds.
+const LONGEST_WORD: Duration = Duration::from_secs(24 * 3600);
+
+/// The `Retry-After` of an answer: seconds, or a date.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let wanted = seconds.or_else(|| {
+        let date = httpdate::parse_http_date(text).ok()?;
+        // A date that is over says: now.
+        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    });
+    wanted.map(|wanted| wanted.min(LONGEST_WORD))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, text.parse().unwrap());
+        retry_after(&headers)
+    }
+
+    #[test]
+    fn p10_retry_after_is_a_number_of_seconds_or_a_date() {
+        assert_eq!(of(" 17 "), Some(Duration::from_secs(17)));
+        let left = of(&httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60))).unwrap();
+        assert!((58..=60).contains(&left.as_secs()), "{left:?}");
+        assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        for none in ["", "soon", "-5", "1.5"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+        assert_eq!(of("18446744073709551615"), Some(LONGEST_WORD));
+    }
 }

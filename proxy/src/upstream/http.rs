@@ -1,69 +1,93 @@
-//! Requests to one upstream and the hosts it refers to: connections, TLS, redirects.
+//! Requests to one upstream and the hosts it refers to: redirects, and which of their addresses to go to.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::time::Instant;
 use url::Url;
 
 use super::{
-    ClientError, Entry, UpstreamError,
+    ClientError, Entry, Lookup, UpstreamError,
     address::{Boundary, proxies_of_environment},
+    clients::{Kind, Pair},
+    course::Course,
+    elsewhere::Elsewhere,
+    limits::Limits,
     token::Who,
 };
 
 /// Redirects of one request; what the Go clients allow.
 const MOST_REDIRECTS: usize = 10;
-/// Within the deadline of HEAD and manifests, so that a second address can be tried.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Shorter than what registries and the load balancers before them keep.
-const KEEP_IDLE: Duration = Duration::from_secs(60);
-const USER_AGENT: &str = concat!("tidepool/", env!("CARGO_PKG_VERSION"));
+/// Whoever leaves sooner gave up for reasons of their own; later, for there was no answer.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
 
-/// A client for one upstream. Clones share its connections.
+/// Clients for one upstream. Clones share their connections.
 #[derive(Clone, Debug)]
 pub(super) struct Http {
-    /// For the registry's own host.
-    own: reqwest::Client,
-    /// For the registry's own host, without our certificate.
-    plain: reqwest::Client,
-    /// For hosts that it redirects to, or names for tokens.
-    others: reqwest::Client,
+    own: Pair,
+    plain: Pair,
+    others: Pair,
+    /// Whether the second of each pair is in use.
+    turned: Arc<AtomicBool>,
     host: Arc<str>,
     boundary: Boundary,
+    elsewhere: Arc<Elsewhere>,
+    /// What the registry says of our limits; of nobody's it says nothing that matters.
+    limits: Option<Arc<Limits>>,
 }
 
 impl Http {
     /// Clients as the entry wants them. Its certificate, and its leave to take any, are for the registry's own host.
-    pub(super) fn new(base: &Url, entry: &Entry) -> Result<Self, ClientError> {
+    pub(super) fn new(base: &Url, entry: &Entry, lookup: Lookup, limits: Arc<Limits>) -> Result<Self, ClientError> {
         let proxies = entry.egress.as_ref().map_or_else(proxies_of_environment, |egress| {
             egress.url.host_str().map(str::to_owned).into_iter().collect()
         });
-        let boundary = Boundary::new(base, proxies);
-        let others = client(&boundary, entry, Kind::Others)?;
-        let plain = if entry.takes_any_certificate() { client(&boundary, entry, Kind::Plain)? } else { others.clone() };
-        let own = if entry.identity.is_some() { client(&boundary, entry, Kind::Own)? } else { plain.clone() };
-        Ok(Self { own, plain, others, host: base.host_str().unwrap_or_default().into(), boundary })
+        let boundary = Boundary::new(base, proxies, lookup);
+        let others = Pair::new(&boundary, entry, Kind::Others)?;
+        let plain =
+            if entry.takes_any_certificate() { Pair::new(&boundary, entry, Kind::Plain)? } else { others.clone() };
+        let own = if entry.identity.is_some() { Pair::new(&boundary, entry, Kind::Own)? } else { plain.clone() };
+        let host = base.host_str().unwrap_or_default().into();
+        let (turned, elsewhere) = (Arc::default(), Arc::default());
+        Ok(Self { own, plain, others, turned, host, boundary, elsewhere, limits: Some(limits) })
     }
 
     /// The client for requests as that one: nobody has no certificate.
     pub(super) fn of(&self, who: Who) -> Self {
         match who {
             Who::Us => self.clone(),
-            Who::Nobody => Self { own: self.plain.clone(), ..self.clone() },
+            Who::Nobody => Self { own: self.plain.clone(), limits: None, ..self.clone() },
         }
+    }
+
+    /// Goes to other addresses than this for a while, on other connections than those that are open.
+    pub(super) fn avoid(&self, address: std::net::SocketAddr) {
+        if self.boundary.avoid(address) {
+            self.turn();
+        }
+    }
+
+    fn turn(&self) {
+        self.turned.fetch_xor(true, Ordering::Relaxed);
     }
 
     /// Sends a request without body and follows redirects; `authorization` goes to the first host only.
     ///
-    /// `on_answer` hears the status of the first host's answer. No deadline of its own: callers have one.
+    /// `course` hears of the first host's answer. No deadline of its own: callers have one.
     pub(super) async fn send(
         &self,
         method: &Method,
         url: Url,
         headers: &HeaderMap,
         authorization: Option<HeaderValue>,
-        on_answer: &(dyn Fn(StatusCode) + Sync),
+        course: &Course,
     ) -> Result<reqwest::Response, UpstreamError> {
         let mut target = url.clone();
         for hop in 0..=MOST_REDIRECTS {
@@ -71,10 +95,17 @@ impl Http {
                 return Err(UpstreamError::Redirect("to an address that it may not lead to"));
             }
             let authorization = authorization.as_ref().filter(|_| target.origin() == url.origin());
-            let sent = self.send_once(method, target.clone(), headers, authorization).await;
-            let answer = sent.map_err(|error| if hop == 0 { error } else { error.of_referred_host() })?;
+            let answer = if target.origin() == url.origin() {
+                self.send_twice(method, &target, headers, authorization).await?
+            } else {
+                let visit = self.send_twice(method, &target, headers, authorization);
+                self.elsewhere.visit(&target, course.insists(), visit).await?
+            };
             if hop == 0 {
-                on_answer(answer.status());
+                course.hear(&answer);
+                if let Some(limits) = &self.limits {
+                    limits.hear(answer.headers());
+                }
             }
             match location(&answer) {
                 None => return Ok(answer),
@@ -84,30 +115,104 @@ impl Http {
         Err(UpstreamError::Redirect("in circles"))
     }
 
+    /// Sends it, and once more to another address where one of several broke off.
+    async fn send_twice(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<reqwest::Response, UpstreamError> {
+        let mut sending = Sending { http: self, url, begun: Instant::now(), ended: false };
+        let first = self.send_once(method, url.clone(), headers, authorization).await;
+        sending.ended = true;
+        match first {
+            Ok(answer) => {
+                self.boundary.answered(url, answer.remote_addr(), sending.begun);
+                Ok(answer)
+            }
+            // Where none took a connection, all have been tried.
+            Err(error) if !error.is_connect() && sending.blame() => {
+                self.send_once(method, url.clone(), headers, authorization).await.map_err(unreachable)
+            }
+            Err(error) => Err(unreachable(error)),
+        }
+    }
+
     async fn send_once(
         &self,
         method: &Method,
         url: Url,
         headers: &HeaderMap,
         authorization: Option<&HeaderValue>,
-    ) -> Result<reqwest::Response, UpstreamError> {
+    ) -> Result<reqwest::Response, reqwest::Error> {
         let own = url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(&self.host));
         let client = if own { &self.own } else { &self.others };
+        let client = client.get(self.turned.load(Ordering::Relaxed));
         let mut request = client.request(method.clone(), url).headers(headers.clone());
         request = request.header(header::ACCEPT_ENCODING, "identity");
         if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);
         }
-        // Without its URL, which may hold a signature that opens a private blob.
-        request.send().await.map_err(|error| UpstreamError::Unreachable(Arc::new(error.without_url())))
+        request.send().await
+    }
+}
+
+/// Without its URL, which may hold a signature that opens a private blob.
+fn unreachable(error: reqwest::Error) -> UpstreamError {
+    UpstreamError::Unreachable(Arc::new(error.without_url()))
+}
+
+/// A request on its way. Given up after a while, its address is to blame.
+struct Sending<'a> {
+    http: &'a Http,
+    url: &'a Url,
+    begun: Instant,
+    ended: bool,
+}
+
+impl Sending<'_> {
+    /// Has another address tried next. Whether there is one.
+    fn blame(&self) -> bool {
+        let other = self.http.boundary.unanswered(self.url, self.begun);
+        if other {
+            self.http.turn();
+        }
+        other
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if !self.ended && self.begun.elapsed() >= SILENT_AFTER {
+            self.blame();
+        }
     }
 }
 
 impl UpstreamError {
-    /// The same failure, of a host that the upstream referred to: not its own.
+    /// The same failure, of a host that the upstream redirected to: not its own.
     pub(super) fn of_referred_host(self) -> Self {
         match self {
             Self::Unreachable(error) => Self::Elsewhere(error),
+            other => other,
+        }
+    }
+
+    /// The same answer, of a host that the upstream redirected to. What is not there is not there: some registries redirect
+    /// for everything. But the host that was to give something is none to say that we may not have it.
+    pub(super) fn of_other_host(self) -> Self {
+        match self {
+            Self::Refused(status) | Self::Failing(status) => Self::ElsewhereFailing(status),
+            Self::Limited { .. } => Self::ElsewhereFailing(StatusCode::TOO_MANY_REQUESTS),
+            other => other,
+        }
+    }
+
+    /// The same failure, of the host that gives tokens: without it the upstream is of no use.
+    pub(super) fn of_token_server(self) -> Self {
+        match self {
+            Self::Unreachable(error) | Self::Elsewhere(error) => Self::Realm(error),
             other => other,
         }
     }
@@ -121,67 +226,6 @@ fn location(answer: &reqwest::Response) -> Option<Option<Url>> {
         answer.url().join(text).ok()
     };
     redirects.then(location)
-}
-
-/// What a client is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Own,
-    Plain,
-    Others,
-}
-
-fn client(boundary: &Boundary, entry: &Entry, kind: Kind) -> Result<reqwest::Client, ClientError> {
-    let own = kind == Kind::Own;
-    let authorities = authorities(entry)?;
-    let (identity, egress) = (if own { identity(entry)? } else { None }, egress(entry)?);
-    let builder = || {
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none()) // we decide about each hop
-            .dns_resolver(boundary.clone())
-            .http1_only() // HTTP/2 would have all fills share one connection, and its window
-            .connect_timeout(CONNECT_WITHIN)
-            .pool_idle_timeout(KEEP_IDLE)
-            .user_agent(USER_AGENT)
-            .tls_danger_accept_invalid_certs(kind != Kind::Others && entry.takes_any_certificate());
-        if let Some(identity) = identity.clone() {
-            builder = builder.identity(identity);
-        }
-        match egress.clone() {
-            Some(proxy) => builder.no_proxy().proxy(proxy), // instead of the environment's
-            None => builder,
-        }
-    };
-    let built = builder().tls_certs_merge(authorities.clone()).build().or_else(|error| {
-        // No authorities at all, as in a container without any: what is held and plain HTTP still work.
-        tracing::warn!(error = &error as &dyn std::error::Error, "no authorities of the system, HTTPS will fail");
-        builder().tls_certs_only(authorities).build()
-    });
-    built.map_err(|error| match &entry.identity {
-        Some(_) if own => ClientError::Identity { path: entry.tls_file(|tls| &tls.cert_file) },
-        _ => ClientError::Tls(error),
-    })
-}
-
-fn authorities(entry: &Entry) -> Result<Vec<reqwest::Certificate>, ClientError> {
-    let Some(pem) = &entry.authorities else { return Ok(Vec::new()) };
-    let parsed = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|list| !list.is_empty());
-    parsed.ok_or_else(|| ClientError::ParseAuthorities { path: entry.tls_file(|tls| &tls.ca_file) })
-}
-
-fn identity(entry: &Entry) -> Result<Option<reqwest::Identity>, ClientError> {
-    let Some(pem) = &entry.identity else { return Ok(None) };
-    let refused = || ClientError::Identity { path: entry.tls_file(|tls| &tls.cert_file) };
-    reqwest::Identity::from_pem(pem).map(Some).map_err(|_| refused())
-}
-
-fn egress(entry: &Entry) -> Result<Option<reqwest::Proxy>, ClientError> {
-    let Some(egress) = &entry.egress else { return Ok(None) };
-    let mut proxy = reqwest::Proxy::all(egress.url.clone()).map_err(ClientError::Tls)?;
-    if let Some(login) = &egress.login {
-        proxy = proxy.basic_auth(&login.username, &login.password);
-    }
-    Ok(Some(proxy.no_proxy(reqwest::NoProxy::from_string(&egress.no_proxy))))
 }
 
 /// Reads a whole body of at most `limit` bytes. No deadline of its own: callers have one.

@@ -3,28 +3,32 @@
 //! One [`Upstream`] per entry of the configuration, with its own connections, tokens and breaker. [`Upstream::send`] is
 //! the one way out: it shows a token or a password where the registry wants one ([`converse`], [`token`], [`account`]), follows redirects ([`http`]) within the
 //! rules of [`address`], keeps to the request's deadline, and turns every answer that is no success into an
-//! [`UpstreamError`].
+//! [`UpstreamError`]. The [`breaker`] says when it is worth asking; hosts that the registry redirects to have one each
+//! ([`elsewhere`]). Of several addresses of a host the one that failed lately comes last ([`order`]).
 
 mod account;
 mod address;
 mod breaker;
 mod challenge;
+mod clients;
 mod converse;
+mod course;
+mod elsewhere;
 mod entry;
 mod error;
+mod gauges;
 mod http;
+mod limits;
+mod lookup;
+mod order;
 mod reach;
 mod token;
 mod turns;
 
-use std::{
-    sync::Arc,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ::http::{HeaderMap, Method, StatusCode, header};
-use tidepool_config::{CredentialState, Scope, UpstreamState, default_url};
+use tidepool_config::{CredentialState, Scope, UpstreamHealth, UpstreamState, default_url};
 use tidepool_oci::{RegistryName, RepositoryGlob, RepositoryName};
 use tokio::time::Instant;
 use url::Url;
@@ -33,15 +37,19 @@ pub(crate) use breaker::Breaker;
 pub use entry::ClientError;
 pub(crate) use entry::{Egress, Entry};
 pub(crate) use error::UpstreamError;
+pub(crate) use gauges::UpstreamGauges;
 pub(crate) use http::read_limited;
+pub use lookup::Lookup;
 
 use crate::{
     metrics::{Class, Metrics, UpstreamResult},
     tasks::Tasks,
 };
 use account::Account;
+use course::Course;
 use http::Http;
-use reach::LastWord;
+use limits::Limits;
+use reach::{LastWord, seconds_now};
 use token::Tokens;
 
 /// One mirrored registry.
@@ -55,6 +63,7 @@ pub(crate) struct Upstream {
     tokens: Tokens,
     breaker: Breaker,
     last: LastWord,
+    limits: Arc<Limits>,
     metrics: Metrics,
 }
 
@@ -92,14 +101,15 @@ impl<'a> Ask<'a> {
 
 impl Upstream {
     /// Prepares an upstream; asks nothing of it.
-    pub(crate) fn new(entry: Entry, metrics: Metrics, tasks: &Tasks) -> Result<Self, ClientError> {
+    pub(crate) fn new(entry: Entry, metrics: Metrics, tasks: &Tasks, lookup: &Lookup) -> Result<Self, ClientError> {
         let config = &entry.config;
         let base = match &config.url {
             Some(url) => url.clone(),
             None => default_url(&config.registry).map_err(ClientError::Address)?,
         };
         let repositories = config.repositories.iter().map(|glob| glob.parse()).collect::<Result<_, _>>();
-        let http = Http::new(&base, &entry)?;
+        let limits = Arc::new(Limits::new(config.registry.clone(), metrics.clone()));
+        let http = Http::new(&base, &entry, lookup.clone(), Arc::clone(&limits))?;
         let account = match &entry.login {
             Some(login) => {
                 let verified = !entry.takes_any_certificate();
@@ -116,6 +126,7 @@ impl Upstream {
             http,
             breaker: Breaker::default(),
             last: LastWord::default(),
+            limits,
             metrics,
             entry,
         })
@@ -142,7 +153,29 @@ impl Upstream {
         let (reach, failure) = self.last.get();
         let verdict = self.account.as_ref().map(|account| account.verdict());
         let (credentials, refusal) = verdict.unwrap_or((CredentialState::Untried, None));
-        UpstreamState { registry: self.name().clone(), reach, credentials, message: refusal.or(failure) }
+        let (registry, message) = (self.name().clone(), refusal.or(failure));
+        UpstreamState { registry, reach, credentials, message, health: self.health() }
+    }
+
+    fn health(&self) -> UpstreamHealth {
+        let (rests, now) = (self.breaker.rests(), seconds_now());
+        let at = |left: Option<Duration>| left.map(|left| now + left.as_secs() + 1);
+        let (tokens, first) = self.tokens.count();
+        UpstreamHealth {
+            open_until: at(rests.open),
+            strained_until: at(rests.strained),
+            retry_after: at(rests.limited),
+            failures: rests.failures,
+            last_failure: self.last.failure(),
+            rate_limit: self.limits.heard(),
+            tokens,
+            first_token_ends: first.map(|left| now + left.as_secs()),
+        }
+    }
+
+    /// Goes to other addresses than this for a while, where there are any: it cut a transfer off, or let it stall.
+    pub(crate) fn avoid(&self, address: SocketAddr) {
+        self.http.avoid(address);
     }
 
     /// Where it is reached.
@@ -172,18 +205,21 @@ impl Upstream {
 
     /// Asks, and returns an answer of success only: 200 or 206, body unread.
     pub(crate) async fn send(&self, ask: &Ask<'_>) -> Result<reqwest::Response, UpstreamError> {
-        if !ask.insist && self.breaker.is_open() {
-            return Err(UpstreamError::Resting);
+        if !ask.insist {
+            self.breaker.may_ask()?;
         }
-        let (begun, answered) = (Instant::now(), AtomicBool::new(false));
-        let sent = tokio::time::timeout_at(ask.until, self.converse(ask, &answered)).await;
+        let (begun, course) = (Instant::now(), Course::new(ask.insist));
+        let sent = tokio::time::timeout_at(ask.until, self.converse(ask, &course)).await;
         let sent = match sent {
-            Ok(result) => result.and_then(classify),
+            Ok(result) => result.and_then(|answer| {
+                let own = self.is_own(&answer);
+                classify(answer).map_err(|error| if own { error } else { error.of_other_host() })
+            }),
             Err(_) => Err(UpstreamError::Silent(begun.elapsed())),
         };
         let sent = sent.map_err(|error| if ask.anonymously { self.heard_by_stranger(error) } else { error });
         // Where the registry itself answered, a failure is that of a host it redirected to.
-        let answered = answered.load(Ordering::Relaxed);
+        let answered = course.answered();
         // Registries gather lists for long: that says nothing about pulls.
         let slow_list =
             matches!(ask.class, Class::Tags | Class::Referrers) && matches!(sent, Err(UpstreamError::Silent(_)));
@@ -191,12 +227,17 @@ impl Upstream {
         let of_stranger = ask.anonymously
             && match &sent {
                 Err(UpstreamError::Limited { .. }) => self.scope().is_some(),
-                Err(UpstreamError::Unreachable(_) | UpstreamError::Failing(_)) => self.has_identity(),
+                Err(UpstreamError::Unreachable(_) | UpstreamError::Realm(_) | UpstreamError::Failing(_)) => {
+                    self.has_identity()
+                }
                 _ => false,
             };
         if (answered || !slow_list) && !of_stranger {
-            self.breaker.note(sent.as_ref().err(), answered, begun);
+            self.breaker.note(sent.as_ref().err(), answered, begun, course.retry_after());
             self.last.note(sent.as_ref().err());
+            if let Some(left) = self.breaker.rests().limited {
+                self.metrics.upstream_health().retry_after(self.name(), seconds_now() + left.as_secs() + 1);
+            }
         }
         self.metrics.upstream_request(&self.entry.config.registry, ask.class, UpstreamResult::of(sent.as_ref().err()));
         sent
@@ -221,7 +262,9 @@ fn classify(answer: reqwest::Response) -> Result<reqwest::Response, UpstreamErro
         }
         status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => Err(UpstreamError::Gone(status)),
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(UpstreamError::Refused(status)),
-        StatusCode::TOO_MANY_REQUESTS => Err(UpstreamError::Limited { retry_after: error::retry_after(&answer) }),
+        StatusCode::TOO_MANY_REQUESTS => {
+            Err(UpstreamError::Limited { retry_after: error::retry_after(answer.headers()) })
+        }
         status => Err(UpstreamError::Failing(status)),
     }
 }

@@ -1,8 +1,11 @@
 //! What came of asking an upstream last, for who looks from outside.
 
-use std::sync::Mutex;
+use std::{
+    sync::Mutex,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use tidepool_config::Reach;
+use tidepool_config::{Failure, Reach};
 use tidepool_runtime::with_causes;
 
 use super::UpstreamError;
@@ -10,7 +13,15 @@ use crate::tasks::lock;
 
 /// The last word on whether an upstream is well.
 #[derive(Debug, Default)]
-pub(super) struct LastWord(Mutex<(Reach, Option<String>)>);
+pub(super) struct LastWord(Mutex<Said>);
+
+#[derive(Debug, Default)]
+struct Said {
+    reach: Reach,
+    message: Option<String>,
+    /// Stays when it is well again.
+    failure: Option<Failure>,
+}
 
 impl LastWord {
     pub(super) fn note(&self, error: Option<&UpstreamError>) {
@@ -18,6 +29,7 @@ impl LastWord {
             // These say nothing about it.
             Some(
                 UpstreamError::Resting
+                | UpstreamError::ElsewhereResting
                 | UpstreamError::Stopped
                 | UpstreamError::CredentialsRefused
                 | UpstreamError::Crowded
@@ -25,23 +37,45 @@ impl LastWord {
                 | UpstreamError::Cut(_),
             ) => return,
             Some(UpstreamError::Limited { .. }) => Reach::RateLimited,
-            Some(UpstreamError::Failing(status)) if status.is_server_error() => Reach::Unreachable,
-            Some(UpstreamError::Unreachable(_) | UpstreamError::Elsewhere(_) | UpstreamError::Silent(_)) => {
+            Some(UpstreamError::Failing(status) | UpstreamError::ElsewhereFailing(status))
+                if status.is_server_error() =>
+            {
                 Reach::Unreachable
             }
+            Some(
+                UpstreamError::Unreachable(_)
+                | UpstreamError::Elsewhere(_)
+                | UpstreamError::Realm(_)
+                | UpstreamError::Silent(_),
+            ) => Reach::Unreachable,
             None
             | Some(
                 UpstreamError::Failing(_)
+                | UpstreamError::ElsewhereFailing(_)
                 | UpstreamError::Gone(_)
                 | UpstreamError::Refused(_)
                 | UpstreamError::Garbage(_),
             ) => Reach::Reachable,
         };
         let message = error.filter(|_| reach != Reach::Reachable).map(|error| with_causes(error));
-        *lock(&self.0) = (reach, message);
+        let failure = message.clone().map(|message| Failure { at: seconds_now(), message });
+        let mut said = lock(&self.0);
+        said.failure = failure.or(said.failure.take());
+        (said.reach, said.message) = (reach, message);
     }
 
     pub(super) fn get(&self) -> (Reach, Option<String>) {
-        lock(&self.0).clone()
+        let said = lock(&self.0);
+        (said.reach, said.message.clone())
     }
+
+    /// The last failure, also when it is well again.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        lock(&self.0).failure.clone()
+    }
+}
+
+/// Unix time.
+pub(super) fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

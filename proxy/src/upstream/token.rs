@@ -13,6 +13,7 @@ use super::{
     account::{Account, answered},
     challenge::Challenge,
     classify,
+    course::Course,
     http::Http,
     read_limited,
 };
@@ -144,6 +145,13 @@ impl Tokens {
         }
     }
 
+    /// How many are held, and in how long the first of them ends.
+    pub(super) fn count(&self) -> (usize, Option<Duration>) {
+        let (known, now) = (lock(&self.known), Instant::now());
+        let ends = known.tokens.values().filter_map(|token| token.ends_at.checked_duration_since(now));
+        (ends.clone().count(), ends.min())
+    }
+
     fn fetch(&self, key: Key, until: Instant) -> impl Future<Output = Fetched> + Send + 'static {
         let (http, known) = (self.http.of(key.1), Arc::clone(&self.known));
         let account = self.account.clone().filter(|_| key.1 == Who::Us);
@@ -200,8 +208,8 @@ async fn ask(http: &Http, url: Url, password: Option<HeaderValue>) -> Fetched {
 
 async fn ask_patiently(http: &Http, url: Url, password: Option<HeaderValue>) -> Fetched {
     let origin = url.origin();
-    let asked = http.send(&Method::GET, url, &HeaderMap::new(), password, &|_| {}).await;
-    let answer = asked.map_err(UpstreamError::of_referred_host)?;
+    let asked = http.send(&Method::GET, url, &HeaderMap::new(), password, &Course::default()).await;
+    let answer = asked.map_err(UpstreamError::of_token_server)?;
     let own = answer.url().origin() == origin;
     let granted = match classify(answer) {
         Ok(answer) => read_grant(answer).await,

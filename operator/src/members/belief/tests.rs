@@ -4,7 +4,7 @@ use super::*;
 
 fn state(reach: Reach, credentials: CredentialState) -> ProxyState {
     let registry = "ghcr.io".parse().unwrap();
-    let upstreams = vec![UpstreamState { registry, reach, credentials, message: None }];
+    let upstreams = vec![UpstreamState { registry, reach, credentials, message: None, health: Default::default() }];
     ProxyState { revision: Some("a".to_owned()), reload_error: None, upstreams }
 }
 

@@ -58,7 +58,7 @@ fn registries_and_credentials_that_are_not_in_use_say_nothing() {
     let reported = |registry: &str| {
         let registry = registry.parse().unwrap();
         let (reach, credentials) = (Reach::Reachable, CredentialState::Accepted);
-        let upstreams = vec![UpstreamState { registry, reach, credentials, message: None }];
+        let upstreams = vec![UpstreamState { registry, reach, credentials, message: None, health: Default::default() }];
         let state = ProxyState { revision: None, reload_error: None, upstreams };
         Reports { wanted: None, members: vec![Report { pod: "a".into(), answer: Answer::State(state) }] }
     };

@@ -8,7 +8,13 @@ const PRIVATE: &str =
     "upstreams: [{registry: docker.io}, {registry: ghcr.io, credentials: {secretRef: {name: login}}}]";
 
 fn upstream(registry: &str, reach: Reach, credentials: CredentialState) -> UpstreamState {
-    UpstreamState { registry: registry.parse().unwrap(), reach, credentials, message: Some("it said so".into()) }
+    UpstreamState {
+        registry: registry.parse().unwrap(),
+        reach,
+        credentials,
+        message: Some("it said so".into()),
+        health: Default::default(),
+    }
 }
 
 fn state(upstreams: Vec<UpstreamState>) -> Answer {
