@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     ANSWER_WITHIN, Part, Permit, PullError, Puller, Served, Shape, Source, blob_path,
-    fill::{Fill, Opened},
+    fill::{Fill, Interest, Opened},
 };
 use crate::{
     hash::is_content_of,
@@ -75,8 +75,8 @@ impl Puller {
                 return Err(PullError::KnownAbsent);
             }
             permit.may_fetch()?;
-            let (fill, how) = self.fill(source, digest);
-            match fill.opened(until).await {
+            let (fill, interest, how) = self.fill(source, digest, until).await?;
+            match fill.opened(interest, until).await {
                 Ok(opened) => {
                     self.followed(&fill, source, permit).await?;
                     let size = opened.size;
@@ -98,8 +98,8 @@ impl Puller {
     pub(super) async fn again(self: &Arc<Self>, blob: &Blob, until: Instant) -> Result<Bytes, PullError> {
         self.store.evict_damaged(&blob.digest).await;
         blob.permit.may_fetch()?;
-        let (fill, _) = self.fill(&blob.source, &blob.digest);
-        let opened = fill.opened(until).await?;
+        let (fill, interest, _) = self.fill(&blob.source, &blob.digest, until).await?;
+        let opened = fill.opened(interest, until).await?;
         self.followed(&fill, &blob.source, blob.permit).await?;
         if opened.size == blob.size {
             Ok(Bytes::Filling(fill, opened))
@@ -125,7 +125,8 @@ impl Puller {
         let left = permit.deadline.until.saturating_duration_since(Instant::now());
         let filling = lock(&self.fills).get(digest).cloned();
         if let Some(fill) = filling
-            && let Ok(opened) = fill.opened(Instant::now() + left / 2).await
+            && let Some(interest) = fill.join()
+            && let Ok(opened) = fill.opened(interest, Instant::now() + left / 2).await
         {
             self.followed(&fill, source, permit).await?;
             return Ok(Served { what: opened.size, how: RequestResult::Joined });
@@ -135,16 +136,33 @@ impl Puller {
         Ok(Served { what, how: RequestResult::Passed })
     }
 
-    /// Whether a fill that another repository began may be followed for ours: it was not there when we were let in.
+    /// Whether a fill may be followed for our repository, when it is not this that the upstream gave it for: it was not
+    /// there when we were let in.
     async fn followed(self: &Arc<Self>, fill: &Fill, source: &Source, permit: Permit) -> Result<(), PullError> {
-        if fill.source.is(source) {
+        if fill.is_proven_for(source) {
             return Ok(());
         }
         self.is_part(source, &fill.digest, &Target::Blob(fill.digest.clone()), permit).await
     }
 
     /// The fill of a blob that is under way, or a new one.
-    fn fill(self: &Arc<Self>, source: &Source, digest: &Digest) -> (Arc<Fill>, RequestResult) {
+    async fn fill(
+        self: &Arc<Self>,
+        source: &Source,
+        digest: &Digest,
+        until: Instant,
+    ) -> Result<(Arc<Fill>, Interest, RequestResult), PullError> {
+        for _ in 0..MOST_STARTS {
+            let (fill, how) = self.start_fill(source, digest);
+            match fill.join() {
+                Some(interest) => return Ok((fill, interest, how)),
+                None => fill.ended(until).await, // it stopped, for nobody read it
+            }
+        }
+        Err(PullError::Late)
+    }
+
+    fn start_fill(self: &Arc<Self>, source: &Source, digest: &Digest) -> (Arc<Fill>, RequestResult) {
         match lock(&self.fills).entry(digest.clone()) {
             Entry::Occupied(running) => (Arc::clone(running.get()), RequestResult::Joined),
             Entry::Vacant(free) => {
@@ -182,8 +200,9 @@ impl Puller {
         digest: &Digest,
         permit: Permit,
     ) -> Result<u64, PullError> {
-        let (fill, _) = self.fill(source, digest);
-        let size = fill.opened(permit.deadline.until).await?.size;
+        let until = permit.deadline.until;
+        let (fill, interest, _) = self.fill(source, digest, until).await?;
+        let size = fill.opened(interest, until).await?.size;
         self.followed(&fill, source, permit).await?;
         Ok(size)
     }

@@ -34,6 +34,12 @@ pub(crate) enum PullError {
     /// The store cannot be written.
     #[error("cannot write to the store")]
     Store(#[source] Arc<io::Error>),
+    /// More is being fetched than can be at once.
+    #[error("too many blobs are being fetched")]
+    Crowded,
+    /// Nobody read it, and there was much to go.
+    #[error("nobody reads it any more")]
+    Unread,
     /// Nothing to send came in time.
     #[error("the first byte did not come in time")]
     Late,
@@ -54,6 +60,8 @@ impl PullError {
             | Self::Unconfirmed
             | Self::NoSpace
             | Self::Store(_)
+            | Self::Crowded
+            | Self::Unread
             | Self::Late
             | Self::Stopped => false,
         }

@@ -2,7 +2,9 @@
 //!
 //! - [`manifests`]: by digest from the store or by one GET; by tag after one shared HEAD, stale when that fails.
 //! - [`blobs`]: from the store, or by following a fill.
-//! - [`fill`]: one transfer of one blob into the store; [`transfer`] runs it, [`sink`] writes and hashes it.
+//! - [`fill`]: one transfer of one blob into the store. [`transfer`] runs it, over the [`lines`] that [`planner`] gives their
+//!   parts, each a [`connection`]; [`sink`] writes and hashes it ([`frontier`]). [`growth`] tells how many connections are
+//!   best, [`lanes`] remembers it.
 //! - [`body`]: bytes out, from a kept blob or from a fill in flight; [`direct`] past the store when the disk is full.
 //! - [`lists`]: tags and referrers, passed through.
 //! - [`permission`]: who may read what; asked before any of them, with [`probe`]s where it is not known. [`origin`]: of
@@ -11,14 +13,20 @@
 mod absent;
 mod blobs;
 mod body;
+mod connection;
 mod direct;
 mod error;
 mod fill;
+mod frontier;
+mod growth;
+mod lanes;
+mod lines;
 mod lists;
 mod manifests;
 mod origin;
 mod permission;
 mod permit;
+mod planner;
 mod probe;
 mod segments;
 mod sink;
@@ -80,6 +88,7 @@ pub(crate) struct Puller {
     tags: Flights<TagKey, Found>,
     fills: Mutex<HashMap<Digest, Arc<Fill>>>,
     fill_slots: Arc<Semaphore>,
+    lanes: lanes::Lanes,
 }
 
 /// A repository of a mirrored registry, as a pull names it.
@@ -117,6 +126,7 @@ impl Puller {
             tags: Flights::new(tasks.clone()),
             fills: Mutex::default(),
             fill_slots: Arc::new(Semaphore::new(MOST_FILLS)),
+            lanes: lanes::Lanes::default(),
             tasks,
         })
     }

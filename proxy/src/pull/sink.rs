@@ -1,62 +1,121 @@
 //! The end of a transfer: hashes and writes what arrives, on a thread of its own.
 //!
-//! Receiving, and hashing with writing, run side by side: a fill is as fast as the slower of the two. The queue between
-//! them is bounded, so a slow disk slows the connection rather than filling memory.
+//! Receiving, and hashing with writing, run side by side: a fill is as fast as the slower of the two. What is between
+//! them is bounded in bytes, so a slow disk slows the connections rather than filling memory.
 
-use std::{io, os::unix::fs::FileExt as _, sync::Arc};
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tidepool_oci::Window;
+use tokio::{
+    sync::{Semaphore, mpsc, mpsc::error::TryRecvError},
+    task::JoinHandle,
+};
 
-use super::{PullError, fill::Fill};
+use super::{PullError, fill::Fill, frontier::Frontier, segments::SegmentMap};
 use crate::{hash::Hasher, store::Partial};
 
-/// Chunks on their way to the disk; a connection's are 8 to 64 KiB.
-const QUEUE: usize = 64;
+/// Bytes of one fill on their way to the disk. A chunk of a fast connection has up to 400 KiB.
+const MOST_QUEUED: usize = 4 << 20;
 /// Readers hear of progress after so many bytes at most.
 const TELL_EVERY: u64 = 256 << 10;
 
-/// The writing end of a fill that comes in order.
+/// The writing end of a fill.
 #[derive(Debug)]
 pub(super) struct Sink {
-    chunks: mpsc::Sender<Bytes>,
-    thread: JoinHandle<io::Result<Hasher>>,
+    pieces: mpsc::UnboundedSender<Piece>,
+    /// A permit for each byte that may be queued.
+    room: Arc<Semaphore>,
+    thread: JoinHandle<io::Result<(Hasher, u64)>>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    at: u64,
+    bytes: Bytes,
 }
 
 impl Sink {
-    /// Starts writing to `partial`, telling `fill` what is there.
-    pub(super) fn start(fill: Arc<Fill>, partial: Arc<Partial>) -> Self {
-        let (chunks, queue) = mpsc::channel(QUEUE);
-        let thread = tokio::task::spawn_blocking(move || write(&fill, &partial, queue));
-        Self { chunks, thread }
+    /// Starts writing to `partial`, which has `present`, telling `fill` what is there.
+    pub(super) fn start(fill: Arc<Fill>, partial: Arc<Partial>, present: SegmentMap) -> Self {
+        let (pieces, queue) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(MOST_QUEUED));
+        let freed = Arc::clone(&room);
+        let thread = tokio::task::spawn_blocking(move || {
+            let writing =
+                Writing { frontier: Frontier::new(&fill.digest, partial, present), fill: &fill, untold: Vec::new() };
+            // Whoever waits for room must hear of a failure.
+            let result = writing.run(queue, &freed);
+            freed.close();
+            result
+        });
+        Self { pieces, room, thread }
     }
 
-    /// Hands over the next bytes; `false`: writing failed, `finish` tells why.
-    pub(super) async fn push(&self, chunk: Bytes) -> bool {
-        self.chunks.send(chunk).await.is_ok()
+    /// Hands over bytes that were not there; `false`: writing failed, `finish` tells why.
+    pub(super) async fn push(&self, at: u64, bytes: Bytes) -> bool {
+        let wanted = u32::try_from(bytes.len().min(MOST_QUEUED)).unwrap_or(u32::MAX);
+        let Ok(room) = self.room.acquire_many(wanted).await else { return false };
+        room.forget();
+        self.pieces.send(Piece { at, bytes }).is_ok()
     }
 
-    /// Waits until all is written, and gives the hash of it.
-    pub(super) async fn finish(self) -> Result<Hasher, PullError> {
-        drop(self.chunks);
+    /// Waits until all is written; gives the hash of all there is up to the first gap, and where that is.
+    pub(super) async fn finish(self) -> Result<(Hasher, u64), PullError> {
+        drop(self.pieces);
         let written = self.thread.await.map_err(|_| PullError::Stopped)?;
         Ok(written?)
     }
 }
 
-fn write(fill: &Fill, partial: &Partial, mut queue: mpsc::Receiver<Bytes>) -> io::Result<Hasher> {
-    let (mut hasher, file) = (Hasher::new(fill.digest.algorithm()), partial.file());
-    let (mut at, mut told) = (0, 0);
-    while let Some(chunk) = queue.blocking_recv() {
-        hasher.update(&chunk);
-        file.write_all_at(&chunk, at)?;
-        at += chunk.len() as u64;
-        // At once when nothing else waits, so that a slow upstream's bytes are not held back.
-        if at - told >= TELL_EVERY || queue.is_empty() {
-            fill.present(told, at);
-            told = at;
+struct Writing<'a> {
+    frontier: Frontier,
+    fill: &'a Fill,
+    /// Written, and not told to the readers yet.
+    untold: Vec<Window>,
+}
+
+impl Writing<'_> {
+    fn run(mut self, mut queue: mpsc::UnboundedReceiver<Piece>, room: &Semaphore) -> io::Result<(Hasher, u64)> {
+        loop {
+            let next = match queue.try_recv() {
+                Ok(piece) => Some(piece),
+                Err(TryRecvError::Disconnected) => None,
+                Err(TryRecvError::Empty) => {
+                    // At once when nothing else waits, so that a slow upstream's bytes are not held back.
+                    self.tell();
+                    if self.frontier.catch_up()? {
+                        continue;
+                    }
+                    queue.blocking_recv()
+                }
+            };
+            let Some(piece) = next else { break };
+            self.write(&piece)?;
+            room.add_permits(piece.bytes.len().min(MOST_QUEUED));
+        }
+        self.tell();
+        self.frontier.finish()
+    }
+
+    fn write(&mut self, piece: &Piece) -> io::Result<()> {
+        let written = Window { start: piece.at, end: piece.at + piece.bytes.len() as u64 };
+        self.frontier.write(piece.at, &piece.bytes)?;
+        match self.untold.last_mut() {
+            Some(last) if last.end == written.start => last.end = written.end,
+            _ => self.untold.push(written),
+        }
+        if self.untold.iter().map(|window| window.len()).sum::<u64>() >= TELL_EVERY {
+            self.tell();
+        }
+        // As fast as it is written at least, however busy the connections are.
+        self.frontier.catch_up().map(drop)
+    }
+
+    fn tell(&mut self) {
+        if !self.untold.is_empty() {
+            self.fill.present(&self.untold);
+            self.untold.clear();
         }
     }
-    fill.present(told, at);
-    Ok(hasher)
 }

@@ -1,55 +1,33 @@
-//! Runs one fill: asks, receives, resumes, checks, keeps.
+//! Runs one fill: asks, receives by as many connections as it takes, checks, keeps.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize},
+    },
     time::Duration,
 };
 
-use http::{HeaderValue, Method, StatusCode, header};
-use tidepool_oci::{ContentRange, Digest};
+use tidepool_oci::{Digest, Window};
 use tokio::{
-    sync::SemaphorePermit,
-    time::{sleep, timeout},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
 };
 
 use super::{
     FIRST_BYTE_WITHIN, PullError, Puller, blob_path,
+    connection::Shared,
     fill::{Fill, State},
+    lanes::Lane,
+    planner::{Plan, Sizes},
     segments::SegmentMap,
     sink::Sink,
 };
-use crate::{
-    metrics::Class,
-    store::Reservation,
-    tasks::lock,
-    upstream::{Ask, UpstreamError},
-};
+use crate::{store::Partial, tasks::lock, upstream::UpstreamError};
 
-/// An upstream that sends nothing for this long has broken off; a resumed connection may do better.
-const IDLE: Duration = Duration::from_secs(20);
-/// Resumptions without a byte of progress before a fill is given up.
-const MOST_TRIES: u32 = 5;
-/// Wait before the first resumption; doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// How one connection ended.
-enum End {
-    /// The upstream ended its answer.
-    Done,
-    /// It broke; what was received holds.
-    Broken(UpstreamError),
-    /// The disk takes no more: `Sink::finish` says why.
-    NotWritten,
-}
-
-/// One fill's transfer.
-struct Transfer<'a> {
-    fill: &'a Arc<Fill>,
-    room: Reservation,
-    received: u64,
-    size: Option<u64>,
-}
+/// How long a fill waits for its turn: who asked hears soon that there are too many, and goes elsewhere.
+const TURN_WITHIN: Duration = Duration::from_secs(2);
 
 /// The end of a fill, however it comes: also when the proxy stops or the transfer panics, nobody waits for it for ever.
 struct Ending<'a> {
@@ -75,151 +53,152 @@ impl Puller {
         let result = self.transfer(&fill).await;
         if let Err(error) = &result {
             let (cause, source) = (error as &dyn std::error::Error, &fill.source);
-            tracing::warn!(digest = %fill.digest, registry = %source.upstream.name(), repository = %source.repository, error = cause, "fill failed");
+            let present = fill.look(|progress| progress.present.bytes());
+            tracing::warn!(digest = %fill.digest, registry = %source.upstream.name(), repository = %source.repository, present, error = cause, "fill failed");
         }
         ending.state = result.map_or_else(State::Failed, |()| State::Verified);
     }
 
     async fn transfer(self: &Arc<Self>, fill: &Arc<Fill>) -> Result<(), PullError> {
-        let _slot = self.slot().await?;
+        let lane = self.lanes.of(fill.source.upstream.name());
+        let _turns = (turn(&lane.fills).await?, turn(&self.fill_slots).await?);
         // Another fill of the same may have ended between the look into the store and the start of this one.
         if let Some(kept) = self.store.blob(&fill.digest).await {
+            fill.found_in_store();
             fill.update(|progress| {
                 (progress.size, progress.file) = (Some(kept.size), Some(kept.file));
                 progress.present = SegmentMap::up_to(kept.size);
             });
             return Ok(());
         }
-        let partial =
-            self.store.partial(&fill.digest).await.map(Arc::new).inspect_err(|error| self.not_kept(error, "blob"))?;
-        let mut transfer = Transfer { fill, room: self.store.reserve(), received: 0, size: None };
-        let answer = transfer.ask(false).await.map_err(|error| match error {
-            PullError::Upstream(error) => self.noting_absence(&fill.source, &blob_path(&fill.digest), error),
-            other => other,
-        })?;
+        let partial = self.store.partial(&fill.digest).await.inspect_err(|error| self.not_kept(error, "blob"))?;
+        let partial = Arc::new(partial);
+        let (result, origin) = self.fill_partial(fill, lane, &partial).await;
+        let Ok(partial) = Arc::try_unwrap(partial) else { return Err(PullError::Stopped) }; // the sink has ended
+        match &result {
+            Ok(_) => {
+                if let Err(error) = self.store.commit_partial(partial, &fill.digest, origin).await {
+                    self.not_kept(&error, "blob"); // its readers have it all the same
+                }
+            }
+            // Wrong, or in the way, or nothing.
+            Err(PullError::WrongDigest | PullError::NoSpace) => partial.discard(),
+            Err(_) if partial.present().is_empty() => partial.discard(),
+            Err(_) => {}
+        }
+        if matches!(result, Err(PullError::NoSpace)) {
+            self.store.disk_is_full();
+        }
+        result.map(|size| fill.update(|progress| progress.size = Some(size)))
+    }
+
+    /// Fills `partial` to its end; gives the blob's size, and the origin to note of it.
+    async fn fill_partial(
+        self: &Arc<Self>,
+        fill: &Arc<Fill>,
+        lane: Arc<Lane>,
+        partial: &Arc<Partial>,
+    ) -> (Result<u64, PullError>, Option<String>) {
+        let opened = Shared::new(self, fill, lane).open(partial).await;
+        let (shared, answer) = match opened {
+            Ok(opened) => opened,
+            Err(PullError::Upstream(error)) => {
+                return (Err(self.noting_absence(&fill.source, &blob_path(&fill.digest), error).into()), None);
+            }
+            Err(error) => return (Err(error), None),
+        };
+        let origin = match self.begin(&shared, partial).await {
+            Ok(origin) => origin,
+            Err(error) => return (Err(error), None),
+        };
+        let present = fill.look(|progress| progress.present.clone());
+        let sink = Sink::start(Arc::clone(fill), Arc::clone(partial), present);
+        let received = shared.receive(answer, &sink).await;
+        let written = sink.finish().await;
+        (judge(&shared, received, written), origin)
+    }
+
+    /// Lets readers follow, once it is noted where the blob comes from.
+    async fn begin(self: &Arc<Self>, shared: &Shared, partial: &Arc<Partial>) -> Result<Option<String>, PullError> {
+        let fill = &shared.fill;
         let origin = self.origin_of(&fill.source, &fill.digest).await;
         if let Some(origin) = &origin {
             self.store.add_origin(&fill.digest, origin.clone()).await?; // before anybody can follow
         }
-        transfer.size = answer.content_length();
-        transfer.make_room(transfer.size.unwrap_or_default())?;
-        fill.update(|progress| (progress.size, progress.file) = (transfer.size, Some(Arc::clone(partial.file()))));
-        let sink = Sink::start(Arc::clone(fill), Arc::clone(&partial));
-        let received = transfer.receive(answer, &sink).await;
-        let hasher = sink.finish().await.inspect_err(|error| {
-            if matches!(error, PullError::NoSpace) {
-                self.store.disk_is_full();
-            }
-        })?;
-        received?;
-        if !hasher.matches(&fill.digest) {
-            return Err(PullError::WrongDigest);
+        let size = shared.plan().size();
+        shared.make_room(size.unwrap_or_default())?;
+        if let Some(size) = size {
+            partial.set_size(size)?;
         }
-        let Ok(partial) = Arc::try_unwrap(partial) else { return Err(PullError::Stopped) }; // the sink has ended
-        if let Err(error) = self.store.commit_partial(partial, &fill.digest, origin).await {
-            self.not_kept(&error, "blob"); // its readers have it all the same
-        }
-        fill.update(|progress| progress.size = Some(transfer.received));
-        Ok(())
-    }
-
-    async fn slot(&self) -> Result<SemaphorePermit<'_>, PullError> {
-        let waited = timeout(FIRST_BYTE_WITHIN, self.fill_slots.acquire()).await;
-        waited.map_err(|_| PullError::Late)?.map_err(|_| PullError::Stopped)
+        fill.update(|progress| {
+            (progress.size, progress.file) = (size, Some(Arc::clone(partial.file())));
+            progress.present = taken_over(partial);
+        });
+        Ok(origin)
     }
 }
 
-impl Transfer<'_> {
-    /// Asks for the blob, from where we are on.
-    async fn ask(&self, insist: bool) -> Result<reqwest::Response, PullError> {
-        let path = blob_path(&self.fill.digest);
-        let source = &self.fill.source;
-        let mut ask = Ask::new(Method::GET, &source.repository, &path, Class::Blob, FIRST_BYTE_WITHIN);
-        ask.insist = insist;
-        if self.received > 0 {
-            let range = HeaderValue::try_from(format!("bytes={}-", self.received));
-            ask.headers.insert(header::RANGE, range.map_err(|_| PullError::Garbage("no valid offset"))?);
-        }
-        Ok(source.upstream.send(&ask).await?)
+fn judge(
+    shared: &Shared,
+    received: Result<(), PullError>,
+    written: Result<(crate::hash::Hasher, u64), PullError>,
+) -> Result<u64, PullError> {
+    let (hasher, hashed) = written?;
+    received?;
+    if shared.plan().size() == Some(hashed) && hasher.matches(&shared.fill.digest) {
+        Ok(hashed)
+    } else {
+        Err(PullError::WrongDigest)
     }
+}
 
-    fn make_room(&mut self, bytes: u64) -> Result<(), PullError> {
-        if self.room.grow_to(bytes) { Ok(()) } else { Err(PullError::NoSpace) }
-    }
+async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PullError> {
+    let waited = timeout(TURN_WITHIN, Arc::clone(turns).acquire_owned()).await;
+    waited.map_err(|_| PullError::Crowded)?.map_err(|_| PullError::Stopped)
+}
 
-    /// Receives to the end, over as many connections as it takes.
-    async fn receive(&mut self, first: reqwest::Response, sink: &Sink) -> Result<(), PullError> {
-        let (mut answer, mut skip, mut tries) = (first, 0, 0);
-        loop {
-            let before = self.received;
-            let broken = match self.drain(answer, skip, sink).await? {
-                // A server may give less than the range it was asked for.
-                End::Done if self.size.is_some_and(|size| self.received < size) => UpstreamError::Cut(None),
-                End::Done | End::NotWritten => return Ok(()),
-                End::Broken(error) => error,
-            };
-            if self.received > before {
-                tries = 0;
-            }
-            (answer, skip) = self.resume(broken, &mut tries).await?;
-        }
-    }
+/// What an earlier fill left, but for the last block: so the upstream is asked for some of it before anybody follows.
+fn taken_over(partial: &Partial) -> SegmentMap {
+    let mut map = SegmentMap::default();
+    let present = partial.present().into_iter().filter(|window| Some(window.end) != partial.size());
+    present.for_each(|window| map.add(window.start, window.end));
+    map
+}
 
-    /// Receives one answer, leaving out its first `skip` bytes.
-    async fn drain(&mut self, mut answer: reqwest::Response, mut skip: u64, sink: &Sink) -> Result<End, PullError> {
-        loop {
-            let mut chunk = match timeout(IDLE, answer.chunk()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => return Ok(End::Done),
-                Ok(Err(error)) => return Ok(End::Broken(UpstreamError::Cut(Some(Arc::new(error.without_url()))))),
-                Err(_) => return Ok(End::Broken(UpstreamError::Silent(IDLE))),
-            };
-            self.fill.source.upstream.count_bytes(chunk.len());
-            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
-            skip -= known as u64;
-            let fresh = chunk.split_off(known);
-            self.received += fresh.len() as u64;
-            if self.size.is_some_and(|size| self.received > size) {
-                return Err(PullError::Garbage("more bytes than it announced"));
-            }
-            self.make_room(self.received)?;
-            if !fresh.is_empty() && !sink.push(fresh).await {
-                return Ok(End::NotWritten);
-            }
+impl Shared {
+    fn new(puller: &Puller, fill: &Arc<Fill>, lane: Arc<Lane>) -> Self {
+        Self {
+            fill: Arc::clone(fill),
+            lane,
+            plan: Mutex::new(Plan::new(None, SegmentMap::default(), Sizes::default())),
+            room: Mutex::new(puller.store.reserve()),
+            steady: AtomicUsize::new(1),
+            received: AtomicU64::new(0),
         }
     }
 
-    /// Opens the next connection; says how many of its first bytes are here already.
-    async fn resume(&mut self, broken: UpstreamError, tries: &mut u32) -> Result<(reqwest::Response, u64), PullError> {
-        let mut last = PullError::from(broken);
-        while *tries < MOST_TRIES {
-            sleep(FIRST_PAUSE * 2_u32.pow(*tries)).await;
-            *tries += 1;
-            match self.ask(true).await.and_then(|answer| self.continues(answer)) {
-                Ok(next) => return Ok(next),
-                Err(error) if error.is_absence() => return Err(error),
-                Err(error) => last = error,
+    /// Asks for the first bytes that are missing; all of them, where what is here is of another size.
+    async fn open(self, partial: &Partial) -> Result<(Self, reqwest::Response), PullError> {
+        let there = taken_over(partial);
+        if there.bytes() > 0 {
+            *self.plan() = Plan::new(partial.size(), there, Sizes::default());
+            match self.open_at_gap().await {
+                Err(PullError::Garbage(_)) => {}
+                Err(PullError::Upstream(UpstreamError::Failing(status))) if status.is_client_error() => {}
+                other => return other.map(|answer| (self, answer)),
             }
+            *self.plan() = Plan::new(None, SegmentMap::default(), Sizes::default());
         }
-        Err(last)
+        let answer = self.open_at_gap().await?;
+        Ok((self, answer))
     }
 
-    /// Whether an answer goes on where we are: the rest, or the whole from an upstream that does not know ranges.
-    fn continues(&mut self, answer: reqwest::Response) -> Result<(reqwest::Response, u64), PullError> {
-        let (size, skip) = match answer.status() {
-            StatusCode::PARTIAL_CONTENT => {
-                let value = answer.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
-                let range = value.and_then(ContentRange::parse).filter(|range| range.window.start == self.received);
-                (Some(range.ok_or(PullError::Garbage("another range than we asked for"))?.size), 0)
-            }
-            _ => (answer.content_length(), self.received),
-        };
-        if let (Some(known), Some(size)) = (self.size, size)
-            && known != size
-        {
-            return Err(PullError::Garbage("another size than before"));
-        }
-        self.size = self.size.or(size);
-        Ok((answer, skip))
+    async fn open_at_gap(&self) -> Result<reqwest::Response, PullError> {
+        let task = self.plan().claim(0, &[], 1);
+        let window = task.map_or(Window { start: 0, end: u64::MAX }, |task| task.window);
+        let answer = self.ask(window, FIRST_BYTE_WITHIN, false).await?;
+        self.accept(0, window, &answer)?;
+        self.note_accepts(&answer);
+        Ok(answer)
     }
 }

@@ -6,7 +6,7 @@ use tidepool_config::ByteSize;
 
 use crate::{
     fake::{Fake, Fault, noise},
-    proxy::{Proxy, files},
+    proxy::{Proxy, content},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +161,7 @@ async fn a_damaged_file_is_filled_again_within_the_request() {
     let proxy = Proxy::of(&fake).await;
     let path = format!("/v2/a/b/blobs/{digest}");
     proxy.get(&path).await;
-    let file = files(&proxy.store().join("blobs")).remove(0);
+    let file = content(&proxy.store().join("blobs")).remove(0);
     for damage in [&b"short"[..], &vec![0; 1 << 20]] {
         std::fs::write(&file, damage).unwrap();
         assert!(proxy.get(&path).await.bytes() == bytes);

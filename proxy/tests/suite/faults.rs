@@ -154,7 +154,7 @@ async fn a_host_that_the_upstream_redirects_to_does_not_count_against_it() {
 async fn a_reader_waits_no_longer_than_its_deadline_for_the_first_byte() {
     let fake = Fake::start().await;
     let digest = fake.blob(noise(SIZE, 6));
-    fake.fault("GET", Fault::Stall(1000), 1);
+    fake.fault("GET", Fault::Stall(1000), 100);
     let proxy = Proxy::of(&fake).await;
     let path = format!("/v2/a/b/blobs/{digest}");
     let begun = tokio::time::Instant::now();

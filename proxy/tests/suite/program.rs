@@ -239,7 +239,7 @@ async fn what_is_kept_on_a_disk_gone_read_only_is_still_served() {
     drop(writing);
     fake.down().await;
     let store = dir.path().join("store");
-    let kept = [crate::proxy::files(&store.join("blobs")), crate::proxy::files(&store.join("manifests"))].concat();
+    let kept = [crate::proxy::content(&store.join("blobs")), crate::proxy::content(&store.join("manifests"))].concat();
     assert_eq!(kept.len(), 2);
     for file in kept {
         std::fs::File::open(file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();

@@ -112,9 +112,9 @@ impl Proxy {
         self.file.storage.clone().unwrap().path.unwrap()
     }
 
-    /// How many files lie below a folder of the store.
+    /// How many files lie below a folder of the store, without those of checksums.
     pub(crate) fn kept(&self, folder: &str) -> usize {
-        files(&self.store().join(folder)).len()
+        content(&self.store().join(folder)).len()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Got {
@@ -168,6 +168,11 @@ pub(crate) async fn eventually(so: impl AsyncFn() -> bool) {
         assert!(tokio::time::Instant::now() < until, "it does not come about");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The files below a folder but for those of checksums.
+pub(crate) fn content(folder: &Path) -> Vec<std::path::PathBuf> {
+    files(folder).into_iter().filter(|file| file.extension().is_none_or(|extension| extension != "sums")).collect()
 }
 
 pub(crate) fn files(folder: &Path) -> Vec<std::path::PathBuf> {
