@@ -19,7 +19,7 @@ use super::{PullError, Source, planner::Want, segments::SegmentMap};
 use crate::tasks::lock;
 
 /// A reader that waits for bytes further than this behind the first gap says so to the transfer.
-const FAR: u64 = 4 << 20;
+const FAR: u64 = 8 << 20;
 
 /// One transfer of one blob, seen by its readers. The transfer itself is a task of its own: readers come and go.
 #[derive(Debug)]

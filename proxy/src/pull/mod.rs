@@ -19,6 +19,7 @@ mod error;
 mod fill;
 mod frontier;
 mod growth;
+mod in_flight;
 mod lanes;
 mod lines;
 mod lists;
@@ -44,6 +45,8 @@ use tokio::sync::Semaphore;
 
 pub(crate) use body::{BlobBody, OCTETS, Part, Shape, Way};
 pub(crate) use error::PullError;
+#[allow(unused_imports)]
+pub(crate) use in_flight::InFlight;
 pub(crate) use lists::List;
 pub(crate) use manifests::DIGEST_HEADER;
 pub(crate) use permission::Audience;

@@ -32,7 +32,7 @@ pub(super) struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { block: BLOCK, window: 16 * BLOCK, near: 4 * BLOCK, waste: 4 * BLOCK }
+        Self { block: BLOCK, window: 16 * BLOCK, near: 8 * BLOCK, waste: 4 * BLOCK }
     }
 }
 
