@@ -9,7 +9,10 @@ use prometheus_client::{
 };
 use tidepool_oci::RegistryName;
 
-use crate::upstream::{UpstreamError, UpstreamGauges};
+use crate::{
+    store::Meters,
+    upstream::{UpstreamError, UpstreamGauges},
+};
 
 /// Makes an enum whose values are a label's: the number of series is fixed at compile time.
 macro_rules! label {
@@ -210,6 +213,7 @@ pub(crate) struct Metrics {
     config_reloads: Family<ReloadLabels, Counter>,
     fills_in_flight: Gauge,
     store_bytes: Gauge<u64, AtomicU64>,
+    store_damaged: Counter,
     agent_handshakes: Family<HandshakeLabels, Counter>,
     password_checks: Counter,
     sent_bytes: Family<SentLabels, Counter>,
@@ -233,6 +237,8 @@ impl Metrics {
         tidepool.register("fills_in_flight", "Blobs being filled from upstreams", self.fills_in_flight.clone());
         let help = "Bytes of manifests and blobs kept";
         tidepool.register_with_unit("store", help, Unit::Bytes, self.store_bytes.clone());
+        let help = "Stored blobs that were found damaged, and removed to be filled again";
+        tidepool.register("store_damaged", help, self.store_damaged.clone());
         let help = "Handshakes at the agents' listener";
         tidepool.register("agent_handshakes", help, self.agent_handshakes.clone());
         let help = "Passwords of clients that were hashed and compared; logins that are remembered need none";
@@ -297,9 +303,9 @@ impl Metrics {
         self.config_reloads.get_or_create(&ReloadLabels { result }).inc();
     }
 
-    /// The gauge of bytes kept, for the store to keep.
-    pub(crate) fn store_bytes(&self) -> Gauge<u64, AtomicU64> {
-        self.store_bytes.clone()
+    /// What the store counts.
+    pub(crate) fn store(&self) -> Meters {
+        Meters { bytes: self.store_bytes.clone(), damaged: self.store_damaged.clone() }
     }
 
     /// Counts a fill for as long as the guard lives.

@@ -114,7 +114,7 @@ impl Server {
         // Last: it starts tasks, which nobody would stop if one of the steps above failed.
         let Storage { path, limit } = file.storage.clone().unwrap_or_default();
         let path = path.or_else(default_store).ok_or(StartError::NoStore)?;
-        let store = Store::open(path, limit.map(|limit| limit.0), metrics.store_bytes(), &tasks).await?;
+        let store = Store::open(path, limit.map(|limit| limit.0), metrics.store(), &tasks).await?;
         let puller = Puller::new(Arc::clone(&store), metrics.clone(), tasks.clone());
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let reloader =

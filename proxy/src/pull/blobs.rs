@@ -96,7 +96,9 @@ impl Puller {
 
     /// Where a kept blob's bytes are from now on, once it was found damaged: evicted, and filled again.
     pub(super) async fn again(self: &Arc<Self>, blob: &Blob, until: Instant) -> Result<Bytes, PullError> {
-        self.store.evict_damaged(&blob.digest).await;
+        if let Bytes::Kept(damaged) = &blob.bytes {
+            self.store.evict_damaged(&blob.digest, damaged).await;
+        }
         blob.permit.may_fetch()?;
         let (fill, interest, _) = self.fill(&blob.source, &blob.digest, until).await?;
         let opened = fill.opened(interest, until).await?;

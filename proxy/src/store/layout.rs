@@ -41,7 +41,11 @@ impl Layout {
 
     /// The checksums of a blob's blocks, beside it.
     pub(super) fn sums(&self, digest: &Digest) -> PathBuf {
-        self.blob(digest).with_extension(SUMS)
+        Self::sums_of(&self.blob(digest))
+    }
+
+    pub(super) fn sums_of(blob: &Path) -> PathBuf {
+        blob.with_extension(SUMS)
     }
 
     /// A blob on its way; the checksums of the blocks that are there lie beside it.

@@ -33,12 +33,18 @@ mod files;
 mod layout;
 mod leftovers;
 mod manifests;
+mod opened;
 mod origins;
 mod partial;
 mod public;
+mod rehash;
 mod resume;
 mod room;
+mod soundness;
 mod tags;
+#[cfg(test)]
+mod tests;
+mod verified;
 
 use std::{
     fs::File,
@@ -47,14 +53,15 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
-pub(crate) use blobs::StoredBlob;
+pub(crate) use blobs::Kept;
 pub(crate) use blocks::{BLOCK, sum_of};
-pub(crate) use files::Scratch;
 pub(crate) use manifests::Manifest;
+pub(crate) use opened::StoredBlob;
 pub(crate) use partial::Partial;
 pub(crate) use public::PublicRecord;
+pub(crate) use rehash::Unchecked;
 pub(crate) use room::Reservation;
 pub(crate) use tags::TagRecord;
 
@@ -68,12 +75,29 @@ pub(crate) struct Store {
     layout: Layout,
     scratches: files::ScratchNames,
     claims: claims::Claims,
-    verified: blobs::Verified,
-    verifying: Flights<Digest, bool>,
+    opened: Arc<opened::OpenBlobs>,
+    verifying: Flights<Digest, Option<StoredBlob>>,
+    damaged: Counter,
+    tasks: Tasks,
     room: Arc<room::Room>,
     origins: Arc<origins::Origins>,
     /// Unlocked when the last user of the store is gone.
     _lock: File,
+}
+
+/// What a store tells of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    /// How much is kept.
+    pub(crate) bytes: Gauge<u64, AtomicU64>,
+    /// Blobs that were found damaged.
+    pub(crate) damaged: Counter,
+}
+
+impl From<Gauge<u64, AtomicU64>> for Meters {
+    fn from(bytes: Gauge<u64, AtomicU64>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
 }
 
 /// Why a store cannot be used.
@@ -114,30 +138,26 @@ pub enum OpenError {
 impl Store {
     /// Opens the store in `path`, making it where it is missing. Never scans it.
     ///
-    /// `limit` is in bytes of blobs and manifests; `bytes` shows how many there are.
+    /// `limit` is in bytes of blobs and manifests; `meters` show how many there are, and more.
     pub(crate) async fn open(
         path: PathBuf,
         limit: Option<u64>,
-        bytes: Gauge<u64, AtomicU64>,
+        meters: impl Into<Meters>,
         tasks: &Tasks,
     ) -> Result<Arc<Self>, OpenError> {
+        let Meters { bytes, damaged } = meters.into();
         let layout = Layout::new(path);
         let lock = layout.open().await?;
         let scratches = files::ScratchNames::new(layout.scratch());
         let origins = Arc::new(origins::Origins::new(layout.clone(), scratches.clone()));
-        let room = Arc::new(room::Room::new(layout.clone(), Arc::clone(&origins), limit, bytes));
+        let opened = Arc::new(opened::OpenBlobs::new());
+        let room = Arc::new(room::Room::new(layout.clone(), Arc::clone(&origins), Arc::clone(&opened), limit, bytes));
         let claims = claims::Claims::default();
         tasks.spawn(leftovers::remove_leftovers(layout.clone(), scratches.clone(), claims.clone()));
         tasks.spawn(Arc::clone(&room).keep());
         let verifying = Flights::new(tasks.clone());
-        let verified = blobs::Verified::default();
-        Ok(Arc::new(Self { layout, scratches, claims, verified, verifying, room, origins, _lock: lock }))
-    }
-
-    /// A new file beside the store's content, to be published into it.
-    pub(crate) async fn scratch(&self) -> io::Result<Scratch> {
-        let names = self.scratches.clone();
-        blocking(move || names.create()).await
+        let tasks = tasks.clone();
+        Ok(Arc::new(Self { layout, scratches, claims, opened, verifying, damaged, tasks, room, origins, _lock: lock }))
     }
 
     /// Room for a blob while it is being filled: none at first, it grows.

@@ -73,17 +73,30 @@ impl Origins {
         line: Option<&str>,
         publish: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
-        let Some(line) = line else { return publish() };
         let _alone = lock(&self.writing);
-        self.add(digest, line)?;
+        if let Some(line) = line {
+            self.add(digest, line)?;
+        }
         publish()
+    }
+
+    /// Removes the damaged blob at `path` if that is still the one; says whether it is gone. What is noted of it stays: it
+    /// is to be filled again.
+    pub(super) fn remove_damaged(&self, path: &Path, is_it: impl FnOnce(&Path) -> bool) -> bool {
+        let _alone = lock(&self.writing);
+        is_it(path) && self.remove(path)
+    }
+
+    /// The content first: checksums alone are of no harm.
+    fn remove(&self, path: &Path) -> bool {
+        files::remove(path) && (!path.starts_with(self.layout.blobs()) || files::remove(&Layout::sums_of(path)))
     }
 
     /// Removes the content at `path`, and what is noted of it unless the digest has content elsewhere; says whether the
     /// content is gone.
     pub(super) fn evict(&self, path: &Path) -> bool {
         let _alone = lock(&self.writing);
-        let gone = files::remove(path);
+        let gone = self.remove(path);
         if gone
             && self.any.load(Ordering::Relaxed)
             && let Some(digest) = Layout::digest_of(path)

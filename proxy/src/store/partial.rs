@@ -2,8 +2,9 @@
 
 use std::{
     fs::File,
-    io::{self, Write as _},
+    io,
     os::unix::fs::FileExt as _,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,10 +14,10 @@ use std::{
 use tidepool_oci::{Digest, Window};
 
 use super::{
-    Scratch, Store, blocking,
+    Store, blocking,
     blocks::{BlockSums, block_count, window},
     claims::{Claim, Claims},
-    files::ScratchNames,
+    files::{Scratch, ScratchNames},
     layout::Layout,
     resume::resume,
 };
@@ -41,25 +42,6 @@ impl Store {
         let (layout, names, claims) = (self.layout.clone(), self.scratches.clone(), self.claims.clone());
         let digest = digest.clone();
         blocking(move || Partial::open(&layout, &names, &claims, &digest)).await
-    }
-
-    /// Keeps a blob whose digest the caller has checked, and all of whose blocks were noted; `origin` is noted of it.
-    pub(crate) async fn commit_partial(
-        self: &Arc<Self>,
-        mut partial: Partial,
-        digest: &Digest,
-        origin: Option<String>,
-    ) -> io::Result<()> {
-        let (store, digest) = (Arc::clone(self), digest.clone());
-        blocking(move || {
-            if let Some(sums) = lock(&partial.known).take().filter(BlockSums::is_whole) {
-                let scratch = store.scratches.create()?;
-                scratch.file().as_ref().write_all(&sums.encode(&digest))?;
-                scratch.publish(&store.layout.sums(&digest))?;
-            }
-            store.keep_blob(&mut partial.data, &digest, origin.as_deref())
-        })
-        .await
     }
 }
 
@@ -131,6 +113,16 @@ impl Partial {
         self.discarded.store(true, Ordering::Relaxed);
     }
 
+    /// The checksums, if all blocks of a blob of that many bytes were noted. From then on this is not for a later fill.
+    pub(super) fn whole_sums(&self, size: u64) -> Option<BlockSums> {
+        lock(&self.known).take().filter(|known| known.size() == size && known.is_whole())
+    }
+
+    /// Renames the bytes to their place.
+    pub(super) fn publish(&mut self, place: &Path) -> io::Result<()> {
+        self.data.publish_to(place)
+    }
+
     /// Whether a later fill can go on with it: something is there, and the disk has room for the rest.
     fn is_worth_keeping(&self) -> bool {
         let known = lock(&self.known);
@@ -158,7 +150,7 @@ mod tests {
         tasks::Tasks,
     };
     use prometheus_client::metrics::gauge::Gauge;
-    use std::{fs, path::Path};
+    use std::{fs, sync::LazyLock};
 
     const SIZE: u64 = 3 * BLOCK + 5;
 
@@ -171,7 +163,9 @@ mod tests {
     }
 
     fn content() -> Vec<u8> {
-        (0..SIZE).map(|at| u8::try_from(at % 251).unwrap()).collect()
+        static CONTENT: LazyLock<Vec<u8>> =
+            LazyLock::new(|| (0..SIZE).map(|at| u8::try_from(at % 251).unwrap()).collect());
+        CONTENT.clone()
     }
 
     fn write(partial: &Partial, block: u64) {

@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tidepool_oci::Digest;
 use tokio::sync::Notify;
 
-use super::{files, layout::Layout, origins::Origins};
+use super::{files, layout::Layout, opened::OpenBlobs, origins::Origins};
 
 /// How often the content is counted anew even when nothing was added: other hands may have removed some.
 const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
@@ -26,6 +26,7 @@ const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
 pub(super) struct Room {
     layout: Layout,
     origins: Arc<Origins>,
+    opened: Arc<OpenBlobs>,
     /// `u64::MAX`: none.
     limit: AtomicU64,
     bytes: Gauge<u64, AtomicU64>,
@@ -65,10 +66,17 @@ impl Drop for Reservation {
 }
 
 impl Room {
-    pub(super) fn new(layout: Layout, origins: Arc<Origins>, limit: Option<u64>, bytes: Gauge<u64, AtomicU64>) -> Self {
+    pub(super) fn new(
+        layout: Layout,
+        origins: Arc<Origins>,
+        opened: Arc<OpenBlobs>,
+        limit: Option<u64>,
+        bytes: Gauge<u64, AtomicU64>,
+    ) -> Self {
         Self {
             layout,
             origins,
+            opened,
             limit: AtomicU64::new(limit.unwrap_or(u64::MAX)),
             bytes,
             reserved: AtomicU64::new(0),
@@ -158,6 +166,9 @@ impl Room {
         let (mut removed, mut files) = (0, 0_u64);
         self.walk(&mut |path, pulled, size| {
             if pulled <= cutoff && self.origins.evict(path) {
+                if let Some(digest) = Layout::digest_of(path) {
+                    self.opened.forget(&digest);
+                }
                 removed += size;
                 files += 1;
             }
@@ -213,7 +224,7 @@ mod tests {
         }
         let layout = Layout::new(dir.path().into());
         let origins = Arc::new(Origins::new(layout.clone(), files::ScratchNames::new(layout.scratch())));
-        let room = Room::new(layout, origins, limit, Gauge::default());
+        let room = Room::new(layout, origins, Arc::new(OpenBlobs::new()), limit, Gauge::default());
         (dir, room)
     }
 

@@ -1,0 +1,247 @@
+//! The store as its users see it: what is kept, what is found damaged, what memory and disk it takes.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::{Duration, SystemTime},
+};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tidepool_oci::{Algorithm, Digest, Window};
+
+use super::{BLOCK, Kept, Store, StoredBlob, blocks::block_sum};
+use crate::{hash::digest_of, tasks::Tasks};
+
+pub(super) async fn store(dir: &Path) -> Arc<Store> {
+    Store::open(dir.into(), None, Gauge::default(), &Tasks::default()).await.unwrap()
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> Digest {
+    digest_of(Algorithm::Sha256, bytes)
+}
+
+/// Keeps `bytes` as a fill does.
+pub(super) async fn keep(store: &Arc<Store>, bytes: &[u8]) -> Digest {
+    let digest = sha256(bytes);
+    let partial = store.partial(&digest).await.unwrap();
+    partial.set_size(bytes.len() as u64).unwrap();
+    partial.file().write_all_at(bytes, 0).unwrap();
+    for (block, bytes) in (0..).zip(bytes.chunks(usize::try_from(BLOCK).unwrap())) {
+        partial.note(block, block_sum(bytes)).unwrap();
+    }
+    store.commit_partial(partial, &digest, None).await.unwrap();
+    digest
+}
+
+/// Three blocks and a bit, no two of which are alike.
+fn large() -> Vec<u8> {
+    static LARGE: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..3 * BLOCK + 5).map(|at| u8::try_from((at + at / BLOCK) % 251).unwrap()).collect());
+    LARGE.clone()
+}
+
+fn whole(blob: &StoredBlob) -> Window {
+    Window::whole(blob.size).unwrap()
+}
+
+/// All a reader would get: `None` where the blob is missing or a block is damaged, which is evicted then.
+async fn read(store: &Arc<Store>, digest: &Digest) -> Option<Vec<u8>> {
+    let blob = store.blob(digest).await?;
+    if blob.size > 0 && !blob.is_sound(whole(&blob)) && !blob.check(whole(&blob)).unwrap() {
+        store.evict_damaged(digest, &blob).await;
+        return None;
+    }
+    let mut bytes = vec![0; usize::try_from(blob.size).unwrap()];
+    blob.file.read_exact_at(&mut bytes, 0).unwrap();
+    Some(bytes)
+}
+
+fn writable(path: &Path) -> File {
+    File::options().write(true).open(path).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_kept_is_found_by_the_next_process_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = store(dir.path()).await;
+    let kept = [large(), large()[..2 * BLOCK as usize].to_vec(), b"abc".to_vec(), Vec::new()];
+    for bytes in &kept {
+        let digest = keep(&first, bytes).await;
+        assert!(first.blob(&digest).await.unwrap().is_sound(Window { start: 0, end: 1 }), "hashed as it came");
+        assert_eq!(read(&first, &digest).await.as_ref(), Some(bytes));
+    }
+    drop(first);
+    let next = store(dir.path()).await;
+    for bytes in &kept {
+        let blob = next.blob(&sha256(bytes)).await.unwrap();
+        assert_eq!(blob.is_sound(Window { start: 0, end: 1 }), bytes.len() as u64 <= BLOCK, "not looked at yet");
+        assert_eq!(read(&next, &sha256(bytes)).await.as_ref(), Some(bytes));
+    }
+    assert_eq!(next.damaged.get(), 0);
+}
+
+#[tokio::test]
+async fn p5_no_damage_of_any_kind_gets_past_the_checks_of_this_process_or_the_next() {
+    let damages: [(&str, fn(&File, &Path)); 8] = [
+        ("a flipped bit", |data, _| data.write_all_at(b"\xff", 2 * BLOCK + 1).unwrap()),
+        ("a zeroed page", |data, _| data.write_all_at(&[0; 4096], 4096).unwrap()),
+        ("a hole", |data, _| {
+            data.set_len(BLOCK).unwrap();
+            data.set_len(3 * BLOCK + 5).unwrap();
+        }),
+        ("cut short", |data, _| data.set_len(3 * BLOCK + 4).unwrap()),
+        ("cut to a block", |data, _| data.set_len(BLOCK).unwrap()),
+        ("emptied", |data, _| data.set_len(0).unwrap()),
+        ("longer", |data, _| data.set_len(3 * BLOCK + 6).unwrap()),
+        ("a flipped bit, and no checksums", |data, sums| {
+            data.write_all_at(b"\xff", 2 * BLOCK + 1).unwrap();
+            fs::remove_file(sums).unwrap();
+        }),
+    ];
+    for (damage, harm) in damages {
+        for restart in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut kept = store(dir.path()).await;
+            let digest = keep(&kept, &large()).await;
+            assert_eq!(read(&kept, &digest).await.unwrap(), large());
+            let (data, sums) = (kept.layout.blob(&digest), kept.layout.sums(&digest));
+            harm(&writable(&data), &sums);
+            if restart {
+                drop(kept);
+                kept = store(dir.path()).await;
+            }
+            assert_eq!(read(&kept, &digest).await, None, "{damage}, restart: {restart}");
+            assert!(!data.exists() && !sums.exists(), "{damage}: removed, to be filled again");
+            assert_eq!(kept.damaged.get(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn p5_torn_or_missing_checksums_are_made_anew_and_nothing_is_lost() {
+    let tears: [fn(&Path); 4] = [
+        |sums| fs::remove_file(sums).unwrap(),
+        |sums| writable(sums).set_len(30).unwrap(),
+        |sums| writable(sums).write_all_at(&[1], 33).unwrap(),
+        |sums| writable(sums).write_all_at(&[0; 64], 0).unwrap(),
+    ];
+    for tear in tears {
+        let dir = tempfile::tempdir().unwrap();
+        let first = store(dir.path()).await;
+        let digest = keep(&first, &large()).await;
+        drop(first);
+        let next = store(dir.path()).await;
+        let sums = next.layout.sums(&digest);
+        let before = fs::read(&sums).unwrap();
+        tear(&sums);
+        let Some(Kept::Unchecked(unchecked)) = next.kept(&digest).await else {
+            panic!("nothing tells that it is sound")
+        };
+        let mut told = Vec::new();
+        let blob = next.rehash(&digest, &unchecked, |at| told.push(at)).unwrap().unwrap();
+        assert!(blob.is_sound(whole(&blob)));
+        assert!(told.is_sorted() && told.last() == Some(&blob.size));
+        assert_eq!(fs::read(&sums).unwrap(), before);
+        assert_eq!(read(&next, &digest).await, Some(large()));
+        // And who cannot wait for it bit by bit has it hashed first.
+        drop((blob, next));
+        tear(&sums);
+        assert_eq!(read(&store(dir.path()).await, &digest).await, Some(large()));
+    }
+}
+
+#[tokio::test]
+async fn p5_of_many_who_find_the_same_damage_one_evicts_and_none_what_was_filled_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = store(dir.path()).await;
+    let digest = keep(&first, &large()).await;
+    writable(&first.layout.blob(&digest)).write_all_at(b"x", 0).unwrap();
+    let (one, other) = (first.blob(&digest).await.unwrap(), first.blob(&digest).await.unwrap());
+    assert!(!one.check(whole(&one)).unwrap() && !other.check(whole(&other)).unwrap());
+    first.evict_damaged(&digest, &one).await;
+    keep(&first, &large()).await;
+    first.evict_damaged(&digest, &other).await;
+    assert_eq!(read(&first, &digest).await, Some(large()));
+    assert_eq!(first.damaged.get(), 1);
+}
+
+#[tokio::test]
+async fn an_open_blob_is_shared_until_it_changes_or_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path()).await;
+    let digest = keep(&store, &large()).await;
+    let (one, other) = (store.blob(&digest).await.unwrap(), store.blob(&digest).await.unwrap());
+    assert!(Arc::ptr_eq(&one.file, &other.file));
+    writable(&store.layout.blob(&digest)).write_all_at(&large()[..1], 0).unwrap();
+    let again = store.blob(&digest).await.unwrap();
+    assert!(!Arc::ptr_eq(&one.file, &again.file) && !again.is_sound(whole(&again)), "written to, if the same");
+    assert!(again.check(whole(&again)).unwrap());
+    fs::remove_file(store.layout.blob(&digest)).unwrap();
+    assert!(store.blob(&digest).await.is_none());
+    let held = Arc::downgrade(&again.file);
+    drop((one, other, again));
+    assert!(held.upgrade().is_none(), "no file descriptor keeps its bytes on the disk");
+}
+
+/// Without threads for work that may block, such as a look into a folder.
+#[test]
+fn an_open_blob_is_found_without_blocking_work() {
+    let runtime = |blocking| {
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(blocking).enable_all().build().unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (kept, digest) = runtime(1).block_on(async {
+        let kept = store(dir.path()).await;
+        let digest = keep(&kept, &large()).await;
+        kept.blob(&digest).await.unwrap();
+        (kept, digest)
+    });
+    runtime(1).block_on(async {
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || wait.recv());
+        assert!(kept.blob(&digest).await.is_some());
+        let other = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let missing = kept.blob(&other);
+        let late = tokio::time::timeout(Duration::from_millis(50), missing).await;
+        assert!(late.is_err(), "the only thread was taken");
+        drop(release);
+        let _ = busy.await;
+    });
+}
+
+#[tokio::test]
+async fn an_old_blob_is_touched_by_a_pull_and_stays_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = store(dir.path()).await;
+    let digest = keep(&kept, &large()).await;
+    let path = kept.layout.blob(&digest);
+    let age = || writable(&path).set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let modified = || fs::metadata(&path).unwrap().modified().unwrap();
+    age();
+    let blob = kept.blob(&digest).await.unwrap(); // opened, touched, and checked again, for its times changed
+    assert!(modified().elapsed().unwrap() < Duration::from_secs(60));
+    assert!(blob.check(whole(&blob)).unwrap());
+    assert!(Arc::ptr_eq(&blob.file, &kept.blob(&digest).await.unwrap().file), "our own touch changes nothing");
+    kept.opened.forget_removed();
+    let meta = fs::metadata(&path).unwrap();
+    assert!(kept.opened.verified.knows(&digest, &super::verified::Stamp::of(&meta)));
+}
+
+#[tokio::test]
+async fn a_blob_whose_blocks_were_not_all_noted_is_hashed_before_it_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = store(dir.path()).await;
+    for (bytes, right) in [(large(), true), (vec![1; large().len()], false)] {
+        let digest = sha256(&large());
+        let partial = kept.partial(&digest).await.unwrap();
+        partial.file().write_all_at(&bytes, 0).unwrap();
+        assert_eq!(kept.commit_partial(partial, &digest, None).await.is_ok(), right);
+        assert_eq!(kept.layout.sums(&digest).exists(), right);
+        assert_eq!(read(&kept, &digest).await.is_some(), right);
+        let _ = fs::remove_file(kept.layout.blob(&digest));
+        let _ = fs::remove_file(kept.layout.sums(&digest));
+    }
+    assert_eq!(fs::read_dir(kept.layout.scratch()).unwrap().count(), 0);
+}
