@@ -70,7 +70,15 @@ impl Layout {
 
     /// `_tags` can be no repository's name, so tags and nested repositories never meet.
     pub(super) fn tag(&self, registry: &RegistryName, repository: &RepositoryName, tag: &str) -> PathBuf {
-        self.repository(registry, repository).join("_tags").join(tag)
+        self.tags(registry, repository).join(tag)
+    }
+
+    pub(super) fn tags(&self, registry: &RegistryName, repository: &RepositoryName) -> PathBuf {
+        self.repository(registry, repository).join("_tags")
+    }
+
+    pub(super) fn all_tags(&self) -> PathBuf {
+        self.root.join("tags")
     }
 
     /// As `_tags`, a name that no repository has.
@@ -91,11 +99,11 @@ impl Layout {
     }
 
     pub(super) fn all_origins(&self) -> PathBuf {
-        self.root.join("tags").join("_origins")
+        self.all_tags().join("_origins")
     }
 
     fn repository(&self, registry: &RegistryName, repository: &RepositoryName) -> PathBuf {
-        self.root.join("tags").join(registry.path_segment()).join(repository.as_str())
+        self.all_tags().join(registry.path_segment()).join(repository.as_str())
     }
 
     pub(super) fn blobs(&self) -> PathBuf {
@@ -128,7 +136,7 @@ impl Layout {
                 return Err(OpenError::Foreign { path: self.root.to_path_buf(), entry });
             }
         }
-        let folders = [self.blobs(), self.manifests(), self.root.join("tags"), self.scratch()];
+        let folders = [self.blobs(), self.manifests(), self.all_tags(), self.scratch()];
         folders.iter().try_for_each(fs::create_dir_all).map_err(in_folder)
     }
 

@@ -5,16 +5,17 @@
 //! lock, so that no content is ever there without it.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use tidepool_oci::Digest;
+use tidepool_oci::{Digest, RegistryName, RepositoryName};
 
 use super::{
     Store, blocking,
@@ -87,6 +88,31 @@ impl Origins {
         is_it(path) && self.remove(path)
     }
 
+    /// Notes of all content that it is not known in a repository any more; gives that which is known in none now. The note
+    /// itself stays: with no line it says that nobody is known to be let in.
+    pub(super) fn leave(&self, registry: &RegistryName, repository: &RepositoryName) -> io::Result<HashSet<Digest>> {
+        let (begin, mut alone) = (format!("{registry} {repository} "), HashSet::new());
+        if !self.any.load(Ordering::Relaxed) {
+            return Ok(alone);
+        }
+        for path in below(&self.layout.all_origins()) {
+            let Some(digest) = Layout::digest_of(&path) else { continue };
+            let _alone = lock(&self.writing);
+            let before = self.read(&digest).unwrap_or_default();
+            let (gone, left): (Vec<_>, Vec<_>) = before.lines().partition(|line| line.starts_with(&begin));
+            if gone.is_empty() {
+                continue;
+            }
+            let scratch = self.scratches.create()?;
+            left.iter().try_for_each(|line| writeln!(scratch.file().as_ref(), "{line}"))?;
+            scratch.publish(&path)?;
+            if left.is_empty() {
+                alone.insert(digest);
+            }
+        }
+        Ok(alone)
+    }
+
     /// The content first: checksums alone are of no harm.
     fn remove(&self, path: &Path) -> bool {
         files::remove(path) && (!path.starts_with(self.layout.blobs()) || files::remove(&Layout::sums_of(path)))
@@ -106,6 +132,12 @@ impl Origins {
         }
         gone
     }
+}
+
+/// All files in the folders in the folders of a folder.
+fn below(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let paths = |folder: PathBuf| files::entries(&folder).into_iter().map(|entry| entry.path());
+    paths(folder.to_owned()).flat_map(paths).flat_map(paths)
 }
 
 /// Where the disk cannot say, it is taken to be there.

@@ -106,6 +106,12 @@ impl Room {
         self.wake_if_over();
     }
 
+    /// Counts content that somebody else removed.
+    pub(super) fn removed(&self, bytes: u64) {
+        let counted = |all: u64| Some(all.saturating_sub(bytes)); // fewer while the first count is under way
+        let _ = self.bytes.inner().fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
+    }
+
     fn wake_if_over(&self) {
         let all = self.bytes.get().saturating_add(self.reserved.load(Ordering::Relaxed));
         if all > self.limit() {

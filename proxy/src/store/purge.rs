@@ -1,0 +1,261 @@
+//! Purge: an administrator takes content out of the store, so that the next pull asks the upstream for it.
+//!
+//! A store knows content by its digest and not who it belongs to; only tags lead to it. So with a tag, or with all tags of
+//! a repository, goes what their manifests name and no other tag's do. What was pulled by digest alone, and no tag leads
+//! to, goes by its digest, or in time by eviction; and what needed credentials goes with the last repository that it was
+//! seen in.
+//!
+//! The store is read from end to end for it, which is an administrator's to wait for: pulls go on. One that races sees
+//! either what was there, or nothing and asks the upstream; and what it brings stays. A blob on its way is not stopped.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::Serialize;
+use tidepool_oci::{Digest, Reference, RegistryName, RepositoryName};
+
+use super::{Store, TagRecord, blocking, files, named::names_in};
+
+/// What to take out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purge {
+    /// All tags of a repository and what only they lead to, and what is known of the repository itself.
+    Repository { registry: RegistryName, repository: RepositoryName },
+    /// A tag and what only it leads to.
+    Tag { registry: RegistryName, repository: RepositoryName, tag: Box<str> },
+    /// One blob or manifest, whatever leads to it.
+    Digest(Digest),
+}
+
+/// What went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Purged {
+    pub(crate) tags: u64,
+    pub(crate) manifests: u64,
+    pub(crate) blobs: u64,
+    /// Of manifests and blobs, those on their way among them.
+    pub(crate) bytes: u64,
+}
+
+impl Store {
+    /// Takes content out of the store, and says what went: nothing where there was nothing.
+    pub(crate) async fn purge(self: &Arc<Self>, what: Purge) -> io::Result<Purged> {
+        let store = Arc::clone(self);
+        blocking(move || {
+            let purged = store.purge_now(&what)?;
+            tracing::info!(?what, ?purged, "purged");
+            Ok(purged)
+        })
+        .await
+    }
+
+    fn purge_now(&self, what: &Purge) -> io::Result<Purged> {
+        let mut purged = Purged::default();
+        let going = match what {
+            Purge::Digest(digest) => HashSet::from([digest.clone()]),
+            // Anything else could be a path out of the folder.
+            Purge::Tag { tag, .. } if !matches!(tag.parse(), Ok(Reference::Tag(_))) => HashSet::new(),
+            Purge::Tag { registry, repository, tag } => {
+                self.purge_tags(vec![self.layout.tag(registry, repository, tag)], HashSet::new(), &mut purged)
+            }
+            Purge::Repository { registry, repository } => {
+                let tags = files::entries(&self.layout.tags(registry, repository));
+                let tags = tags.into_iter().map(|entry| entry.path()).collect();
+                files::remove(&self.layout.public(registry, repository));
+                let closed = self.origins.leave(registry, repository)?;
+                self.purge_tags(tags, closed, &mut purged)
+            }
+        };
+        going.iter().for_each(|digest| self.purge_digest(digest, &mut purged));
+        self.room.removed(purged.bytes);
+        Ok(purged)
+    }
+
+    /// Removes tags; gives what they led to, and `more`, without what other tags lead to.
+    fn purge_tags(&self, tags: Vec<PathBuf>, more: HashSet<Digest>, purged: &mut Purged) -> HashSet<Digest> {
+        let mut going = more;
+        let named: Vec<_> = tags.iter().filter_map(|tag| read_tag(tag)).collect();
+        self.follow(named, &mut HashSet::new(), &mut |digest| {
+            going.insert(digest.clone());
+        });
+        for tag in &tags {
+            purged.tags += u64::from(tag.exists() && files::remove(tag));
+        }
+        let mut seen = HashSet::new();
+        each_file(&self.layout.all_tags(), &mut |path| {
+            if let Some(digest) = read_tag(path).filter(|_| !going.is_empty()) {
+                self.follow(vec![digest], &mut seen, &mut |kept| {
+                    going.remove(kept);
+                });
+            }
+        });
+        going
+    }
+
+    /// Visits manifests and all that they name, those in `seen` not again.
+    fn follow(&self, manifests: Vec<Digest>, seen: &mut HashSet<Digest>, visit: &mut dyn FnMut(&Digest)) {
+        let mut open = manifests;
+        while let Some(digest) = open.pop() {
+            if !seen.insert(digest.clone()) {
+                continue;
+            }
+            visit(&digest);
+            // What is not here, or is torn, names nothing; a blob is not read.
+            let named = fs::read(self.layout.manifest(&digest)).map(|text| names_in(&text)).unwrap_or_default();
+            open.extend(named);
+        }
+    }
+
+    fn purge_digest(&self, digest: &Digest, purged: &mut Purged) {
+        let counts =
+            [(self.layout.blob(digest), &mut purged.blobs), (self.layout.manifest(digest), &mut purged.manifests)];
+        for (path, count) in counts {
+            let Ok(meta) = path.symlink_metadata() else { continue };
+            if self.origins.evict(&path) {
+                *count += 1;
+                purged.bytes += meta.len();
+            }
+        }
+        self.opened.forget(digest);
+    }
+}
+
+fn read_tag(path: &Path) -> Option<Digest> {
+    let record: TagRecord = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    Some(record.digest)
+}
+
+/// Visits the tags below a folder.
+fn each_file(folder: &Path, visit: &mut dyn FnMut(&Path)) {
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        let is_tags = folder.file_name().is_some_and(|name| name == "_tags");
+        for entry in files::entries(&folder) {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && entry.file_name() != "_origins" => open.push(entry.path()),
+                Ok(kind) if kind.is_file() && is_tags => visit(&entry.path()),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        Manifest,
+        tests::{keep, sha256, store},
+    };
+
+    async fn manifest(store: &Arc<Store>, text: String, origin: Option<&str>) -> Digest {
+        let (digest, bytes) = (sha256(text.as_bytes()), text.into_bytes().into());
+        let manifest = Arc::new(Manifest { digest: digest.clone(), media_type: "application/x".into(), bytes });
+        store.put_manifest(&manifest, origin.map(str::to_owned)).await.unwrap();
+        digest
+    }
+
+    /// An image of one layer of its own and one that all share.
+    async fn image(store: &Arc<Store>, layer: &str, origin: Option<&str>) -> Digest {
+        let (own, shared) = (keep(store, layer.as_bytes()).await, keep(store, b"shared").await);
+        manifest(store, format!(r#"{{"config":{{"digest":"{own}"}},"layers":[{{"digest":"{shared}"}}]}}"#), origin)
+            .await
+    }
+
+    async fn tag(store: &Arc<Store>, repository: &str, tag: &str, digest: &Digest) {
+        let record = TagRecord { digest: digest.clone(), checked: 1, closed: false };
+        store.put_tag(&RegistryName::docker_hub(), &repository.parse().unwrap(), tag, record).await.unwrap();
+    }
+
+    async fn tagged(store: &Arc<Store>, repository: &str, tag: &str) -> bool {
+        store.tag(&RegistryName::docker_hub(), &repository.parse().unwrap(), tag).await.is_some()
+    }
+
+    fn a_tag(repository: &str, tag: &str) -> Purge {
+        Purge::Tag { registry: RegistryName::docker_hub(), repository: repository.parse().unwrap(), tag: tag.into() }
+    }
+
+    fn a_repository(repository: &str) -> Purge {
+        Purge::Repository { registry: RegistryName::docker_hub(), repository: repository.parse().unwrap() }
+    }
+
+    async fn kept(store: &Arc<Store>, blob: &str) -> bool {
+        store.blob(&sha256(blob.as_bytes())).await.is_some()
+    }
+
+    #[tokio::test]
+    async fn p11_a_tag_goes_with_what_only_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let (one, other) = (image(&store, "one", None).await, image(&store, "other", None).await);
+        let index = manifest(&store, format!(r#"{{"manifests":[{{"digest":"{one}"}}]}}"#), None).await;
+        tag(&store, "a/b", "1", &index).await;
+        tag(&store, "a/b", "2", &other).await;
+        tag(&store, "a", "1", &other).await;
+        let bytes = std::fs::metadata(store.layout.manifest(&one)).unwrap().len()
+            + std::fs::metadata(store.layout.manifest(&index)).unwrap().len();
+        let purged = store.purge(a_tag("a/b", "1")).await.unwrap();
+        assert_eq!(purged, Purged { tags: 1, manifests: 2, blobs: 1, bytes: bytes + 3 });
+        assert!(!tagged(&store, "a/b", "1").await && tagged(&store, "a/b", "2").await);
+        assert!(store.manifest(&index).await.is_none() && store.manifest(&one).await.is_none());
+        assert!(!kept(&store, "one").await && kept(&store, "shared").await && kept(&store, "other").await);
+        // Another tag leads to the same image.
+        assert_eq!(store.purge(a_tag("a/b", "2")).await.unwrap(), Purged { tags: 1, ..Purged::default() });
+        assert!(kept(&store, "other").await);
+        for nothing in [a_tag("a/b", "2"), a_tag("x", "1"), a_tag("a", "../../../a/_tags/1"), a_repository("none")] {
+            assert_eq!(store.purge(nothing).await.unwrap(), Purged::default());
+        }
+        assert_eq!(store.purge(a_tag("a", "1")).await.unwrap().blobs, 2, "the last one");
+    }
+
+    #[tokio::test]
+    async fn p11_a_repository_goes_with_its_tags_and_those_of_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let [one, two, nested] = ["one", "two", "nested"].map(|layer| (layer, &store));
+        let (one, two) = (image(one.1, one.0, None).await, image(two.1, two.0, None).await);
+        let nested = image(nested.1, nested.0, None).await;
+        for (repository, name, digest) in [("a", "1", &one), ("a", "2", &two), ("a/b", "1", &nested)] {
+            tag(&store, repository, name, digest).await;
+        }
+        let purged = store.purge(a_repository("a")).await.unwrap();
+        assert_eq!((purged.tags, purged.manifests, purged.blobs), (2, 2, 2));
+        assert!(!tagged(&store, "a", "1").await && !tagged(&store, "a", "2").await && tagged(&store, "a/b", "1").await);
+        assert!(kept(&store, "nested").await && kept(&store, "shared").await && !kept(&store, "two").await);
+    }
+
+    #[tokio::test]
+    async fn p14_content_that_needed_credentials_goes_with_the_last_repository_it_was_seen_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let line = |repository| format!("docker.io {repository} https://h/");
+        let closed = image(&store, "closed", Some(&line("a"))).await;
+        store.add_origin(&closed, line("a/b")).await.unwrap();
+        store.purge(a_repository("a")).await.unwrap();
+        assert!(store.manifest(&closed).await.is_some());
+        assert_eq!(store.origins(&closed).await.unwrap(), format!("{}\n", line("a/b")), "no part of it any more");
+        // A tag elsewhere leads to it: it stays, and nobody is known to be let in.
+        tag(&store, "c", "1", &closed).await;
+        store.purge(a_repository("a/b")).await.unwrap();
+        assert_eq!(store.origins(&closed).await.as_deref(), Some(""));
+        store.add_origin(&closed, line("a")).await.unwrap();
+        store.purge(a_tag("c", "1")).await.unwrap();
+        assert!(store.manifest(&closed).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn p11_a_digest_goes_whoever_has_it_open_and_comes_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let digest = keep(&store, b"abc").await;
+        let open = store.blob(&digest).await.unwrap();
+        assert_eq!(store.purge(Purge::Digest(digest.clone())).await.unwrap().bytes, 3);
+        assert!(store.blob(&digest).await.is_none() && open.check(tidepool_oci::Window { start: 0, end: 3 }).unwrap());
+        keep(&store, b"abc").await;
+        assert!(kept(&store, "abc").await);
+    }
+}
