@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{
     ANSWER_WITHIN, Part, Permit, PullError, Puller, Served, Shape, Source, blob_path,
     fill::{Fill, Interest, Opened},
+    manifests::{digest_header, media_type},
 };
 use crate::{
     hash::is_content_of,
@@ -182,6 +183,7 @@ impl Puller {
         ask.until = permit.deadline.of_question();
         match permit.deadline.wait(source.upstream.send(&ask)).await? {
             // Not `content_length()`, which is that of the body: none.
+            Ok(answer) if !is_of_blob(answer.headers(), digest) => Err(PullError::Garbage("no blob")),
             Ok(answer) => match content_length(answer.headers()) {
                 // Some servers say 0 where they do not know.
                 Some(size) if size > 0 || is_content_of(digest, &[]) => Ok(size),
@@ -208,6 +210,13 @@ impl Puller {
         self.followed(&fill, source, permit).await?;
         Ok(size)
     }
+}
+
+/// Whether a HEAD's answer can be that of a blob: captive portals and front ends answer everything with 200.
+fn is_of_blob(headers: &HeaderMap, digest: &Digest) -> bool {
+    let named = digest_header(headers).map(|named| named == *digest);
+    let kind = media_type(headers).unwrap_or_default().to_ascii_lowercase();
+    named.unwrap_or_else(|| !kind.starts_with("text/") && kind != "application/json")
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

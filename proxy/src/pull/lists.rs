@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{ANSWER_WITHIN, Permit, PullError, Puller, Source, manifests::media_type};
 use crate::{
@@ -52,8 +53,24 @@ impl Puller {
         let next_query = answer.headers().get(header::LINK).and_then(|value| next_query(value.to_str().ok()?));
         let body = permit.deadline.wait(read_limited(answer, LARGEST_LIST)).await;
         let body = body??;
+        if !is_list(&body) {
+            source.upstream.breaker().overdue();
+            return Err(PullError::Garbage("no list"));
+        }
         Ok(List { body, headers, next_query })
     }
+}
+
+/// What a list never has, but every answer of a registry that says no, some of them with 200.
+#[derive(Deserialize)]
+struct Refusal {
+    errors: Option<IgnoredAny>,
+}
+
+/// Whether this can be a list: a JSON object that is no refusal.
+fn is_list(body: &[u8]) -> bool {
+    let is_object = body.trim_ascii_start().starts_with(b"{"); // serde takes an array for a struct too
+    is_object && serde_json::from_slice::<Refusal>(body).is_ok_and(|it| it.errors.is_none())
 }
 
 /// The query in `</v2/a/tags/list?last=x&n=10>; rel="next"`.

@@ -229,7 +229,7 @@ fn ask<'a>(method: Method, source: &'a Source, path: &'a str, until: Instant) ->
     ask
 }
 
-fn digest_header(headers: &HeaderMap) -> Option<Digest> {
+pub(super) fn digest_header(headers: &HeaderMap) -> Option<Digest> {
     headers.get(DIGEST_HEADER)?.to_str().ok()?.parse().ok()
 }
 

@@ -90,6 +90,10 @@ impl Account {
         })
     }
 
+    pub(super) fn username(&self) -> &str {
+        &self.username
+    }
+
     pub(super) fn scope(&self) -> Scope {
         self.scope
     }

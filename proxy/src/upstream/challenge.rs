@@ -23,19 +23,25 @@ pub(super) enum Wanted {
 }
 
 impl Challenge {
-    /// The address that gives the token.
-    pub(super) fn url(&self) -> Url {
-        let mut url = self.login_url();
-        url.query_pairs_mut().append_pair("scope", &self.scope);
+    /// The address that gives the token, to `account` where it is not for everybody.
+    pub(super) fn url(&self, account: Option<&str>) -> Url {
+        let mut url = self.login_url(account);
+        // Several scopes come with spaces between them, and are asked for one by one, as other clients do.
+        for scope in self.scope.split_ascii_whitespace() {
+            url.query_pairs_mut().append_pair("scope", scope);
+        }
         url
     }
 
     /// The address that gives a token for nothing in particular, as `docker login` asks for: it tells whether a password
     /// is right.
-    pub(super) fn login_url(&self) -> Url {
+    pub(super) fn login_url(&self, account: Option<&str>) -> Url {
         let mut url = self.realm.clone();
         if let Some(service) = &self.service {
             url.query_pairs_mut().append_pair("service", service);
+        }
+        if let Some(account) = account {
+            url.query_pairs_mut().append_pair("account", account);
         }
         url
     }

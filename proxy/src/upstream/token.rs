@@ -1,6 +1,11 @@
 //! Tokens: one per (realm, service, scope) and who it is for, asked for once, renewed early.
 
-use std::{collections::HashMap, fmt, sync::Arc, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
@@ -19,7 +24,8 @@ use super::{
 };
 use crate::tasks::{Flights, Tasks, lock};
 
-/// What a realm that names no lifetime means (distribution's token specification).
+/// What a realm that names no lifetime means (distribution's token specification), and the least that is believed: a token
+/// that ends sooner is refused once, and another asked for.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// A realm's word for longer than this is not taken; keeps sums of times in bounds.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -158,7 +164,7 @@ impl Tokens {
         async move {
             let token = match account {
                 Some(account) => log_in(&http, &account, &key.0, until).await?,
-                None => ask(&http, key.0.url(), None).await?,
+                None => ask(&http, key.0.url(None), None).await?,
             };
             lock(&known).keep(key, token.clone());
             Ok(token)
@@ -173,7 +179,9 @@ async fn log_in(http: &Http, account: &Account, challenge: &Challenge, until: In
         let host = challenge.realm.host_str().unwrap_or_default();
         return Err(account.refused(&format!("it would have to be shown to {host}, which is not secure enough for it")));
     };
-    let error = match turn.within(until, ask(http, challenge.url(), Some(password.clone()))).await {
+    let account_name = Some(account.username());
+    let asked = ask(http, challenge.url(account_name), Some(password.clone()));
+    let error = match turn.within(until, asked).await {
         Ok(token) => {
             account.accepted();
             return Ok(token);
@@ -186,7 +194,7 @@ async fn log_in(http: &Http, account: &Account, challenge: &Challenge, until: In
     if accepted_meanwhile {
         return Err(error);
     }
-    match turn.within(until, ask(http, challenge.login_url(), Some(password))).await {
+    match turn.within(until, ask(http, challenge.login_url(account_name), Some(password))).await {
         Ok(_) => {
             account.accepted();
             Err(UpstreamError::Refused(status))
@@ -239,14 +247,26 @@ struct Grant {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
+    issued_at: Option<String>,
 }
 
 impl Grant {
+    /// How long ago the token was made, by the realm's word and our clock.
+    fn age(&self) -> Duration {
+        let issued = self.issued_at.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let issued = issued.and_then(|at| SystemTime::try_from(at).ok());
+        issued.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default()
+    }
+
     fn token(self, now: Instant) -> Option<Token> {
+        let age = self.age();
         let text = self.token.or(self.access_token).filter(|text| (1..=LARGEST_TOKEN).contains(&text.len()))?;
         let mut header = HeaderValue::try_from(format!("Bearer {text}")).ok()?;
         header.set_sensitive(true);
-        let life = self.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs).min(LONGEST_LIFETIME);
+        let life = self.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
+        let life = life.clamp(DEFAULT_LIFETIME, LONGEST_LIFETIME);
+        // A realm may give out a token again that it made a while ago. Where it looks ended, a clock is wrong.
+        let life = life.checked_sub(age).filter(|left| !left.is_zero()).unwrap_or(life);
         Some(Token { header, renew_at: now + life * 4 / 5, ends_at: now + life })
     }
 }
@@ -267,6 +287,19 @@ mod tests {
         assert_eq!(granted(r#"{"token":"a"}"#), Some(("Bearer a".into(), 48, 60)));
         assert_eq!(granted(r#"{"access_token":"b","expires_in":300}"#), Some(("Bearer b".into(), 240, 300)));
         assert_eq!(granted(r#"{"token":"a","expires_in":18446744073709551615}"#).unwrap().2, 86400);
+        assert_eq!(granted(r#"{"token":"a","expires_in":5}"#).unwrap().2, 60, "what ends sooner is refused once");
+    }
+
+    #[test]
+    fn p10_a_token_that_a_realm_made_a_while_ago_ends_sooner() {
+        let ends = |made: SystemTime, life: u64| {
+            let made = jiff::Timestamp::try_from(made).unwrap();
+            granted(&format!(r#"{{"token":"a","expires_in":{life},"issued_at":"{made}"}}"#)).unwrap().2
+        };
+        let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
+        assert!((238..=240).contains(&ends(now - minute, 300)));
+        assert_eq!((ends(now + minute, 300), ends(now - 10 * minute, 300)), (300, 300), "a clock is wrong");
+        assert_eq!(granted(r#"{"token":"a","expires_in":300,"issued_at":"soon"}"#).unwrap().2, 300);
     }
 
     #[tokio::test(start_paused = true)]

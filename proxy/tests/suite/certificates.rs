@@ -50,9 +50,13 @@ impl Authority {
 
     /// TLS of a server called `localhost` and `127.0.0.1`, which may want a certificate that `clients` signed.
     pub(crate) fn acceptor(&self, clients: Option<&Self>) -> TlsAcceptor {
-        tidepool_runtime::install_crypto();
         let address = SanType::IpAddress([127, 0, 0, 1].into());
-        let leaf = self.sign("localhost", |params| params.subject_alt_names.push(address));
+        self.acceptor_of(&self.sign("localhost", |params| params.subject_alt_names.push(address)), clients)
+    }
+
+    /// TLS of a server with that certificate.
+    pub(crate) fn acceptor_of(&self, leaf: &Leaf, clients: Option<&Self>) -> TlsAcceptor {
+        tidepool_runtime::install_crypto();
         let chain = vec![CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
         let builder = match clients {

@@ -42,6 +42,8 @@ struct Rule {
 #[derive(Default)]
 struct Content {
     blobs: Mutex<HashMap<String, Bytes>>,
+    /// Media types of manifests that are no plain images, by digest.
+    kinds: Mutex<HashMap<String, &'static str>>,
     tags: Mutex<HashMap<String, String>>,
     rules: Mutex<Vec<Rule>>,
     log: Mutex<Vec<String>>,
@@ -62,8 +64,13 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) async fn start() -> Self {
+        Self::start_at([127, 0, 0, 1]).await
+    }
+
+    /// At an address of its own: what goes down there finds its port free when it comes up again.
+    pub(crate) async fn start_at(address: [u8; 4]) -> Self {
         let content = Arc::new(Content::default());
-        let mut fake = Self { address: ([127, 0, 0, 1], 0).into(), content, task: None, tls: None };
+        let mut fake = Self { address: (address, 0).into(), content, task: None, tls: None };
         fake.up().await;
         fake
     }
@@ -102,6 +109,13 @@ impl Fake {
                 });
             }
         }));
+    }
+
+    /// Comes up again with another certificate.
+    pub(crate) async fn up_with(&mut self, tls: TlsAcceptor) {
+        self.down().await;
+        self.tls = Some(tls);
+        self.up().await;
     }
 
     /// Takes the registry down: connections break, new ones are refused.
@@ -166,6 +180,14 @@ impl Fake {
         let key = format!("/v2/{repository}/manifests/{tag}");
         self.content.tags.lock().unwrap().insert(key, digest.to_string());
         digest
+    }
+
+    /// A tag of `repository`, pointing to a manifest of that kind; its digest is as the caller says.
+    pub(crate) fn tag_as(&self, repository: &str, tag: &str, kind: &'static str, digest: &Digest, manifest: &str) {
+        self.content.blobs.lock().unwrap().insert(digest.to_string(), manifest.to_owned().into());
+        self.content.kinds.lock().unwrap().insert(digest.to_string(), kind);
+        let key = format!("/v2/{repository}/manifests/{tag}");
+        self.content.tags.lock().unwrap().insert(key, digest.to_string());
     }
 
     pub(crate) fn untag(&self, repository: &str, tag: &str) {
@@ -233,6 +255,12 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
         Some(Fault::Silent) => return std::future::pending().await,
         Some(Fault::Late(pause)) => tokio::time::sleep(Duration::from_millis(*pause)).await,
         Some(Fault::Status(code)) => return status(*code),
+        Some(Fault::With(code, name, value)) => {
+            return Response::builder().status(*code).header(*name, value).body(Body::empty()).unwrap();
+        }
+        Some(Fault::Json(text)) => {
+            return Response::builder().header("content-type", "application/json").body(Body::from(*text)).unwrap();
+        }
         Some(Fault::Page) => {
             let page = Response::builder().header("content-type", "text/html; charset=utf-8");
             return page.body(Body::from("<html>Sign in</html>")).unwrap();
@@ -260,7 +288,11 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
         return list.body(Body::from(r#"{"name":"x","tags":["a"]}"#)).unwrap();
     }
     let Some((digest, bytes)) = content.find(&path) else { return status(404) };
-    let kind = if path.contains("/manifests/") { IMAGE } else { "application/octet-stream" };
+    let kind = if path.contains("/manifests/") {
+        content.kinds.lock().unwrap().get(&digest).copied().unwrap_or(IMAGE)
+    } else {
+        "application/octet-stream"
+    };
     deliver(request.method() == "HEAD", &digest, bytes, kind, range.as_deref(), fault.as_ref())
 }
 

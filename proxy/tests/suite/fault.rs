@@ -12,6 +12,10 @@ use tidepool_oci::ByteRanges;
 pub(crate) enum Fault {
     /// Another status, without a body.
     Status(u16),
+    /// Another status, with a header.
+    With(u16, &'static str, String),
+    /// 200 with that JSON, whatever was asked for.
+    Json(&'static str),
     /// A redirect.
     Redirect(String),
     /// The connection breaks after so many bytes of the body.
@@ -36,6 +40,8 @@ pub(crate) enum Fault {
     Page,
     /// So many milliseconds before each of ten pieces.
     Slow(u64),
+    /// With these headers besides.
+    Plus(&'static [(&'static str, &'static str)]),
     /// Without this header.
     Without(&'static str),
 }
@@ -61,6 +67,9 @@ pub(crate) fn deliver(
     let mut response = Response::builder().header("content-type", kind);
     if !matches!(fault, Some(Fault::Without("docker-content-digest"))) {
         response = response.header("docker-content-digest", digest);
+    }
+    if let Some(Fault::Plus(headers)) = fault {
+        response = headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
     }
     let window = range.filter(|_| !matches!(fault, Some(Fault::IgnoreRange))).and_then(ByteRanges::parse);
     if let Some(window) = window.map(|ranges| ranges.windows(size as u64).unwrap()[0]) {

@@ -27,9 +27,15 @@ mod hosts;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod indexes;
+#[cfg(test)]
 mod kept;
 #[cfg(test)]
 mod logins;
+#[cfg(test)]
+mod manners;
+#[cfg(test)]
+mod outages;
 #[cfg(test)]
 mod private;
 #[cfg(test)]
@@ -43,5 +49,7 @@ mod reload;
 mod secrets;
 #[cfg(test)]
 mod serving;
+#[cfg(test)]
+mod sick;
 mod tags;
 mod tokens;

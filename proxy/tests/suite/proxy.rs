@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tempfile::TempDir;
 use tidepool_config::{ProxyFile, ProxyState, Storage, Upstream};
-use tidepool_proxy::{ConfigSource, Server};
+use tidepool_proxy::{ConfigSource, Lookup, Server};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,7 @@ pub(crate) struct Proxy {
     admin: SocketAddr,
     dir: std::sync::Arc<TempDir>,
     pub(crate) file: ProxyFile,
+    lookup: Lookup,
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
     client: reqwest::Client,
@@ -56,6 +57,11 @@ impl Proxy {
     }
 
     pub(crate) async fn with(fake: &Fake, change: impl FnOnce(&mut ProxyFile)) -> Self {
+        Self::with_names(fake, Lookup::default(), change).await
+    }
+
+    /// One that finds upstreams' addresses by `lookup`.
+    pub(crate) async fn with_names(fake: &Fake, lookup: Lookup, change: impl FnOnce(&mut ProxyFile)) -> Self {
         tidepool_runtime::install_crypto();
         let dir = std::sync::Arc::new(tempfile::tempdir().unwrap());
         let mut hub = Upstream::plain("docker.io".parse().unwrap());
@@ -65,7 +71,7 @@ impl Proxy {
         let mut file =
             ProxyFile { listen: free, admin: free, storage, upstreams: vec![hub], ..ProxyFile::public_registries() };
         change(&mut file);
-        Self::serve(file, dir).await
+        Self::serve(file, dir, lookup).await
     }
 
     /// A proxy with the configuration in a file, which lies beside its store.
@@ -73,21 +79,21 @@ impl Proxy {
         tidepool_runtime::install_crypto();
         let file = ProxyFile::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let server = Server::bind(ConfigSource::file(path)).await.unwrap();
-        Self::run(server, file, std::sync::Arc::new(tempfile::tempdir().unwrap()))
+        Self::run(server, file, std::sync::Arc::new(tempfile::tempdir().unwrap()), Lookup::default())
     }
 
-    async fn serve(file: ProxyFile, dir: std::sync::Arc<TempDir>) -> Self {
-        Self::run(Server::bind(&file).await.unwrap(), file, dir)
+    async fn serve(file: ProxyFile, dir: std::sync::Arc<TempDir>, lookup: Lookup) -> Self {
+        Self::run(Server::bind_with(&file, lookup.clone()).await.unwrap(), file, dir, lookup)
     }
 
-    fn run(server: Server, file: ProxyFile, dir: std::sync::Arc<TempDir>) -> Self {
+    fn run(server: Server, file: ProxyFile, dir: std::sync::Arc<TempDir>, lookup: Lookup) -> Self {
         let (address, admin) = (server.local_addr().unwrap(), server.admin_addr().unwrap());
         let agents = server.agents_addr();
         let stop = CancellationToken::new();
         let running = server.run(stop.clone());
         let task = Some(tokio::spawn(async move { running.await.unwrap() }));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, agents, admin, dir, file, stop, task, client }
+        Self { address, agents, admin, dir, file, lookup, stop, task, client }
     }
 
     /// Stops the proxy and starts another on the same store.
@@ -100,7 +106,7 @@ impl Proxy {
         change(&mut self.file);
         self.stop.cancel();
         self.task.take().unwrap().await.unwrap();
-        Self::serve(self.file.clone(), std::sync::Arc::clone(&self.dir)).await
+        Self::serve(self.file.clone(), std::sync::Arc::clone(&self.dir), self.lookup.clone()).await
     }
 
     /// Tells the proxy to stop, and does not wait for it.
@@ -142,6 +148,11 @@ impl Proxy {
         let text = self.client.get(url).send().await.unwrap().text().await.unwrap();
         let line = text.lines().find(|line| line.starts_with(start));
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// All metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        self.client.get(format!("http://{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap()
     }
 
     /// What it says of itself.
