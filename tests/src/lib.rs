@@ -65,6 +65,7 @@ mod cgroups;
 pub mod cli;
 mod cluster;
 mod demo;
+mod fault_proxy;
 mod guard;
 mod image;
 mod kubernetes;
@@ -78,6 +79,7 @@ mod wait;
 
 pub use certificates::Certificate;
 pub use cluster::{AuditEvent, Client, Cluster, ClusterOptions, StartError};
+pub use fault_proxy::{Exchange, Fault, FaultProxy, Times};
 pub use image::{Blob, Image, ImageSpec};
 pub use machine::Output;
 pub use registry::Registry;
