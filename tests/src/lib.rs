@@ -84,5 +84,5 @@ pub use image::{Blob, Image, ImageSpec};
 pub use machine::Output;
 pub use registry::Registry;
 pub use stand_in::{Egress, Passage, Request, StandIn, TokenServer, User};
-pub use tools::{peer, repository};
+pub use tools::{peer, product, repository};
 pub use wait::until;

@@ -90,6 +90,19 @@ pub fn peer(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// A program of Tidepool, for suites that run one without a cluster: built as Cargo built this test, if it is not yet.
+pub fn product(name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe().context("cannot find the running program")?;
+    // Test programs lie in `<target>/<profile>/deps/`.
+    let target = this.ancestors().nth(3).context("this is no test that Cargo built")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--locked", "--package", name, "--bin", name]).arg("--target-dir").arg(target);
+    let status = build.current_dir(repository()).status().context("cannot run cargo")?;
+    ensure!(status.success(), "cannot build {name}");
+    Ok(target.join("debug").join(name))
+}
+
 /// The root of the repository, for tests that name charts and examples.
 pub fn repository() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

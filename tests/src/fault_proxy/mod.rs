@@ -109,6 +109,11 @@ impl FaultProxy {
         self.address
     }
 
+    /// Where the registry is that it stands before.
+    pub fn backend(&self) -> SocketAddr {
+        self.shared.backend
+    }
+
     /// Its address as a URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

@@ -30,6 +30,7 @@ pub struct ImageSpec {
     /// Tag.
     pub tag: String,
     layers_mib: Vec<u32>,
+    files: Vec<u64>,
     seed: Option<u64>,
     command: String,
     index: bool,
@@ -54,13 +55,28 @@ impl ImageSpec {
     /// Nothing of it but its size is shared with other images, so a pull asks for each of its blobs.
     pub fn new(repository: &str, tag: &str) -> Self {
         let (repository, tag) = (repository.to_owned(), tag.to_owned());
-        Self { repository, tag, layers_mib: Vec::new(), seed: None, command: WAIT.to_owned(), index: false }
+        Self {
+            repository,
+            tag,
+            layers_mib: Vec::new(),
+            files: Vec::new(),
+            seed: None,
+            command: WAIT.to_owned(),
+            index: false,
+        }
     }
 
     /// Adds a layer of noise for each of these sizes, in MiB.
     #[must_use]
     pub fn layers(mut self, mib: &[u32]) -> Self {
         self.layers_mib.extend(mib);
+        self
+    }
+
+    /// Adds a layer with a file of 1 MiB for each of these seeds: images with one seed share that file, not the layer.
+    #[must_use]
+    pub fn files(mut self, seeds: &[u64]) -> Self {
+        self.files.extend(seeds);
         self
     }
 
@@ -96,6 +112,9 @@ impl ImageSpec {
             let noise = noise::Noise::new(seed.wrapping_add(index as u64), u64::from(*mib) << 20);
             layers.push(layout.layer(|tar| layout::file(tar, &file, 0o644, u64::from(*mib) << 20, noise))?);
         }
+        if !self.files.is_empty() {
+            layers.push(layout.layer(|tar| write_files(tar, &self.files))?);
+        }
         let (config, manifest) = self.manifest(&layout, &layers, architecture())?;
         let top = if self.index { self.write_index(&layout, &layers, &manifest)? } else { manifest.clone() };
         layout.finish(&top, if self.index { INDEX } else { MANIFEST }, &name)?;
@@ -121,6 +140,13 @@ impl ImageSpec {
         let manifests = [entry(manifest, architecture()), entry(&foreign, "s390x")];
         layout.json(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}))
     }
+}
+
+fn write_files(tar: &mut layout::Tar, seeds: &[u64]) -> std::io::Result<()> {
+    const MIB: u64 = 1 << 20;
+    seeds.iter().enumerate().try_for_each(|(index, seed)| {
+        layout::file(tar, &format!("data/file{index}"), 0o644, MIB, noise::Noise::new(*seed, MIB))
+    })
 }
 
 /// Writes the sandbox image as an archive to import.

@@ -3,23 +3,20 @@
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
 use tidepool_oci::RegistryName;
-use tidepool_tests::{Image, ImageSpec, peer, until};
+use tidepool_tests::{FaultProxy, Image, ImageSpec, peer, until};
+
+use crate::{clients, dying_with_us};
 
 pub(crate) struct Distribution {
     port: u16,
     folder: TempDir,
     process: Child,
-}
-
-/// An upstream that is gone, whose address is still known.
-pub(crate) struct Gone {
-    pub(crate) port: u16,
 }
 
 impl Distribution {
@@ -34,7 +31,7 @@ impl Distribution {
         let file = folder.path().join("config.json");
         fs::write(&file, config.to_string()).unwrap();
         let log = File::create(folder.path().join("access.log")).unwrap();
-        let mut serve = Command::new(peer("registry").unwrap());
+        let mut serve = dying_with_us(&peer("registry").unwrap());
         serve.arg("serve").arg(file).env("OTEL_TRACES_EXPORTER", "none");
         let process = serve.stdin(Stdio::null()).stderr(log.try_clone().unwrap()).stdout(log).spawn().unwrap();
         let distribution = Self { port, folder, process };
@@ -56,7 +53,7 @@ impl Distribution {
         let layout: PathBuf = self.folder.path().join("layout");
         let image = spec.build(&layout).unwrap();
         let target = format!("127.0.0.1:{}/{}:{}", self.port, spec.repository, spec.tag);
-        super::crane("push", &[layout.to_str().unwrap(), &target]).unwrap();
+        clients::crane("push", &[layout.to_str().unwrap(), &target]).unwrap();
         fs::remove_dir_all(&layout).unwrap();
         image
     }
@@ -74,9 +71,9 @@ impl Distribution {
             .count()
     }
 
-    /// Ends it, so that its address refuses connections.
-    pub(crate) fn stop(self) -> Gone {
-        Gone { port: self.port }
+    /// A fault proxy before it, without faults.
+    pub(crate) fn behind_faults(&self) -> FaultProxy {
+        FaultProxy::start(([127, 0, 0, 1], self.port).into()).unwrap()
     }
 }
 
