@@ -25,8 +25,6 @@ mod nodes;
 mod proxy;
 #[path = "peers/ranges.rs"]
 mod ranges;
-#[path = "peers/tokens.rs"]
-mod tokens;
 
 use std::path::Path;
 use std::process::Command;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
 
+use super::damage::{Damage, Ending};
 use super::head::Head;
 use super::pace::Pace;
 use super::record::Exchange;
@@ -71,7 +72,7 @@ impl Client {
         // Without a length the end of the body is the end of the connection.
         head.set("connection", if empty || length.is_some() { "keep-alive" } else { "close" });
         let length = if empty { Some(0) } else { length };
-        self.relay(number, head, &mut answer, length, fault)
+        self.relay(number, head, &mut answer, length, Damage::of(fault.as_ref()))
     }
 
     fn relay(
@@ -80,47 +81,51 @@ impl Client {
         mut head: Head,
         body: &mut impl Read,
         length: Option<u64>,
-        fault: Option<Fault>,
+        damage: Damage,
     ) -> io::Result<Next> {
-        let length = match (&fault, length) {
-            (Some(Fault::Truncate(less)), Some(length)) => {
-                head.set("content-length", &length.saturating_sub(*less).to_string());
-                Some(length.saturating_sub(*less))
-            }
-            _ => length,
-        };
+        let length = length.map(|length| length.saturating_sub(damage.shorter));
+        if let Some(length) = length.filter(|_| damage.shorter > 0) {
+            head.set("content-length", &length.to_string());
+        }
         self.shared.records.answered(number, head.word(1).parse().unwrap_or_default());
         self.stream.write_all(&head.bytes())?;
-        let mut faulty = Body { number, at: 0, pace: self.pace(fault.as_ref()) };
-        let until = match fault {
-            Some(Fault::Cut(bytes) | Fault::Reset(bytes) | Fault::Stall(bytes)) => Some(bytes),
-            _ => None,
-        };
-        let corrupt = match fault {
-            Some(Fault::Corrupt(at)) => Some(at),
-            _ => None,
-        };
-        let wanted = length.unwrap_or(u64::MAX).min(until.unwrap_or(u64::MAX));
-        faulty.send(&self.shared, &mut self.stream, body, wanted, corrupt)?;
-        match fault {
-            Some(Fault::Stall(_)) => self.hold(),
-            Some(Fault::Reset(_)) => {
-                // Closing with unsent data and no patience is a reset, once every clone is closed.
+        let pace = Pace::of(damage.bytes_per_second, *lock(&self.shared.cap));
+        let until = length.unwrap_or(u64::MAX).min(damage.until);
+        self.send(&Body { number, until, corrupt: damage.corrupt }, body, pace)?;
+        match damage.ending {
+            Ending::Silence => self.hold(),
+            Ending::Cut => Ok(Next::End),
+            Ending::Reset => {
+                // Closing without patience is a reset, once every clone is closed.
                 set_socket_linger(&self.stream, Some(Duration::ZERO))?;
                 lock(&self.shared.open).retain(|open| open.peer_addr().ok() != self.stream.peer_addr().ok());
                 Err(ErrorKind::ConnectionReset.into())
             }
-            Some(Fault::Cut(_)) => Ok(Next::End),
-            _ => Ok(if length.is_some() { Next::Request } else { Next::End }),
+            Ending::Whole if length.is_some() => Ok(Next::Request),
+            Ending::Whole => Ok(Next::End),
         }
     }
 
-    fn pace(&self, fault: Option<&Fault>) -> Pace {
-        let slow = match fault {
-            Some(Fault::Slow(speed)) => Some(*speed),
-            _ => None,
-        };
-        Pace::of(slow, *lock(&self.shared.cap))
+    fn send(&mut self, body: &Body, from: &mut impl Read, mut pace: Pace) -> io::Result<()> {
+        let mut buffer = vec![0; usize::try_from(pace.piece()).unwrap_or(1)];
+        let mut at = 0;
+        while at < body.until {
+            let most = usize::try_from(body.until - at).unwrap_or(usize::MAX).min(buffer.len());
+            let piece = match from.read(&mut buffer[..most])? {
+                0 => return Ok(()),
+                read => &mut buffer[..read],
+            };
+            let place = body.corrupt.and_then(|corrupt| usize::try_from(corrupt.checked_sub(at)?).ok());
+            if let Some(byte) = place.and_then(|place| piece.get_mut(place)) {
+                *byte ^= 1;
+            }
+            // Counted first: who has it may look at the count.
+            self.shared.records.sent(body.number, piece.len() as u64);
+            self.stream.write_all(piece)?;
+            at += piece.len() as u64;
+            pace.sent(piece.len() as u64);
+        }
+        Ok(())
     }
 
     /// Says nothing until the client leaves, or the fault proxy ends.
@@ -139,37 +144,8 @@ impl Client {
 }
 
 struct Body {
+    /// Of its exchange.
     number: usize,
-    at: u64,
-    pace: Pace,
-}
-
-impl Body {
-    fn send(
-        &mut self,
-        shared: &Shared,
-        to: &mut impl Write,
-        from: &mut impl Read,
-        until: u64,
-        corrupt: Option<u64>,
-    ) -> io::Result<()> {
-        let mut buffer = vec![0; usize::try_from(self.pace.piece()).unwrap_or(1)];
-        while self.at < until {
-            let most = usize::try_from(until - self.at).unwrap_or(usize::MAX).min(buffer.len());
-            let piece = match from.read(&mut buffer[..most])? {
-                0 => return Ok(()),
-                read => &mut buffer[..read],
-            };
-            let place = corrupt.and_then(|at| usize::try_from(at.checked_sub(self.at)?).ok());
-            if let Some(byte) = place.and_then(|place| piece.get_mut(place)) {
-                *byte ^= 1;
-            }
-            // Counted first: who has it may look at the count.
-            shared.records.sent(self.number, piece.len() as u64);
-            to.write_all(piece)?;
-            self.at += piece.len() as u64;
-            self.pace.sent(piece.len() as u64);
-        }
-        Ok(())
-    }
+    until: u64,
+    corrupt: Option<u64>,
 }

@@ -4,6 +4,7 @@
 //! open between requests as a registry would. Every exchange is noted with the bytes that were really sent.
 
 mod connection;
+mod damage;
 mod head;
 mod pace;
 mod record;

@@ -26,7 +26,9 @@ impl Containerd {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         fs::create_dir_all(path("certs.d/docker.io")).unwrap();
-        let hosts = format!("[host.\"{mirror}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  dial_timeout = \"1s\"\n");
+        // Port 1 refuses: without it containerd would go on to the real Docker Hub.
+        let hosts =
+            format!("server = \"http://127.0.0.1:1\"\n[host.\"{mirror}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
         fs::write(path("certs.d/docker.io/hosts.toml"), hosts).unwrap();
         let config = format!(
             "version = 3\nroot = \"{}\"\nstate = \"{}\"\n\

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidepool_tests::{Fault, FaultProxy, Image, Times, until};
+use tidepool_tests::{Fault, FaultProxy, Image, Times};
 
 use crate::clients::{digest_of, download, downloading, names, skopeo};
 use crate::distribution::Distribution;
@@ -10,14 +10,14 @@ use crate::proxy::Proxy;
 use crate::{LOSS, MIB, largest, push};
 
 /// A registry with `library/app:1`, and faults before it.
-struct Setting {
+pub(crate) struct Setting {
     _upstream: Distribution,
-    faults: FaultProxy,
-    image: Image,
+    pub(crate) faults: FaultProxy,
+    pub(crate) image: Image,
 }
 
 impl Setting {
-    fn new(layers: &[u32]) -> Self {
+    pub(crate) fn new(layers: &[u32]) -> Self {
         let upstream = Distribution::start();
         let image = push(&upstream, "app", layers);
         let faults = upstream.behind_faults();
@@ -31,7 +31,7 @@ impl Setting {
     }
 }
 
-fn url_of_largest(proxy: &Proxy, image: &Image) -> String {
+pub(crate) fn url_of_largest(proxy: &Proxy, image: &Image) -> String {
     format!("{}/v2/library/app/blobs/{}", proxy.url(), largest(image).digest)
 }
 
@@ -170,31 +170,4 @@ fn p1_an_upstream_that_takes_requests_and_never_answers_is_an_answer_in_time() {
     let (cold, took) = status("cold/manifests/1", accept);
     assert_eq!(cold, "503", "an outage is no missing image");
     assert!(took < Duration::from_secs(10), "{took:?}");
-}
-
-#[test]
-fn p6_an_upstream_that_caps_each_connection_gives_more_by_several() {
-    let setting = Setting::new(&[64]);
-    let layer = largest(&setting.image);
-    setting.faults.cap_each_connection(8 * MIB);
-    let proxy = Proxy::behind(&setting.faults);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("blob");
-    let begun = Instant::now();
-    assert_eq!(download(&url_of_largest(&proxy, &setting.image), &file, &[]), 0);
-    let took = begun.elapsed();
-    assert_eq!(digest_of(&file), layer.digest);
-    let asked = setting.faults.gets_of(&layer.digest);
-    eprintln!(
-        "capped: {took:?} of 8 s by {} connections, {} bytes for {}",
-        asked.len(),
-        setting.faults.bytes_of(&layer.digest),
-        layer.size
-    );
-    assert!(asked.len() > 2, "{asked:#?}");
-    assert!(took < Duration::from_secs(6), "{took:?} for what one connection takes 8 s for");
-    assert!(setting.faults.bytes_of(&layer.digest) * 100 <= layer.size * 105, "{asked:#?}");
-    // Nobody asks again, so no transfer goes on unseen.
-    let idle = || Ok(proxy.metric("tidepool_fills_in_flight") == 0);
-    until(Duration::from_secs(10), Duration::from_millis(50), "end of the fill", idle).unwrap();
 }
