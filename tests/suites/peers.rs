@@ -7,6 +7,8 @@
 
 #[path = "peers/artifacts.rs"]
 mod artifacts;
+#[path = "peers/capped.rs"]
+mod capped;
 #[path = "peers/clients.rs"]
 mod clients;
 #[path = "peers/containerd.rs"]
@@ -19,12 +21,16 @@ mod distribution;
 mod faults;
 #[path = "peers/kept.rs"]
 mod kept;
+#[path = "peers/killed.rs"]
+mod killed;
 #[path = "peers/nodes.rs"]
 mod nodes;
 #[path = "peers/proxy.rs"]
 mod proxy;
 #[path = "peers/ranges.rs"]
 mod ranges;
+#[path = "peers/several.rs"]
+mod several;
 
 use std::path::Path;
 use std::process::Command;

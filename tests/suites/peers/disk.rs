@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use tidepool_tests::Blob;
+use tidepool_tests::{Blob, Fault, Times};
 
 use crate::clients::{digest_of, download, skopeo};
 use crate::distribution::Distribution;
@@ -65,13 +65,20 @@ fn p11_with_a_full_disk_layers_stream_through() {
     let upstream = Distribution::start();
     let image = push(&upstream, "app", &[24, 1]);
     let (faults, layer) = (upstream.behind_faults(), largest(&image));
+    // Slow, so that little is on its way when the disk is full.
+    faults.inject(&layer.digest, Times::Always, Fault::Slow(32 * MIB));
     let proxy = Proxy::on_a_disk_of(8 * MIB, &faults);
     let folder = tempfile::tempdir().unwrap();
     for round in 1..3 {
         let pulled = skopeo(&format!("{}/library/app:1", proxy.address()), folder.path());
         assert_eq!(pulled.as_ref(), Ok(&image.top.digest));
         let sent = faults.bytes_of(&layer.digest);
-        assert!(sent <= round * (layer.size + LOSS), "{sent} bytes for {round} pulls of {}", layer.size);
+        assert!(
+            sent <= round * (layer.size + LOSS),
+            "{sent} bytes for {round} pulls of {}: {:#?}",
+            layer.size,
+            faults.gets_of(&layer.digest)
+        );
     }
     assert!(!proxy.file_of(&layer.digest).exists(), "it has no room");
 }

@@ -62,7 +62,7 @@ impl Node {
 
 #[test]
 fn p7_containerd_fetches_a_cold_layer_in_parts_and_upstream_sends_it_once() {
-    let node = Node::new(&[64, 6, 1], |_, _| {});
+    let node = Node::new(&[128, 6, 1], |_, _| {});
     node.pull();
     let ranges = node.ranges();
     let layer = largest(&node.image);
