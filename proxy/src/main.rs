@@ -3,8 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use mimalloc::MiMalloc;
 use tidepool_proxy::Args;
 use tidepool_runtime::with_causes;
+
+/// The system's allocator of a static program (musl) costs a third of the time of a small answer.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -1,12 +1,15 @@
-//! Manifests: verbatim bytes with their media type, hashed each time they are read.
+//! Manifests: verbatim bytes with their media type, hashed each time they are read from the disk. Those read lately are in
+//! memory, too: there they stay right, and small answers are many.
 
 use std::{
     fs,
     io::{self, Read as _, Write as _},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use quick_cache::{Weighter, sync::Cache};
 use tidepool_oci::{Algorithm, Digest};
 
 use super::{
@@ -27,12 +30,56 @@ pub(crate) struct Manifest {
     pub(crate) bytes: Bytes,
 }
 
+/// Bytes of manifests in memory.
+const MEMORY: u64 = 8 << 20;
+/// What a manifest costs besides its bytes, roughly.
+const OVERHEAD: u64 = 512;
+/// How long one is taken from memory before it is read again, which notes that it is still pulled.
+const READ_EVERY: Duration = Duration::from_secs(300);
+
+/// The manifests that were read lately.
+#[derive(Debug)]
+pub(super) struct RecentManifests(Cache<Digest, (Arc<Manifest>, Instant), Weight>);
+
+#[derive(Clone, Debug)]
+struct Weight;
+
+impl Weighter<Digest, (Arc<Manifest>, Instant)> for Weight {
+    fn weight(&self, _: &Digest, (manifest, _): &(Arc<Manifest>, Instant)) -> u64 {
+        manifest.bytes.len() as u64 + OVERHEAD
+    }
+}
+
+impl Default for RecentManifests {
+    fn default() -> Self {
+        Self(Cache::with_weighter(1024, MEMORY, Weight))
+    }
+}
+
+impl RecentManifests {
+    fn get(&self, digest: &Digest) -> Option<Arc<Manifest>> {
+        self.0.get(digest).filter(|(_, read)| read.elapsed() < READ_EVERY).map(|(manifest, _)| manifest)
+    }
+
+    fn note(&self, manifest: &Arc<Manifest>) {
+        self.0.insert(manifest.digest.clone(), (Arc::clone(manifest), Instant::now()));
+    }
+
+    /// To be called when a manifest's file is removed.
+    pub(super) fn forget(&self, digest: &Digest) {
+        self.0.remove(digest);
+    }
+}
+
 impl Store {
     /// The manifest, if it is here and whole. What is damaged is removed.
     pub(crate) async fn manifest(self: &Arc<Self>, digest: &Digest) -> Option<Arc<Manifest>> {
+        if let Some(recent) = self.origins.recent_manifests.get(digest) {
+            return Some(recent);
+        }
         let (store, wanted) = (Arc::clone(self), digest.clone());
         match blocking(move || store.read_manifest(&wanted)).await {
-            Ok(found) => found.map(Arc::new),
+            Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%digest, %error, "cannot read a stored manifest");
                 None
@@ -40,15 +87,21 @@ impl Store {
         }
     }
 
-    fn read_manifest(&self, digest: &Digest) -> io::Result<Option<Manifest>> {
+    fn read_manifest(&self, digest: &Digest) -> io::Result<Option<Arc<Manifest>>> {
         let path = self.layout.manifest(digest);
         let Some(mut file) = open(&path)? else { return Ok(None) };
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
         if let Some(manifest) = decode(digest, text) {
             touch(&file, &file.metadata()?);
+            let manifest = Arc::new(manifest);
+            self.origins.recent_manifests.note(&manifest);
+            if !path.exists() {
+                self.origins.recent_manifests.forget(digest); // removed meanwhile, and forgotten before we noted it
+            }
             return Ok(Some(manifest));
         }
+        self.origins.recent_manifests.forget(digest);
         tracing::warn!(%digest, "a stored manifest is damaged: removed, to be fetched again");
         fs::remove_file(path)?;
         Ok(None)
@@ -112,7 +165,20 @@ mod tests {
         let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
         assert_eq!(store.manifest(&manifest().digest).await, None);
         store.put_manifest(&manifest(), None).await.unwrap();
-        assert_eq!(store.manifest(&manifest().digest).await, Some(manifest()));
+        for from in ["the disk", "memory"] {
+            assert_eq!(store.manifest(&manifest().digest).await, Some(manifest()), "{from}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_in_memory_is_forgotten_with_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
+        store.put_manifest(&manifest(), None).await.unwrap();
+        assert!(store.manifest(&manifest().digest).await.is_some());
+        let path = store.layout.manifest(&manifest().digest);
+        assert!(store.origins.evict(&path));
+        assert_eq!(store.manifest(&manifest().digest).await, None);
     }
 
     #[tokio::test]

@@ -84,6 +84,7 @@ pub(crate) struct Store {
     tasks: Tasks,
     room: Arc<room::Room>,
     origins: Arc<origins::Origins>,
+    recent_tags: tags::RecentTags,
     /// Unlocked when the last user of the store is gone.
     _lock: File,
 }
@@ -159,8 +160,20 @@ impl Store {
         tasks.spawn(leftovers::remove_leftovers(layout.clone(), scratches.clone(), claims.clone()));
         tasks.spawn(Arc::clone(&room).keep());
         let verifying = Flights::new(tasks.clone());
-        let tasks = tasks.clone();
-        Ok(Arc::new(Self { layout, scratches, claims, opened, verifying, damaged, tasks, room, origins, _lock: lock }))
+        let (tasks, recent_tags) = (tasks.clone(), tags::RecentTags::default());
+        Ok(Arc::new(Self {
+            layout,
+            scratches,
+            claims,
+            opened,
+            verifying,
+            damaged,
+            tasks,
+            room,
+            origins,
+            recent_tags,
+            _lock: lock,
+        }))
     }
 
     /// Room for a blob while it is being filled: none at first, it grows.

@@ -21,6 +21,7 @@ use super::{
     Store, blocking,
     files::{self, ScratchNames},
     layout::Layout,
+    manifests::RecentManifests,
 };
 use crate::tasks::lock;
 
@@ -32,12 +33,14 @@ pub(super) struct Origins {
     /// Whether there is any: most stores have none, and need not look.
     any: AtomicBool,
     writing: Mutex<()>,
+    /// Here, for what is removed goes from memory too.
+    pub(super) recent_manifests: RecentManifests,
 }
 
 impl Origins {
     pub(super) fn new(layout: Layout, scratches: ScratchNames) -> Self {
         let any = AtomicBool::new(may_exist(&layout.all_origins()));
-        Self { layout, scratches, any, writing: Mutex::default() }
+        Self { layout, scratches, any, writing: Mutex::default(), recent_manifests: RecentManifests::default() }
     }
 
     /// What is noted, a line each. A file that a power loss tore says less than it did, never that nothing is noted.
@@ -115,7 +118,11 @@ impl Origins {
 
     /// The content first: checksums alone are of no harm.
     fn remove(&self, path: &Path) -> bool {
-        files::remove(path) && (!path.starts_with(self.layout.blobs()) || files::remove(&Layout::sums_of(path)))
+        let gone = files::remove(path);
+        if let Some(digest) = Layout::digest_of(path) {
+            self.recent_manifests.forget(&digest);
+        }
+        gone && (!path.starts_with(self.layout.blobs()) || files::remove(&Layout::sums_of(path)))
     }
 
     /// Removes the content at `path`, and what is noted of it unless the digest has content elsewhere; says whether the

@@ -1,7 +1,12 @@
 //! Tags: what each pointed to when the upstream was last asked.
 
-use std::{fs, io, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use tidepool_oci::{Digest, RegistryName, RepositoryName};
 
@@ -19,6 +24,34 @@ pub(crate) struct TagRecord {
     pub(crate) closed: bool,
 }
 
+/// How many tags are remembered in memory.
+const MOST_RECENT: usize = 8192;
+
+/// The records that were read or written lately, by their files.
+#[derive(Debug)]
+pub(super) struct RecentTags(Cache<PathBuf, TagRecord>);
+
+impl Default for RecentTags {
+    fn default() -> Self {
+        Self(Cache::new(MOST_RECENT))
+    }
+}
+
+impl RecentTags {
+    /// Remembers the record in `path`, unless it is removed meanwhile, and forgotten before we noted it.
+    fn note(&self, path: &Path, record: TagRecord) {
+        self.0.insert(path.to_owned(), record);
+        if !path.exists() {
+            self.forget(path);
+        }
+    }
+
+    /// To be called when a record's file is removed.
+    pub(super) fn forget(&self, path: &Path) {
+        self.0.remove(path);
+    }
+}
+
 impl Store {
     /// What the tag pointed to; a file that cannot be read counts as none.
     pub(crate) async fn tag(
@@ -28,16 +61,25 @@ impl Store {
         tag: &str,
     ) -> Option<TagRecord> {
         let path = self.layout.tag(registry, repository, tag);
-        let text = match blocking(move || fs::read(path)).await {
-            Ok(text) => text,
+        if let Some(recent) = self.recent_tags.0.get(&path) {
+            return Some(recent);
+        }
+        let store = Arc::clone(self);
+        let read = move || {
+            let text = fs::read(&path)?;
+            let record: Option<TagRecord> = serde_json::from_slice(&text).ok();
+            record.iter().for_each(|record| store.recent_tags.note(&path, record.clone()));
+            Ok(record)
+        };
+        match blocking(read).await {
+            Ok(record) => record,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!(%registry, %repository, tag, %error, "cannot read a stored tag");
                 }
-                return None;
+                None
             }
-        };
-        serde_json::from_slice(&text).ok()
+        }
     }
 
     /// Remembers what a tag points to.
@@ -52,7 +94,9 @@ impl Store {
         blocking(move || {
             let scratch = store.scratches.create()?;
             serde_json::to_writer(scratch.file().as_ref(), &record)?;
-            scratch.publish(&path)
+            scratch.publish(&path)?;
+            store.recent_tags.note(&path, record);
+            Ok(())
         })
         .await
     }
