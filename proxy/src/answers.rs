@@ -143,7 +143,8 @@ fn cache_word(how: RequestResult) -> &'static str {
         | RequestResult::Passed
         | RequestResult::Absent
         | RequestResult::Refused
-        | RequestResult::Failed => "MISS",
+        | RequestResult::Failed
+        | RequestResult::Shed => "MISS",
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Parser;
 use tidepool_config::ProxyFile;
-use tidepool_runtime::{LogArgs, SignalError, admin::AdminError, stop_signal};
+use tidepool_runtime::{LogArgs, SignalError, admin::AdminError, stop_signals};
 
 use crate::{
     config_source::{ConfigError, ConfigSource},
@@ -58,6 +58,9 @@ pub enum RunError {
     /// The admin server broke.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// A second signal came before transfers had ended.
+    #[error("stopped by a second signal before transfers in flight had ended")]
+    AtOnce,
 }
 
 impl RunError {
@@ -66,7 +69,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Start { .. } => 2,
-            Self::Signal(_) | Self::Admin(_) => 1,
+            Self::Signal(_) | Self::Admin(_) | Self::AtOnce => 1,
         }
     }
 }
@@ -80,11 +83,14 @@ impl Args {
         self.log.start();
         let source = self.source();
         let file = source.read()?;
-        let stop = stop_signal()?;
+        let signals = stop_signals()?;
         let origin = self.config.as_ref().map_or("command line".to_owned(), |path| path.display().to_string());
         let server = Server::bind(source).await.map_err(|source| RunError::Start { origin, source })?;
         announce(&server, &file);
-        Ok(server.run(stop).await?)
+        tokio::select! {
+            ended = server.run(signals.stop) => Ok(ended?),
+            () = signals.at_once.cancelled() => Err(RunError::AtOnce),
+        }
     }
 
     /// The configuration, with the command line's changes.

@@ -12,6 +12,9 @@ use crate::{
     pull::PullError,
 };
 
+/// When to come back where too much is going on, in seconds: most of it is over in a moment.
+pub(crate) const RETRY_AFTER: u16 = 2;
+
 /// Why a request is not answered with content.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ApiError {
@@ -30,6 +33,9 @@ pub(crate) enum ApiError {
     /// More passwords to check than can be checked in time.
     #[error("too many logins are being checked")]
     Busy,
+    /// More is going on than can be done in time.
+    #[error("too much is going on here, come back in a moment")]
+    Crowded,
     /// No byte of the blob lies in the range.
     #[error(transparent)]
     Range(#[from] Unsatisfiable),
@@ -56,7 +62,9 @@ impl ApiError {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
             Self::Range(_) => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
             Self::Pull { class, error } if error.is_absence() => (StatusCode::NOT_FOUND, unknown(*class)),
-            Self::Pull { .. } | Self::Busy | Self::Late => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+            Self::Pull { .. } | Self::Busy | Self::Crowded | Self::Late => {
+                (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable)
+            }
         }
     }
 
@@ -67,6 +75,7 @@ impl ApiError {
                 RequestResult::Refused
             }
             Self::Pull { error, .. } if error.is_absence() => RequestResult::Absent,
+            Self::Crowded => RequestResult::Shed,
             Self::Pull { .. } | Self::Busy | Self::Late => RequestResult::Failed,
         }
     }
@@ -81,6 +90,7 @@ impl ApiError {
             | Self::Unauthorized
             | Self::Range(_)
             | Self::Busy
+            | Self::Crowded
             | Self::Late => self,
         }
     }
@@ -98,7 +108,8 @@ impl ApiError {
             Self::Pull { error, .. } => {
                 error.retry_after().map(|left| (header::RETRY_AFTER, HeaderValue::from(left.as_secs() + 1)))
             }
-            Self::Route(_) | Self::Unlisted { .. } | Self::Busy | Self::Late => None,
+            Self::Busy | Self::Crowded => Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER))),
+            Self::Route(_) | Self::Unlisted { .. } | Self::Late => None,
         }
     }
 }

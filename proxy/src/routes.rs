@@ -19,6 +19,7 @@ use crate::{
     access::{Door, Logins, Visitor},
     answers::{self, Outcome},
     error::ApiError,
+    layers::Trace,
     metrics::{Class, Metrics, RequestResult, SentPath},
     pull::{BlobBody, Deadline, Permit, PullError, Puller, Source, Way},
     send::Lender,
@@ -43,6 +44,7 @@ struct Call {
     query: Query,
     /// The connection it came by, where that can send from files.
     lender: Option<Lender>,
+    trace: Option<Trace>,
 }
 
 impl Call {
@@ -71,8 +73,8 @@ pub(crate) async fn serve(app: &App, door: Door, mut parts: Parts) -> Response {
     let own = host(&parts).and_then(|host| settings.hosts.get(&host));
     let is_mirrored = |registry: &RegistryName| settings.upstreams.contains_key(registry);
     let routed = route_at(own, parts.uri.path(), query.ns.as_deref(), is_mirrored);
-    let (path, lender) = (parts.uri.path().to_owned(), parts.extensions.remove());
-    let call = Call { begun, method: parts.method, headers: parts.headers, path, query, lender };
+    let (path, lender, trace) = (parts.uri.path().to_owned(), parts.extensions.remove(), parts.extensions.remove());
+    let call = Call { begun, method: parts.method, headers: parts.headers, path, query, lender, trace };
     match routed {
         Ok(Route::Base) => match visitor.at_base() {
             Ok(()) => answers::base(),
@@ -95,7 +97,7 @@ impl App {
         let class = class(&object.target);
         let outcome = Outcome::of(class, &object.registry, &object.repository);
         let answered = async {
-            let source = source(object, settings)?;
+            let source = source(object, call, settings)?;
             let deadline = call.deadline(&object.target);
             let permit = self.puller.may_read(&source, &object.target, visitor.audience, deadline).await;
             let permit = permit.map_err(failed(&outcome))?;
@@ -192,12 +194,12 @@ impl App {
     }
 }
 
-fn source(object: &Object, settings: &Settings) -> Result<Source, ApiError> {
+fn source(object: &Object, call: &Call, settings: &Settings) -> Result<Source, ApiError> {
     let unlisted =
         || ApiError::Unlisted { registry: object.registry.to_string(), repository: object.repository.to_string() };
     let upstream = settings.upstreams.get(&object.registry).filter(|upstream| upstream.lists(&object.repository));
     let upstream = Arc::clone(upstream.ok_or_else(unlisted)?);
-    Ok(Source { upstream, repository: object.repository.clone() })
+    Ok(Source { upstream, repository: object.repository.clone(), trace: call.trace.clone() })
 }
 
 fn class(target: &Target) -> Class {

@@ -14,8 +14,8 @@ use crate::{
     access::{Door, Logins, NoRandomness},
     config_source::{ConfigError, ConfigSource},
     layers::Stack,
-    listen::{self, Arrival, DRAIN_WITHIN, MOST_CONNECTIONS},
-    metrics::Metrics,
+    listen::{self, Arrival, CONNECTIONS, DRAIN_WITHIN, TurnAway, crowd::Crowd},
+    metrics::{Listener, Metrics},
     pull::Puller,
     reload::{self, Reloader},
     routes::App,
@@ -182,17 +182,19 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 }
 
 async fn accept_clients(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> JoinSet<()> {
+    let metrics = app.metrics.clone();
+    let crowd = Crowd::new(Listener::Clients, CONNECTIONS, metrics.clone());
     let stack = Stack::new(app, Door::Clients);
-    let serve = |Arrival { stream, slot, .. }: Arrival| {
-        let (stack, stop) = (stack.clone(), stop.clone());
+    let serve = |Arrival { stream, place, .. }: Arrival| {
+        let (stack, stop, counted) = (stack.clone(), stop.clone(), metrics.connection(Listener::Clients));
         async move {
             let lender = stream.get_ref().lender();
             let answer = |request| stack.clone().answer(request);
             listen::serve_http(stream, Some(lender), answer, stop.cancelled()).await;
-            drop(slot);
+            drop((place, counted));
         }
     };
-    listen::accept(listener, stop.clone(), MOST_CONNECTIONS, serve).await
+    listen::accept(listener, stop.clone(), crowd, TurnAway::Tell, serve).await
 }
 
 async fn accept_agents(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> JoinSet<()> {

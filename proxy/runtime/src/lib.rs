@@ -2,7 +2,7 @@
 //!
 //! - [`LogArgs`]: log level and format, as flags.
 //! - [`admin`]: the admin server with `/metrics`, `/livez` and `/readyz`.
-//! - [`stop_signal`]: one token that SIGINT and SIGTERM cancel, handed to every task.
+//! - [`stop_signal`]: one token that SIGINT and SIGTERM cancel, handed to every task; [`stop_signals`] tells the second.
 //! - [`install_crypto`]: the one TLS provider of the process.
 //! - [`with_causes`]: an error in one line.
 
@@ -15,4 +15,4 @@ mod shutdown;
 pub use causes::with_causes;
 pub use crypto::install_crypto;
 pub use logging::{LogArgs, LogFormat};
-pub use shutdown::{SignalError, stop_signal};
+pub use shutdown::{SignalError, StopSignals, stop_signal, stop_signals};

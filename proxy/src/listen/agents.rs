@@ -1,30 +1,32 @@
 //! The agents' listener: nothing is heard from a peer before its handshake has shown that it is an agent of this mirror.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use rustls::{Error, ServerConfig};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::Semaphore,
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Arrival, MOST_CONNECTIONS, accept,
-    handshakes::{Handshakes, MOST_HANDSHAKES},
+    Arrival, CONNECTIONS, TurnAway, accept,
+    crowd::{Crowd, Limits},
     serve_http,
 };
 use crate::{
     layers::Stack,
-    metrics::{HandshakeResult, Metrics},
+    metrics::{HandshakeResult, Listener, Metrics},
     settings::{AgentsTls, Current},
 };
 
 /// How long a handshake may take: far more than between a node and a pod of one cluster, even under load.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(3);
+/// Handshakes at once. The share is what a node's agent begins for many pulls at a time; where it is not crowded a node may
+/// begin all of its connections anew, as it does after a rotation.
+const HANDSHAKES: Limits = Limits { most: 4096, share: 64 };
 /// How long one connection serves before its agent has to show its certificate again, which may have ended.
 const LONGEST_CONNECTION: Duration = Duration::from_secs(3600);
 /// How long an agent that was let in just before its certificate's authority went may take to ask: then it has its answer.
@@ -39,38 +41,33 @@ pub(crate) async fn accept_agents(
     stop: CancellationToken,
     metrics: Metrics,
 ) -> JoinSet<()> {
-    let (handshakes, slots) = (Handshakes::default(), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
-    let serve = |Arrival { stream, address, slot }: Arrival| {
+    let crowd = |limits| Crowd::new(Listener::Agents, limits, metrics.clone());
+    let (handshakes, agents) = (crowd(HANDSHAKES), crowd(CONNECTIONS));
+    let serve = |Arrival { stream, address, place }: Arrival| {
         // By the certificates of this moment.
         let tls = settings.load().agents.clone();
-        let (stack, stop, metrics, slots) = (stack.clone(), stop.clone(), metrics.clone(), Arc::clone(&slots));
-        let handshakes = handshakes.clone();
+        let (stack, stop, metrics, agents) = (stack.clone(), stop.clone(), metrics.clone(), agents.clone());
         async move {
             // The file names agents as long as there is this listener: another file is refused.
             let Some(tls) = tls else { return };
-            let verified = verify(stream, address, &handshakes, tls.config(), &stop, &metrics).await;
-            drop(slot);
+            let verified = verify(stream, tls.config(), &stop, &metrics).await;
+            drop(place);
             let Some(stream) = verified else { return };
-            let Ok(_slot) = slots.try_acquire_owned() else {
-                tracing::warn!(%address, "too many connections of agents, one is turned away");
-                return;
-            };
+            let Some(_place) = agents.enter(address) else { return };
+            let _counted = metrics.connection(Listener::Agents);
             serve_agent(stream, stack, stop, &tls).await;
         }
     };
-    accept(listener, stop.clone(), MOST_HANDSHAKES, serve).await
+    accept(listener, stop.clone(), handshakes, TurnAway::Close, serve).await
 }
 
 /// The handshake; none where it does not show an agent of this mirror.
 async fn verify<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    address: IpAddr,
-    handshakes: &Handshakes,
     tls: Arc<ServerConfig>,
     stop: &CancellationToken,
     metrics: &Metrics,
 ) -> Option<TlsStream<S>> {
-    let _handshake = handshakes.begin(address)?;
     let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(tls).accept(stream));
     let ended = stop.run_until_cancelled(handshake).await?;
     let ended = ended.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long")));
@@ -156,10 +153,7 @@ mod tests {
             let (ours, mut theirs) = tokio::io::duplex(1000);
             let begun = Instant::now();
             let (tls, told) = (both_sides().0, stop.clone());
-            let serving = tokio::spawn(async move {
-                let address = IpAddr::from([10, 0, 0, 1]);
-                verify(ours, address, &Handshakes::default(), tls, &told, &metrics).await.is_some()
-            });
+            let serving = tokio::spawn(async move { verify(ours, tls, &told, &metrics).await.is_some() });
             tokio::time::sleep(Duration::from_secs(1)).await;
             if told_to_stop {
                 stop.cancel();

@@ -4,19 +4,21 @@
 //! same deadlines, and end it the same way.
 
 pub(crate) mod agents;
-mod handshakes;
+pub(crate) mod crowd;
+mod head;
 pub(crate) mod tls;
+mod turn_away;
 
-use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, time::Duration};
 
-use axum::response::Response;
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,16 +27,23 @@ use crate::{
     send::{Lender, Outlet},
     write_deadline::WriteDeadline,
 };
+use crowd::{Crowd, Limits, Place};
+use head::{HeadDeadline, Turn};
+use turn_away::Refusal;
 
-/// How long a client may take to send a request's head, and how long a connection may idle between requests: above the
-/// 30 s for which containerd keeps its own, so that it is never us who close one in use.
-const HEAD_WITHIN: Duration = Duration::from_secs(90);
+/// How long a connection may idle between requests: above the 30 s for which containerd keeps its own, so that it is never
+/// us who close one in use.
+const IDLE_WITHIN: Duration = Duration::from_secs(90);
+/// How long a client may take to send the rest of a request's head: it is a packet or two.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// The largest head of a request, a login and the longest name and digest included; larger ones get 431.
+const LARGEST_HEAD: usize = 16 << 10;
 /// How long a client may take nothing of an answer: more than the pauses of a node whose disk is busy.
 const TAKEN_WITHIN: Duration = Duration::from_secs(120);
 /// How long transfers may take to end once we are told to stop.
 pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(25);
-/// Connections of one listener at once.
-pub(crate) const MOST_CONNECTIONS: usize = 8192;
+/// Connections of one listener at once. The share is far more than a node needs, and what an Ingress may need for all.
+pub(crate) const CONNECTIONS: Limits = Limits { most: 8192, share: 1024 };
 /// Pause after a failure to accept, which means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,38 +53,51 @@ pub(crate) struct Arrival {
     pub(crate) stream: WriteDeadline<Outlet>,
     pub(crate) address: IpAddr,
     /// Its place among those that are taken in at once.
-    pub(crate) slot: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }
 
-/// Accepts connections until `stop`, `most` at once while further ones wait in the kernel's queue, and has `serve` see to
-/// each; gives back those still open, which `serve` is to end when told to stop.
+/// What happens to a connection for which there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TurnAway {
+    /// It is closed.
+    Close,
+    /// It is told when to come back, in HTTP.
+    Tell,
+}
+
+/// Accepts connections until `stop` and has `serve` see to each; gives back those still open, which `serve` is to end when
+/// told to stop. What `crowd` has no place for is turned away at once rather than left in the kernel's queue, where it
+/// would wait without a word.
 pub(crate) async fn accept<F>(
     listener: TcpListener,
     stop: CancellationToken,
-    most: usize,
+    crowd: Crowd,
+    turn_away: TurnAway,
     serve: impl Fn(Arrival) -> F,
 ) -> JoinSet<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let (mut connections, slots) = (JoinSet::new(), Arc::new(Semaphore::new(most)));
+    let (mut connections, refusal) = (JoinSet::new(), Refusal::new());
     loop {
-        let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((slot, listener.accept().await?))
-        };
         let accepted = tokio::select! {
             () = stop.cancelled() => return connections,
             Some(_) = connections.join_next() => continue,
-            accepted = accepted => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((slot, (stream, peer))) => {
-                // Answers are small or written in large pieces: waiting to fill packets gains nothing.
-                let _ = stream.set_nodelay(true);
-                let stream = WriteDeadline::new(Outlet::new(stream), TAKEN_WITHIN);
-                connections.spawn(serve(Arrival { stream, address: peer.ip(), slot }));
-            }
+            Ok((stream, peer)) => match crowd.enter(peer.ip()) {
+                Some(place) => {
+                    // Answers are small or written in large pieces: waiting to fill packets gains nothing.
+                    let _ = stream.set_nodelay(true);
+                    let stream = WriteDeadline::new(Outlet::new(stream), TAKEN_WITHIN);
+                    connections.spawn(serve(Arrival { stream, address: peer.ip(), place }));
+                }
+                None if turn_away == TurnAway::Tell => {
+                    connections.spawn(refusal.clone().tell(stream));
+                }
+                None => {}
+            },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -86,24 +108,27 @@ where
 
 /// Serves one connection; once told to `stop`, to the end of the answer in flight. Where files can be lent to it, its
 /// requests carry the `lender`.
-pub(crate) async fn serve_http<A, F>(
+pub(crate) async fn serve_http<A, F, B>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     lender: Option<Lender>,
     answer: A,
     stop: impl Future<Output = ()>,
 ) where
     A: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response>,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
 {
+    let turn = Turn::default();
+    let stream = HeadDeadline::new(stream, HEAD_WITHIN, turn.clone());
     let service = service_fn(|mut request: Request<Incoming>| {
         if let Some(lender) = &lender {
             request.extensions_mut().insert(lender.clone());
         }
-        let answered = answer(request);
-        async { Ok::<_, Infallible>(answered.await) }
+        let (answering, answered) = (turn.answer(), answer(request));
+        async { Ok::<_, Infallible>(answered.await.map(|body| answering.with(body))) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    builder.timer(TokioTimer::new()).header_read_timeout(IDLE_WITHIN).max_header_size(LARGEST_HEAD);
     if lender.is_some() {
         builder.writev(true); // what is lent must never be copied into one buffer
     }
@@ -130,3 +155,6 @@ pub(crate) async fn drain(mut connections: JoinSet<()>) {
         connections.shutdown().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

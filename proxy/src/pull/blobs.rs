@@ -16,7 +16,7 @@ use crate::{
     metrics::{Class, RequestResult},
     store::StoredBlob,
     tasks::lock,
-    upstream::{Ask, UpstreamError},
+    upstream::UpstreamError,
 };
 
 /// How often a request starts over when the fill it followed, of another repository, came to nothing.
@@ -179,7 +179,7 @@ impl Puller {
     /// Asks the upstream how large a blob is; fills it where only that tells.
     async fn size(self: &Arc<Self>, source: &Source, digest: &Digest, permit: Permit) -> Result<u64, PullError> {
         let path = blob_path(digest);
-        let mut ask = Ask::new(Method::HEAD, &source.repository, &path, Class::Blob, ANSWER_WITHIN);
+        let mut ask = source.ask(Method::HEAD, &path, Class::Blob, ANSWER_WITHIN);
         ask.until = permit.deadline.of_question();
         match permit.deadline.wait(source.upstream.send(&ask)).await? {
             // Not `content_length()`, which is that of the body: none.

@@ -23,12 +23,7 @@ use super::{
     planner::{Line, Plan},
     sink::Sink,
 };
-use crate::{
-    metrics::Class,
-    store::Reservation,
-    tasks::lock,
-    upstream::{Ask, UpstreamError},
-};
+use crate::{metrics::Class, store::Reservation, tasks::lock, upstream::UpstreamError};
 
 /// An upstream that sends nothing for this long has broken off; a new connection may do better. Shorter than a reader
 /// waits for its first byte.
@@ -91,7 +86,7 @@ impl Shared {
         insist: bool,
     ) -> Result<reqwest::Response, PullError> {
         let (path, source) = (blob_path(&self.fill.digest), &self.fill.source);
-        let mut ask = Ask::new(Method::GET, &source.repository, &path, Class::Blob, within);
+        let mut ask = source.ask(Method::GET, &path, Class::Blob, within);
         ask.insist = insist;
         if let Some(range) = self.range(window) {
             let range = HeaderValue::try_from(range).map_err(|_| PullError::Garbage("no valid offset"))?;
@@ -164,6 +159,7 @@ impl Connection<'_> {
                         return Err(error);
                     }
                     tracing::debug!(digest = %self.shared.fill.digest, line = self.line, %error, "a connection of a fill broke");
+                    self.shared.fill.source.upstream.count_resumed_fill();
                     sleep(FIRST_PAUSE * 2_u32.pow(tries)).await;
                     tries += 1;
                 }

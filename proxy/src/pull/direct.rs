@@ -10,11 +10,7 @@ use tidepool_oci::{ContentRange, Digest};
 use tokio::time::timeout;
 
 use super::{FIRST_BYTE_WITHIN, PullError, blob_path, blobs::Blob, body::HELD_BACK};
-use crate::{
-    hash::Hasher,
-    metrics::Class,
-    upstream::{Ask, UpstreamError},
-};
+use crate::{hash::Hasher, metrics::Class, upstream::UpstreamError};
 
 /// An upstream silent for this long has broken off.
 const IDLE: Duration = Duration::from_secs(20);
@@ -119,7 +115,7 @@ impl Direct {
 async fn ask(blob: &Blob, from: u64, end: u64) -> Result<reqwest::Response, PullError> {
     let path = blob_path(&blob.digest);
     let source = &blob.source;
-    let mut ask = Ask::new(Method::GET, &source.repository, &path, Class::Blob, FIRST_BYTE_WITHIN);
+    let mut ask = source.ask(Method::GET, &path, Class::Blob, FIRST_BYTE_WITHIN);
     if from > 0 || end < blob.size {
         let range = HeaderValue::try_from(format!("bytes={from}-{}", end.saturating_sub(1)));
         ask.headers.insert(header::RANGE, range.map_err(|_| PullError::Garbage("no valid offset"))?);

@@ -5,10 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{ANSWER_WITHIN, Permit, PullError, Puller, Source, manifests::media_type};
-use crate::{
-    metrics::Class,
-    upstream::{Ask, read_limited},
-};
+use crate::{metrics::Class, upstream::read_limited};
 
 /// Some 100,000 tags.
 const LARGEST_LIST: usize = 16 << 20;
@@ -35,7 +32,7 @@ impl Puller {
         permit: Permit,
     ) -> Result<List, PullError> {
         let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-        let mut ask = Ask::new(Method::GET, &source.repository, &path, class, ANSWER_WITHIN);
+        let mut ask = source.ask(Method::GET, &path, class, ANSWER_WITHIN);
         ask.headers.insert(
             header::ACCEPT,
             HeaderValue::from_static("application/vnd.oci.image.index.v1+json, application/json, */*"),

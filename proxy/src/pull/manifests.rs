@@ -223,7 +223,7 @@ impl Puller {
 }
 
 fn ask<'a>(method: Method, source: &'a Source, path: &'a str, until: Instant) -> Ask<'a> {
-    let mut ask = Ask::new(method, &source.repository, path, Class::Manifest, ANSWER_WITHIN);
+    let mut ask = source.ask(method, path, Class::Manifest, ANSWER_WITHIN);
     ask.headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
     ask.until = until;
     ask

@@ -40,6 +40,7 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
 use tidepool_oci::{Digest, RepositoryName};
 use tokio::sync::Semaphore;
 
@@ -53,10 +54,11 @@ pub(crate) use permission::Audience;
 pub(crate) use permit::{Deadline, Permit};
 
 use crate::{
-    metrics::{Metrics, RequestResult},
+    layers::Trace,
+    metrics::{Class, Metrics, RequestResult},
     store::{Manifest, Store},
     tasks::{Flights, Tasks},
-    upstream::Upstream,
+    upstream::{Ask, Upstream},
 };
 use absent::Absent;
 use fill::Fill;
@@ -99,6 +101,8 @@ pub(crate) struct Puller {
 pub(crate) struct Source {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) repository: RepositoryName,
+    /// Of the request that began it, for whatever is asked upstream for it.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// An upstream as it was configured at one time. A reload that changes it makes another of the same name: what the one
@@ -109,6 +113,13 @@ struct UpstreamId(usize);
 impl Source {
     fn is(&self, other: &Self) -> bool {
         self.upstream_id() == other.upstream_id() && self.repository == other.repository
+    }
+
+    /// A request to the upstream for something in the repository.
+    fn ask<'a>(&'a self, method: Method, path: &'a str, class: Class, deadline: Duration) -> Ask<'a> {
+        let mut ask = Ask::new(method, &self.repository, path, class, deadline);
+        ask.headers.extend(self.trace.iter().flat_map(Trace::headers));
+        ask
     }
 
     /// Good for as long as anybody holds this source, as the work does that it is a key of.

@@ -11,12 +11,7 @@ use tidepool_oci::RepositoryName;
 use tokio::time::Instant;
 
 use super::{ANSWER_WITHIN, PullError, Puller, Source, UpstreamId, manifests::ACCEPT, permit::Reader};
-use crate::{
-    metrics::Class,
-    store::PublicRecord,
-    tasks::lock,
-    upstream::{Ask, UpstreamError},
-};
+use crate::{metrics::Class, store::PublicRecord, tasks::lock, upstream::UpstreamError};
 
 /// How long a public repository is taken to be one without asking again, in seconds.
 const PUBLIC_FOR: u64 = 24 * 3600;
@@ -137,7 +132,7 @@ pub(super) fn is_fresh(record: &PublicRecord) -> bool {
 async fn ask(source: &Source, path: &str, reader: Reader) -> Result<(), UpstreamError> {
     let until = Instant::now() + ANSWER_WITHIN;
     let ask = |method| {
-        let mut ask = Ask::new(method, &source.repository, path, Class::Other, ANSWER_WITHIN);
+        let mut ask = source.ask(method, path, Class::Other, ANSWER_WITHIN);
         ask.headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
         (ask.until, ask.anonymously) = (until, reader == Reader::Anybody);
         ask

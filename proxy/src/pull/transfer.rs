@@ -24,7 +24,7 @@ use super::{
     segments::SegmentMap,
     sink::Sink,
 };
-use crate::{store::Partial, tasks::lock, upstream::UpstreamError};
+use crate::{metrics::FillResult, store::Partial, tasks::lock, upstream::UpstreamError};
 
 /// How long a fill waits for its turn: who asked hears soon that there are too many, and goes elsewhere.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ impl Drop for Ending<'_> {
 impl Puller {
     /// Runs `fill` to its end and tells its readers.
     pub(super) async fn run_fill(self: Arc<Self>, fill: Arc<Fill>) {
-        let _counted = self.metrics.fill();
+        let counted = self.metrics.fill(fill.source.upstream.name());
         let mut ending = Ending { fills: &self.fills, fill: &fill, state: State::Failed(PullError::Stopped) };
         let result = self.transfer(&fill).await;
         if let Err(error) = &result {
@@ -56,6 +56,7 @@ impl Puller {
             let present = fill.look(|progress| progress.present.bytes());
             tracing::warn!(digest = %fill.digest, registry = %source.upstream.name(), repository = %source.repository, present, error = cause, "fill failed");
         }
+        counted.ended(FillResult::of(&result));
         ending.state = result.map_or_else(State::Failed, |()| State::Verified);
     }
 

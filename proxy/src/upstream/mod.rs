@@ -203,6 +203,11 @@ impl Upstream {
         self.metrics.upstream_bytes(&self.entry.config.registry, bytes);
     }
 
+    /// Counts a fill that goes on after a connection broke.
+    pub(crate) fn count_resumed_fill(&self) {
+        self.metrics.fill_resumed(&self.entry.config.registry);
+    }
+
     /// Asks, and returns an answer of success only: 200 or 206, body unread.
     pub(crate) async fn send(&self, ask: &Ask<'_>) -> Result<reqwest::Response, UpstreamError> {
         if !ask.insist {
@@ -239,7 +244,8 @@ impl Upstream {
                 self.metrics.upstream_health().retry_after(self.name(), seconds_now() + left.as_secs() + 1);
             }
         }
-        self.metrics.upstream_request(&self.entry.config.registry, ask.class, UpstreamResult::of(sent.as_ref().err()));
+        let result = UpstreamResult::of(sent.as_ref().err());
+        self.metrics.upstream_request(&self.entry.config.registry, ask.class, result, begun.elapsed());
         sent
     }
 

@@ -48,6 +48,7 @@ struct Content {
     rules: Mutex<Vec<Rule>>,
     log: Mutex<Vec<String>>,
     logins: Mutex<Vec<String>>,
+    traces: Mutex<Vec<String>>,
     tokens: AtomicBool,
     granted: AtomicUsize,
     guard: Mutex<Option<Guard>>,
@@ -214,6 +215,11 @@ impl Fake {
         self.content.logins.lock().unwrap().clone()
     }
 
+    /// The trace context of each request so far: method, `traceparent`, `tracestate`.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        self.content.traces.lock().unwrap().clone()
+    }
+
     pub(crate) fn forget(&self) {
         self.content.log.lock().unwrap().clear();
     }
@@ -247,6 +253,7 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
     content.log.lock().unwrap().push(line.trim().to_owned());
     let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
     content.logins.lock().unwrap().extend(authorization.clone());
+    content.traces.lock().unwrap().push(trace(&request));
     if let Some(guard) = content.guard.lock().unwrap().as_mut() {
         guard.note(&line, authorization.as_deref());
     }
@@ -294,6 +301,11 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
         "application/octet-stream"
     };
     deliver(request.method() == "HEAD", &digest, bytes, kind, range.as_deref(), fault.as_ref())
+}
+
+fn trace(request: &Request) -> String {
+    let header = |name| request.headers().get(name).map_or("-", |value| value.to_str().unwrap());
+    format!("{} {} {}", request.method(), header("traceparent"), header("tracestate"))
 }
 
 impl Content {

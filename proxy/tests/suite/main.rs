@@ -35,7 +35,11 @@ mod logins;
 #[cfg(test)]
 mod manners;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod outages;
+#[cfg(test)]
+mod overload;
 #[cfg(test)]
 mod private;
 #[cfg(test)]

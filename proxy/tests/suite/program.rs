@@ -9,7 +9,7 @@ use std::{
 
 use crate::fake::{Fake, Fault, noise};
 
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidepool-proxy"));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -99,7 +99,7 @@ impl Drop for Running {
 }
 
 /// A configuration file for `fake` in `dir`.
-fn configured(fake: &Fake, dir: &Path) -> PathBuf {
+pub(crate) fn configured(fake: &Fake, dir: &Path) -> PathBuf {
     let file = dir.join("proxy.yaml");
     let text = format!(
         "listen: 127.0.0.1:0\nstorage: {{path: {}}}\nupstreams: [{{registry: docker.io, url: \"{}\"}}]\n",
@@ -169,6 +169,24 @@ async fn on_sigterm_transfers_end_well_and_new_connections_are_refused() {
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "still accepting");
     assert!(answer.bytes().await.unwrap() == bytes);
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once_whatever_is_in_flight() {
+    let (fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let digest = fake.blob(noise(3_000_000, 1));
+    fake.fault("GET", Fault::Stall(1_000_000), 1);
+    let mut command = program();
+    command.arg("--config").arg(configured(&fake, dir.path()));
+    let mut running = Running::start(command);
+    let _answer = get(running.url(), &format!("/v2/a/b/blobs/{digest}")).await;
+    running.signal("-INT");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(running.child.try_wait().unwrap(), None, "it does not wait for the transfer");
+    let begun = std::time::Instant::now();
+    running.signal("-INT");
+    assert_eq!(running.child.wait().unwrap().code(), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

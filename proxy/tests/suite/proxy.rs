@@ -142,10 +142,14 @@ impl Proxy {
         Got { status, headers, body: body.map_err(|error| error.to_string()) }
     }
 
+    /// What the admin port says at a path.
+    pub(crate) async fn admin(&self, path: &str) -> String {
+        self.client.get(format!("http://{}{path}", self.admin)).send().await.unwrap().text().await.unwrap()
+    }
+
     /// A metric's value, by the start of its line.
     pub(crate) async fn metric(&self, start: &str) -> u64 {
-        let url = format!("http://{}/metrics", self.admin);
-        let text = self.client.get(url).send().await.unwrap().text().await.unwrap();
+        let text = self.admin("/metrics").await;
         let line = text.lines().find(|line| line.starts_with(start));
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
@@ -157,8 +161,7 @@ impl Proxy {
 
     /// What it says of itself.
     pub(crate) async fn state(&self) -> ProxyState {
-        let url = format!("http://{}/state", self.admin);
-        serde_json::from_slice(&self.client.get(url).send().await.unwrap().bytes().await.unwrap()).unwrap()
+        serde_json::from_str(&self.admin("/state").await).unwrap()
     }
 
     pub(crate) async fn ready(&self) -> StatusCode {
