@@ -49,6 +49,22 @@ test: ## run every test: format, lints, units, suites on real parts, cluster sui
 suite: image tools ## run one suite, or one case of it: make suite NAME=cluster CASE=invalid_spec
 	@cargo test --locked --package tidepool-tests --test $(or $(NAME),cluster) -- --test-threads=1 --nocapture $(CASE)
 
+# An optimised build of the benchmark's own, for the client and the upstream share the machine with what is measured.
+BENCH = cargo run --quiet --release --locked --package tidepool-tests --bin tidepool-bench -- \
+	--proxy "$(RELEASE)/tidepool-proxy" --json "$(CARGO_TARGET_DIR)/bench.json"
+
+.PHONY: bench
+bench: build bench-peers ## measure the proxy beside its peers; a quarter of an hour, and the README's table and plot anew
+	@$(BENCH) --write
+
+.PHONY: bench-quick
+bench-quick: build bench-peers ## the same in two minutes on less, for a look; ONLY="hot cold" for some rows
+	@$(BENCH) --size quick $(foreach row,$(ONLY),--only $(row))
+
+.PHONY: bench-peers
+bench-peers: setup
+	@tests/tools/build.sh distribution >/dev/null
+
 .PHONY: lint
 lint: ## check formatting, lints, that every crate builds alone and that pure crates are pure
 	@$(call say,formatting)

@@ -33,6 +33,7 @@ run "set-up" make setup &&
     run "formatting, lints, every crate alone" make lint
 run "units, properties, and the suites of each crate" cargo test --locked --workspace --exclude tidepool-tests
 run "texts" cargo test --locked --package tidepool-tests --test texts
+run "benchmarks, in small" cargo test --locked --package tidepool-tests --test bench
 run "peers built from Go modules" make tools &&
     run "proxy between real registries and clients" cargo test --locked --package tidepool-tests --test peers &&
     run "cluster harness" cargo test --locked --package tidepool-tests --lib --bins --test harness -- --nocapture &&

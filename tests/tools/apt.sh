@@ -14,6 +14,7 @@ packages=(
     iptables        # kube-proxy, and the ports of pods
     libc6-dev       # as gcc
     musl-tools      # static release binaries
+    nginx-light     # a peer of the benchmarks: what sendfile can do
     openssl         # a server and client of the suites
     podman          # a client of the suites
     procps          # what a developer looks for on a node

@@ -1,0 +1,108 @@
+//! A start on a store that holds much, and what that costs in memory.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::Bench;
+use crate::content::digest_of;
+use crate::subject::Subject;
+use crate::table::{Bar, Line, Unit, Who};
+
+/// Names that one file may have: file systems have a limit.
+const NAMES: u32 = 30_000;
+
+pub(super) fn rows(bench: &mut Bench) -> Result<()> {
+    let mut empty = Line::new("start to first answer, empty store", Unit::Seconds).bar(Bar::Most(0.2));
+    let store = bench.programs.fresh("started")?;
+    let mut bare = f64::INFINITY;
+    for _ in 0..bench.scale.samples {
+        let subject = bench.programs.tidepool(&store, None)?;
+        empty.add(Who::Tidepool, subject.ready_after.as_secs_f64());
+        bare = bare.min(settled(&subject)?);
+        bench.end(subject);
+        let rival = bench.fresh(Who::Distribution)?;
+        if let Some(rival) = rival {
+            empty.add(Who::Distribution, rival.ready_after.as_secs_f64());
+            bench.end(rival);
+        }
+    }
+    let base = empty.median(Who::Tidepool).unwrap_or(0.0);
+    bench.report.push(empty);
+    let mut filled = 0;
+    for count in bench.scale.stored {
+        stock(&store, filled..*count)?;
+        filled = *count;
+        let what = format!("start to first answer, {count} blobs kept");
+        let mut line = Line::new(what, Unit::Seconds).bar(Bar::Most((base * 1.2).min(0.2)));
+        let mut memory = Line::new(format!("{count} blobs kept: memory for each"), Unit::Bytes).bar(Bar::Most(32.0));
+        for sample in 0..bench.scale.samples {
+            let subject = bench.programs.tidepool(&store, None)?;
+            line.add(Who::Tidepool, subject.ready_after.as_secs_f64());
+            if sample == 0 {
+                let more = (settled(&subject)? - bare).max(0.0) * 1024.0 * 1024.0;
+                memory.add(Who::Tidepool, more / f64::from(*count));
+            }
+            bench.end(subject);
+        }
+        bench.report.push(line);
+        bench.report.push(memory);
+    }
+    fs::remove_dir_all(&store).context("cannot remove a store")
+}
+
+/// The peak of memory once it has nothing more to do.
+fn settled(subject: &Subject) -> Result<f64> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut before = subject.family.cpu()?;
+    loop {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = subject.family.cpu()?;
+        // A clock tick in all that time is idle.
+        if now - before < 0.011 || Instant::now() > deadline {
+            return subject.family.peak();
+        }
+        before = now;
+    }
+}
+
+/// Puts blobs of a byte into a store, each with a file of checksums as the store has them.
+fn stock(store: &Path, numbers: std::ops::Range<u32>) -> Result<()> {
+    let mut sums = PathBuf::new();
+    let mut made = [false; 256];
+    for number in numbers {
+        let digest = digest_of(&number.to_le_bytes());
+        let blob = crate::subject::blob_path(store, &digest);
+        let folder = blob.parent().context("no folder")?;
+        let prefix = u8::from_str_radix(digest.get(7..9).unwrap_or_default(), 16).unwrap_or(0);
+        if !std::mem::replace(&mut made[usize::from(prefix)], true) {
+            fs::create_dir_all(folder).context("cannot make a folder")?;
+        }
+        File::create(&blob).and_then(|mut file| file.write_all(b"x")).context("cannot make a blob")?;
+        let beside = blob.with_extension("sums");
+        if number % NAMES == 0 || sums.as_os_str().is_empty() {
+            fs::write(&beside, [0; 40]).context("cannot make checksums")?;
+            sums = beside;
+        } else {
+            fs::hard_link(&sums, beside).context("cannot link checksums")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stocked_store_holds_that_many_blobs_with_checksums() {
+        let dir = tempfile::tempdir().unwrap();
+        stock(dir.path(), 0..300).unwrap();
+        let folders = fs::read_dir(dir.path().join("blobs/sha256")).unwrap();
+        let files: usize = folders.map(|folder| fs::read_dir(folder.unwrap().path()).unwrap().count()).sum();
+        assert_eq!(files, 600);
+    }
+}
