@@ -144,6 +144,7 @@ impl Store {
         let path = self.layout.blob(digest);
         if self.origins.remove_damaged(&path, |there| is_same(there, file)) {
             self.opened.forget(digest);
+            self.room.removed(file.metadata().map_or(0, |meta| meta.len()));
             self.damaged.inc();
             tracing::warn!(%digest, "a stored blob is damaged: removed, to be filled again");
         }

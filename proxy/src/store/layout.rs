@@ -19,7 +19,7 @@ const KNOWN: [&str; 7] = ["VERSION", "LOCK", "blobs", "manifests", "tags", "tmp"
 /// How long a predecessor may take to let go of the store: it may still be finishing transfers.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// What the file of checksums beside a blob ends in.
-const SUMS: &str = "sums";
+pub(super) const SUMS: &str = "sums";
 /// What the name of a blob on its way begins with.
 const FILL: &str = "fill-";
 const LOCK_RETRY: Duration = Duration::from_millis(50);

@@ -26,6 +26,7 @@
 //! are unlinked, never truncated: whoever reads one goes on. No index is kept in memory or on disk, so there is none to
 //! repair, and starting takes the same time whatever is kept.
 
+mod ages;
 mod blobs;
 mod blocks;
 mod claims;
@@ -46,7 +47,9 @@ mod soundness;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod verified;
+mod walk;
 
 use std::{
     fs::File,
@@ -77,7 +80,6 @@ use tidepool_oci::Digest;
 pub(crate) struct Store {
     layout: Layout,
     scratches: files::ScratchNames,
-    claims: claims::Claims,
     opened: Arc<opened::OpenBlobs>,
     verifying: Flights<Digest, Option<StoredBlob>>,
     damaged: Counter,
@@ -156,15 +158,13 @@ impl Store {
         let origins = Arc::new(origins::Origins::new(layout.clone(), scratches.clone()));
         let opened = Arc::new(opened::OpenBlobs::new());
         let room = Arc::new(room::Room::new(layout.clone(), Arc::clone(&origins), Arc::clone(&opened), limit, bytes));
-        let claims = claims::Claims::default();
-        tasks.spawn(leftovers::remove_leftovers(layout.clone(), scratches.clone(), claims.clone()));
+        tasks.spawn(leftovers::remove_leftovers(layout.clone(), scratches.clone(), room.claims.clone()));
         tasks.spawn(Arc::clone(&room).keep());
         let verifying = Flights::new(tasks.clone());
         let (tasks, recent_tags) = (tasks.clone(), tags::RecentTags::default());
         Ok(Arc::new(Self {
             layout,
             scratches,
-            claims,
             opened,
             verifying,
             damaged,

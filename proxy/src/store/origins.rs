@@ -116,6 +116,18 @@ impl Origins {
         Ok(alone)
     }
 
+    /// Removes the checksums of a blob that is not here. Under the lock, for those of one that comes are here before it.
+    pub(super) fn remove_orphan(&self, sums: &Path) {
+        let blob = sums.with_extension("");
+        if may_exist(&blob) {
+            return;
+        }
+        let _alone = lock(&self.writing);
+        if !may_exist(&blob) {
+            files::remove(sums);
+        }
+    }
+
     /// The content first: checksums alone are of no harm.
     fn remove(&self, path: &Path) -> bool {
         let gone = files::remove(path);

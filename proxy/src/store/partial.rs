@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -16,10 +16,12 @@ use tidepool_oci::{Digest, Window};
 use super::{
     Store, blocking,
     blocks::{BlockSums, block_count, window},
-    claims::{Claim, Claims},
+    claims::Claim,
     files::{Scratch, ScratchNames},
     layout::Layout,
     resume::resume,
+    room::Room,
+    unfinished::taken,
 };
 use crate::tasks::lock;
 
@@ -31,6 +33,7 @@ pub(crate) struct Partial {
     sums: Scratch,
     known: Mutex<Option<BlockSums>>,
     discarded: AtomicBool,
+    room: Arc<Room>,
     /// None of a second one of the same blob: it lies elsewhere, and nobody resumes it. Last, for it is to be dropped
     /// after the files.
     claim: Option<Claim>,
@@ -39,15 +42,19 @@ pub(crate) struct Partial {
 impl Store {
     /// Begins a blob, or goes on with what an earlier fill or process left of it.
     pub(crate) async fn partial(&self, digest: &Digest) -> io::Result<Partial> {
-        let (layout, names, claims) = (self.layout.clone(), self.scratches.clone(), self.claims.clone());
+        let (layout, names, room) = (self.layout.clone(), self.scratches.clone(), Arc::clone(&self.room));
         let digest = digest.clone();
-        blocking(move || Partial::open(&layout, &names, &claims, &digest)).await
+        blocking(move || Partial::open(&layout, &names, room, &digest)).await
     }
 }
 
 impl Partial {
-    fn open(layout: &Layout, names: &ScratchNames, claims: &Claims, digest: &Digest) -> io::Result<Self> {
-        let claim = claims.take(digest);
+    fn open(layout: &Layout, names: &ScratchNames, room: Arc<Room>, digest: &Digest) -> io::Result<Self> {
+        let claim = room.claims.take(digest);
+        if claim.is_some() {
+            // From now on the fill's reservation counts it.
+            room.removed(taken(&layout.fill(digest)));
+        }
         let (data, sums) = match &claim {
             Some(_) => (Scratch::at(layout.fill(digest))?, Scratch::at(layout.fill_sums(digest))?),
             None => (names.create()?, names.create()?),
@@ -60,7 +67,7 @@ impl Partial {
             data.file().set_len(0)?;
             sums.file().set_len(0)?;
         }
-        Ok(Self { data, sums, known: Mutex::new(known), discarded: AtomicBool::new(false), claim })
+        Ok(Self { data, sums, known: Mutex::new(known), discarded: AtomicBool::new(false), room, claim })
     }
 
     /// Where its bytes are; readable and writable, and stays so when it is kept or given up.
@@ -138,6 +145,7 @@ impl Drop for Partial {
         if self.is_worth_keeping() {
             self.data.keep();
             self.sums.keep();
+            self.room.added(self.file().metadata().map_or(0, |meta| meta.blocks() * 512));
         }
     }
 }

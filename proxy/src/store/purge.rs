@@ -84,6 +84,7 @@ impl Store {
         });
         for tag in &tags {
             purged.tags += u64::from(tag.exists() && files::remove(tag));
+            self.recent_tags.forget(tag);
         }
         let mut seen = HashSet::new();
         each_file(&self.layout.all_tags(), &mut |path| {

@@ -1,22 +1,26 @@
 //! Room: how much is kept, and what goes when it is too much.
 
 use std::{
-    collections::BTreeMap,
-    fs,
     os::unix::fs::MetadataExt as _,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use prometheus_client::metrics::gauge::Gauge;
-use tidepool_oci::Digest;
 use tokio::sync::Notify;
 
-use super::{files, layout::Layout, opened::OpenBlobs, origins::Origins};
+use super::{
+    ages::{Ages, Cutoff},
+    claims::Claims,
+    layout::Layout,
+    opened::OpenBlobs,
+    origins::Origins,
+    unfinished::Unfinished,
+    walk::{Found, walk},
+};
 
 /// How often the content is counted anew even when nothing was added: other hands may have removed some.
 const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
@@ -27,11 +31,14 @@ pub(super) struct Room {
     layout: Layout,
     origins: Arc<Origins>,
     opened: Arc<OpenBlobs>,
+    pub(super) claims: Claims,
     /// `u64::MAX`: none.
     limit: AtomicU64,
     bytes: Gauge<u64, AtomicU64>,
     /// Of fills.
     reserved: AtomicU64,
+    /// Added since the last count began.
+    came: AtomicU64,
     disk_is_full: AtomicBool,
     wake: Notify,
 }
@@ -77,9 +84,11 @@ impl Room {
             layout,
             origins,
             opened,
+            claims: Claims::default(),
             limit: AtomicU64::new(limit.unwrap_or(u64::MAX)),
             bytes,
             reserved: AtomicU64::new(0),
+            came: AtomicU64::new(0),
             disk_is_full: AtomicBool::new(false),
             wake: Notify::new(),
         }
@@ -103,6 +112,7 @@ impl Room {
     /// Counts new content.
     pub(super) fn added(&self, bytes: u64) {
         self.bytes.inc_by(bytes);
+        self.came.fetch_add(bytes, Ordering::Relaxed);
         self.wake_if_over();
     }
 
@@ -141,15 +151,30 @@ impl Room {
 
     /// Counts what there is, and brings it down to what there may be.
     fn tidy(&self) {
-        let mut by_age = BTreeMap::<i64, u64>::new();
-        self.walk(&mut |_, pulled, size| {
-            *by_age.entry(pulled).or_default() += size;
-            true
-        });
-        let total: u64 = by_age.values().sum();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+        self.came.store(0, Ordering::Relaxed);
+        self.opened.forget_removed();
+        let ages = self.count(now);
+        let unfinished = Unfinished::all(&self.layout, &self.claims);
+        let total = ages.total() + unfinished.iter().map(Unfinished::bytes).sum::<u64>();
         let surplus = self.surplus(total);
-        let removed = if surplus > 0 { self.evict(&by_age, surplus) } else { 0 };
-        self.bytes.set(total.saturating_sub(removed));
+        let mut removed = self.drop_unfinished(&unfinished, surplus, now);
+        if surplus > removed {
+            removed += self.evict(ages.cutoff(surplus - removed));
+        }
+        // What came while we counted was perhaps not met. Once too often does no harm: nothing goes before the next count.
+        let came = self.came.load(Ordering::Relaxed);
+        self.bytes.set(total.saturating_sub(removed).saturating_add(came));
+    }
+
+    /// Bytes of content by age; removes checksums of blobs that are gone.
+    fn count(&self, now: i64) -> Ages {
+        let mut ages = Ages::new(now);
+        walk(&self.layout, &mut |found| match found {
+            Found::Content(_, _, meta) => ages.add(meta.mtime(), meta.len()),
+            Found::Sums(sums) => self.origins.remove_orphan(&sums),
+        });
+        ages
     }
 
     /// How many bytes must go: down to 90 % of the limit, so that not every fill evicts.
@@ -161,62 +186,41 @@ impl Room {
         over.max(full)
     }
 
-    /// Removes the oldest, all of one second at a time, until `surplus` bytes are gone.
-    fn evict(&self, by_age: &BTreeMap<i64, u64>, surplus: u64) -> u64 {
-        let mut sum = 0;
-        let last = by_age.iter().find(|(_, size)| {
-            sum += **size;
-            sum >= surplus
-        });
-        let cutoff = last.map_or(i64::MAX, |(&pulled, _)| pulled);
+    /// Removes blobs on their way that nobody fills: old ones, and others until `surplus` bytes are gone.
+    fn drop_unfinished(&self, unfinished: &[Unfinished], surplus: u64, now: i64) -> u64 {
+        let mut removed = 0;
+        for one in unfinished {
+            if removed < surplus || one.is_old(now) {
+                removed += one.remove(&self.layout, &self.claims);
+            }
+        }
+        removed
+    }
+
+    /// Removes the least recently pulled. What was pulled since it was counted stays: its time is read again.
+    fn evict(&self, mut cutoff: Cutoff) -> u64 {
         let (mut removed, mut files) = (0, 0_u64);
-        self.walk(&mut |path, pulled, size| {
-            if pulled <= cutoff && self.origins.evict(path) {
-                if let Some(digest) = Layout::digest_of(path) {
-                    self.opened.forget(&digest);
-                }
-                removed += size;
+        walk(&self.layout, &mut |found| {
+            let Found::Content(digest, path, meta) = found else { return };
+            if cutoff.takes(meta.mtime()) && self.origins.evict(&path) {
+                self.opened.forget(&digest);
+                cutoff.took(meta.mtime(), meta.len());
+                removed += meta.len();
                 files += 1;
             }
-            removed < surplus
         });
         tracing::info!(files, bytes = removed, "evicted the least recently pulled");
         removed
     }
-
-    /// Visits every blob and manifest with its last pull and size, until the visitor says enough; passes over what else
-    /// lies there.
-    fn walk(&self, visit: &mut dyn FnMut(&Path, i64, u64) -> bool) {
-        for folder in [self.layout.blobs(), self.layout.manifests()] {
-            for algorithm in folders(&folder) {
-                let algorithm_name = algorithm.file_name();
-                for prefix in folders(&algorithm.path()) {
-                    for entry in files::entries(&prefix.path()) {
-                        let digest = format!("{}:{}", algorithm_name.display(), entry.file_name().display());
-                        let meta = entry.metadata().ok().filter(fs::Metadata::is_file);
-                        let Some(meta) = meta.filter(|_| digest.parse::<Digest>().is_ok()) else { continue };
-                        if !visit(&entry.path(), meta.mtime(), meta.len()) {
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The folders in a folder; two levels hold at most 256 of them, the third what chance spreads over them.
-fn folders(folder: &Path) -> Vec<fs::DirEntry> {
-    let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    files::entries(folder).into_iter().filter(is_folder).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::SystemTime;
+    use crate::store::files;
+    use std::fs;
 
-    /// Ten blobs of 100 bytes, pulled a minute apart, the one named `00…` first.
+    /// Ten blobs of 100 bytes, pulled an hour apart, the one named `00…` first.
     fn ten_blobs(limit: Option<u64>) -> (tempfile::TempDir, Room) {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("blobs/sha256/00");
@@ -225,13 +229,16 @@ mod tests {
         for age in 0..10 {
             let path = folder.join(age.to_string().repeat(64));
             fs::write(&path, [0; 100]).unwrap();
-            let pulled = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * age);
+            let pulled = SystemTime::now() - Duration::from_secs(3600 * (10 - age));
             fs::File::options().write(true).open(path).unwrap().set_modified(pulled).unwrap();
         }
-        let layout = Layout::new(dir.path().into());
-        let origins = Arc::new(Origins::new(layout.clone(), files::ScratchNames::new(layout.scratch())));
-        let room = Room::new(layout, origins, Arc::new(OpenBlobs::new()), limit, Gauge::default());
+        let room = room(&Layout::new(dir.path().into()), limit);
         (dir, room)
+    }
+
+    fn room(layout: &Layout, limit: Option<u64>) -> Room {
+        let origins = Arc::new(Origins::new(layout.clone(), files::ScratchNames::new(layout.scratch())));
+        Room::new(layout.clone(), origins, Arc::new(OpenBlobs::new()), limit, Gauge::default())
     }
 
     /// The first letters of the names of those that are left.
@@ -294,6 +301,84 @@ mod tests {
         room.disk_is_full();
         room.tidy();
         assert_eq!((left(&dir).join(""), room.bytes.get()), ("123456789".into(), 900));
+    }
+
+    fn age(path: &std::path::Path, hours: u64) {
+        let then = SystemTime::now() - Duration::from_secs(3600 * hours);
+        fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+    }
+
+    /// A blob on its way that nobody fills: `bytes` of it are on the disk, and it was last written so many hours ago.
+    fn unfinished(room: &Room, letter: &str, bytes: usize, hours: u64) -> std::path::PathBuf {
+        let digest = format!("sha256:{}", letter.repeat(64)).parse().unwrap();
+        fs::create_dir_all(room.layout.scratch()).unwrap();
+        let data = room.layout.fill(&digest);
+        fs::write(&data, vec![1; bytes]).unwrap();
+        fs::write(room.layout.fill_sums(&digest), "").unwrap();
+        age(&data, hours);
+        data
+    }
+
+    #[test]
+    fn p11_blobs_on_their_way_that_nobody_fills_count_and_go_first_and_after_a_day() {
+        let (dir, room) = ten_blobs(Some(30_000));
+        let (old, day) = (unfinished(&room, "a", 8192, 23), unfinished(&room, "b", 8192, 25));
+        let new = unfinished(&room, "c", 8192, 1);
+        room.tidy();
+        assert!(!day.exists() && old.exists() && new.exists(), "a day is over");
+        assert_eq!((left(&dir).len(), room.bytes.get()), (10, 2 * 8192 + 1000));
+        assert!(!Layout::filled(&day).is_none_or(|digest| room.layout.fill_sums(&digest).exists()));
+        let filled = room.claims.take(&Layout::filled(&old).unwrap());
+        room.set_limit(Some(900));
+        room.tidy();
+        assert!(!new.exists() && old.exists(), "but not what a fill goes on with");
+        assert_eq!((left(&dir).len(), room.bytes.get()), (8, 800), "and what is kept goes last");
+        drop(filled);
+    }
+
+    #[test]
+    fn p11_what_is_pulled_since_it_was_counted_stays() {
+        let (dir, room) = ten_blobs(None);
+        let ages = room.count(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed());
+        age(&dir.path().join("blobs/sha256/00").join("0".repeat(64)), 0);
+        assert_eq!(room.evict(ages.cutoff(300)), 200);
+        assert_eq!(left(&dir).join(""), "03456789");
+    }
+
+    #[test]
+    fn checksums_without_a_blob_go_and_those_of_a_blob_go_with_it() {
+        let (dir, room) = ten_blobs(Some(900));
+        let folder = dir.path().join("blobs/sha256/00");
+        for letter in ["0", "9", "a"] {
+            fs::write(folder.join(format!("{}.sums", letter.repeat(64))), "").unwrap();
+        }
+        room.tidy();
+        assert_eq!(left(&dir).join(""), "234567899", "the checksums of the last are left");
+    }
+
+    /// Of the 20,000 the older half goes, whatever folder it is in, while others come and are pulled.
+    #[test]
+    fn p11_of_many_the_oldest_go_and_it_takes_no_memory_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().into());
+        let path = |number: u64| {
+            let digest = format!("sha256:{:02x}{number:062x}", number % 256).parse().unwrap();
+            layout.blob(&digest)
+        };
+        for number in 0..20_000 {
+            if number < 256 {
+                fs::create_dir_all(path(number).parent().unwrap()).unwrap();
+            }
+            fs::write(path(number), [0; 10]).unwrap();
+            age(&path(number), 1 + (20_000 - number) / 100);
+        }
+        let room = room(&layout, Some(111_111));
+        room.tidy();
+        assert_eq!(room.bytes.get(), 100_000);
+        // Ages are told to two hundredths: what is clearly older went, what is clearly younger is there.
+        assert!((0..9_700).all(|number| !path(number).exists()));
+        assert!((10_300..20_000).all(|number| path(number).exists()));
+        assert!(std::mem::size_of_val(&Ages::new(0)) < 100 && Ages::new(0).memory() < 64 << 10);
     }
 
     #[test]
