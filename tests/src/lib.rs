@@ -57,6 +57,9 @@
 //! **Elsewhere.** With `$KUBECONFIG` set, [`Cluster::for_suite`] uses that cluster by `kubectl` and `helm` alone; a test
 //! that needs nodes or stand-ins asks [`Cluster::has_nodes`] first.
 //!
+//! **Without a cluster** suites put a [`FaultProxy`] between Tidepool and a real registry: connections that are cut, reset,
+//! stalled, slow, or lie, and a record of what was asked and sent. [`product`] builds the program that they test.
+//!
 //! At a prompt, `tidepool-cluster up` starts the same cluster and says how to talk to it.
 
 mod addresses;

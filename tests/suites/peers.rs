@@ -31,6 +31,10 @@ mod proxy;
 mod ranges;
 #[path = "peers/several.rs"]
 mod several;
+#[path = "peers/token_server.rs"]
+mod token_server;
+#[path = "peers/tokens.rs"]
+mod tokens;
 
 use std::path::Path;
 use std::process::Command;

@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidepool_oci::RegistryName;
 use tidepool_tests::{FaultProxy, Image, ImageSpec, peer, until};
@@ -17,6 +17,7 @@ pub(crate) struct Distribution {
     port: u16,
     folder: TempDir,
     process: Child,
+    config: Value,
 }
 
 impl Distribution {
@@ -28,16 +29,23 @@ impl Distribution {
             "storage": {"filesystem": {"rootdirectory": folder.path().join("data")}},
             "http": {"addr": format!("127.0.0.1:{port}")},
         });
-        let file = folder.path().join("config.json");
-        fs::write(&file, config.to_string()).unwrap();
-        let log = File::create(folder.path().join("access.log")).unwrap();
-        let mut serve = dying_with_us(&peer("registry").unwrap());
-        serve.arg("serve").arg(file).env("OTEL_TRACES_EXPORTER", "none");
-        let process = serve.stdin(Stdio::null()).stderr(log.try_clone().unwrap()).stdout(log).spawn().unwrap();
-        let distribution = Self { port, folder, process };
-        let answers = || Ok(TcpStream::connect(("127.0.0.1", port)).is_ok());
-        until(Duration::from_secs(20), Duration::from_millis(20), "registry", answers).unwrap();
-        distribution
+        let process = serve(&config, port, folder.path());
+        Self { port, folder, process, config }
+    }
+
+    /// The same contents at the same address, by TLS and to who has a token.
+    pub(crate) fn behind_tokens(mut self, tls: &Value, auth: &Value) -> Self {
+        self.kill();
+        self.config["http"]["tls"] = tls.clone();
+        self.config["auth"] = auth.clone();
+        self.process = serve(&self.config, self.port, self.folder.path());
+        self
+    }
+
+    fn kill(&mut self) {
+        // Neither can fail: the process is ours and was not waited for.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 
     /// What images call it.
@@ -79,8 +87,19 @@ impl Distribution {
 
 impl Drop for Distribution {
     fn drop(&mut self) {
-        // Neither can fail: the process is ours and was not waited for.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
     }
+}
+
+/// Starts it; what it is asked it appends to `access.log`.
+fn serve(config: &Value, port: u16, folder: &Path) -> Child {
+    let file = folder.join("config.json");
+    fs::write(&file, config.to_string()).unwrap();
+    let log = File::options().create(true).append(true).open(folder.join("access.log")).unwrap();
+    let mut serve = dying_with_us(&peer("registry").unwrap());
+    serve.arg("serve").arg(file).env("OTEL_TRACES_EXPORTER", "none");
+    let process = serve.stdin(Stdio::null()).stderr(log.try_clone().unwrap()).stdout(log).spawn().unwrap();
+    let answers = || Ok(TcpStream::connect(("127.0.0.1", port)).is_ok());
+    until(Duration::from_secs(20), Duration::from_millis(20), "registry", answers).unwrap();
+    process
 }
