@@ -131,7 +131,7 @@ fn answer(stream: TcpStream, config: Arc<ServerConfig>, trust: &Trust, log: &Mut
     let mut tls = BufReader::new(StreamOwned::new(connection, stream));
     let lines = head(&mut tls)?;
     let query = lines[0].split([' ', '?']).nth(2).unwrap_or_default().to_owned();
-    let login = lines.iter().find_map(|line| line.to_lowercase().starts_with("authorization:").then_some(line));
+    let login = lines.iter().find(|line| line.to_lowercase().starts_with("authorization:"));
     let right = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
     let asked = Asked { query, login: login.is_some_and(|line| line.ends_with(&right)) };
     let readable = |name: &String| asked.login || name != "library/private";
