@@ -16,7 +16,10 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use super::{lookup::Lookup, order::Order};
+use super::{
+    lookup::{Lookup, Lookups},
+    order::{Blame, Order},
+};
 
 /// Decides about addresses for one upstream, and resolves names for it.
 #[derive(Clone, Debug)]
@@ -28,7 +31,7 @@ pub(super) struct Boundary {
     inside: Arc<AtomicBool>,
     /// The registry speaks HTTPS: nobody on the way may then read or change what it refers to.
     secure: bool,
-    lookup: Lookup,
+    lookups: Arc<Lookups>,
     order: Arc<Order>,
 }
 
@@ -41,12 +44,12 @@ impl Boundary {
             proxies: proxies.into(),
             inside,
             secure: base.scheme() == "https",
-            lookup,
+            lookups: Arc::new(Lookups::new(lookup)),
             order: Arc::default(),
         }
     }
 
-    /// Has an address tried after the others for a while. Whether there are others.
+    /// Has an address tried after the others for a while. Whether that changes where requests go.
     pub(super) fn avoid(&self, address: SocketAddr) -> bool {
         self.order.avoid(address.ip())
     }
@@ -58,9 +61,9 @@ impl Boundary {
         }
     }
 
-    /// Notes that what was asked then of the host at `url` got no answer. Whether another address may do better.
-    pub(super) fn unanswered(&self, url: &Url, begun: Instant) -> bool {
-        url.host_str().is_some_and(|host| self.order.blame(host, begun))
+    /// Notes that what was asked then of the host at `url` got no answer; none where no other address may do better.
+    pub(super) fn unanswered(&self, url: &Url, begun: Instant) -> Option<Blame> {
+        self.order.blame(url.host_str()?, begun)
     }
 
     /// Whether `url` may be asked, as far as it tells: names are judged when they are resolved.
@@ -89,7 +92,7 @@ impl Resolve for Boundary {
     fn resolve(&self, name: Name) -> Resolving {
         let boundary = self.clone();
         Box::pin(async move {
-            let found = boundary.lookup.of(name.as_str()).await?;
+            let found = boundary.lookups.find(name.as_str()).await?;
             let allowed = boundary.filter(name.as_str(), found)?;
             Ok(Box::new(boundary.order.arrange(name.as_str(), allowed).into_iter()) as Addrs)
         })

@@ -20,6 +20,7 @@ use super::{
     course::Course,
     elsewhere::Elsewhere,
     limits::Limits,
+    order::Blame,
     token::Who,
 };
 
@@ -57,6 +58,15 @@ impl Http {
         let host = base.host_str().unwrap_or_default().into();
         let (turned, elsewhere) = (Arc::default(), Arc::default());
         Ok(Self { own, plain, others, turned, host, boundary, elsewhere, limits: Some(limits) })
+    }
+
+    /// Clients for the registry at that address, without anything.
+    #[cfg(test)]
+    pub(super) fn to(base: &Url, lookup: Lookup) -> Self {
+        let config = tidepool_config::Upstream::plain("reg.test".parse().unwrap());
+        let entry = Entry { config, login: None, authorities: None, identity: None, egress: None };
+        let limits = Limits::new("reg.test".parse().unwrap(), crate::metrics::Metrics::default());
+        Self::new(base, &entry, lookup, Arc::new(limits)).unwrap()
     }
 
     /// The client for requests as that one: nobody has no certificate.
@@ -174,11 +184,11 @@ struct Sending<'a> {
 impl Sending<'_> {
     /// Has another address tried next. Whether there is one.
     fn blame(&self) -> bool {
-        let other = self.http.boundary.unanswered(self.url, self.begun);
-        if other {
+        let blame = self.http.boundary.unanswered(self.url, self.begun);
+        if blame == Some(Blame::New) {
             self.http.turn();
         }
-        other
+        blame.is_some()
     }
 }
 
@@ -238,4 +248,57 @@ pub(crate) async fn read_limited(mut answer: reqwest::Response, limit: usize) ->
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Answers everything, on connections that stay.
+    fn serve(listener: TcpListener) {
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut request = [0; 4096];
+                    while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+                    }
+                });
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn p10_an_address_to_be_avoided_is_left_also_where_a_connection_to_it_is_open() {
+        tidepool_runtime::install_crypto();
+        let one = TcpListener::bind("127.79.0.1:0").await.unwrap();
+        let port = one.local_addr().unwrap().port();
+        let other = TcpListener::bind(("127.79.0.2", port)).await.unwrap();
+        serve(one);
+        serve(other);
+        let lookup =
+            Lookup::new(move |_| async move { Ok([1, 2].map(|last| ([127, 79, 0, last], 0).into()).to_vec()) });
+        let base = Url::parse(&format!("http://reg.test:{port}")).unwrap();
+        let http = Http::to(&base, lookup);
+        let ask = async || {
+            let (headers, course) = (HeaderMap::new(), Course::default());
+            let answer = http.send(&Method::GET, base.clone(), &headers, None, &course).await.unwrap();
+            answer.remote_addr().unwrap()
+        };
+        let (first, second): (SocketAddr, SocketAddr) =
+            (([127, 79, 0, 1], port).into(), ([127, 79, 0, 2], port).into());
+        assert_eq!([ask().await, ask().await], [first; 2]);
+        http.avoid(first);
+        http.avoid(first); // by each of many connections that it cut
+        assert_eq!([ask().await, ask().await], [second; 2]);
+        http.avoid(second);
+        assert_eq!(ask().await, first, "the one that failed longer ago");
+    }
 }

@@ -56,12 +56,11 @@ impl Order {
         found
     }
 
-    /// Has this address tried last for a while. Whether there is another one to go to.
+    /// Has this address tried last for a while. Whether that changes where requests go.
     pub(super) fn avoid(&self, address: IpAddr) -> bool {
         let mut known = lock(&self.0);
         let has_other = known.hosts.values().any(|host| host.order.len() > 1 && host.order.contains(&address));
-        known.avoid(address);
-        has_other
+        known.avoid(address) && has_other
     }
 
     /// Notes which address of a host answered a request that was `begun` then: those that were to be tried before it
@@ -79,26 +78,38 @@ impl Order {
         }
     }
 
-    /// Blames an address of a host for a request that was `begun` then and got no answer. Whether there is another.
-    pub(super) fn blame(&self, host: &str, begun: Instant) -> bool {
+    /// Blames an address of a host for a request that was `begun` then and got no answer; none where there is no other.
+    pub(super) fn blame(&self, host: &str, begun: Instant) -> Option<Blame> {
         let mut known = lock(&self.0);
-        let Some(host) = known.hosts.get(&host.to_ascii_lowercase()).filter(|host| host.order.len() > 1) else {
-            return false;
-        };
-        let culprit = if host.at >= begun { host.order.first().copied() } else { host.answered };
-        if let Some(culprit) = culprit {
-            known.avoid(culprit);
-        }
-        culprit.is_some()
+        let host = known.hosts.get(&host.to_ascii_lowercase()).filter(|host| host.order.len() > 1)?;
+        let culprit = if host.at >= begun { host.order.first().copied() } else { host.answered }?;
+        Some(if known.avoid(culprit) { Blame::New } else { Blame::Known })
     }
 }
 
+/// What blaming an address came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// From now on others are tried before it.
+    New,
+    /// They were already.
+    Known,
+}
+
 impl Known {
-    fn avoid(&mut self, address: IpAddr) {
+    /// Whether that is new: many connections to a bad address break at once.
+    fn avoid(&mut self, address: IpAddr) -> bool {
+        let now = Instant::now();
+        self.bad.retain(|_, until| now < *until);
+        let known = self.bad.get(&address).copied();
+        if known.is_some() && known == self.bad.values().max().copied() {
+            return false;
+        }
         if self.bad.len() >= MOST {
             self.bad.clear();
         }
-        self.bad.insert(address, Instant::now() + AVOID_FOR);
+        self.bad.insert(address, now + AVOID_FOR);
+        true
     }
 }
 
@@ -141,16 +152,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_is_blamed_on_who_was_asked() {
         let order = Order::default();
-        assert!(!order.blame("a", Instant::now()), "nothing is known of it");
+        assert_eq!(order.blame("a", Instant::now()), None, "nothing is known of it");
         let begun = Instant::now();
         order.arrange("a", addresses(&[1, 2]));
-        assert!(order.blame("a", begun));
+        assert_eq!([order.blame("a", begun), order.blame("a", begun)], [Some(Blame::New), Some(Blame::Known)]);
         assert_eq!(order.arrange("a", addresses(&[1, 2])), addresses(&[2, 1]));
         order.answered("a", [127, 0, 0, 2].into(), begun);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(order.blame("a", Instant::now()), "the one that answered last, on a connection that is kept");
+        let blamed = order.blame("a", Instant::now());
+        assert_eq!(blamed, Some(Blame::New), "the one that answered last, on a connection that is kept");
         assert_eq!(order.arrange("a", addresses(&[1, 2])), addresses(&[1, 2]));
         order.arrange("one", addresses(&[1]));
-        assert!(!order.blame("one", begun), "there is no other");
+        assert_eq!(order.blame("one", begun), None, "there is no other");
     }
 }

@@ -318,6 +318,27 @@ mod tests {
         assert_eq!(keep(0), 1);
     }
 
+    #[tokio::test]
+    async fn p10_a_token_is_renewed_early_by_one_request_and_nobody_waits_for_it() {
+        let realm = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/token", realm.local_addr().unwrap())).unwrap();
+        tidepool_runtime::install_crypto();
+        let tokens = Tokens::new(Http::to(&url, crate::upstream::Lookup::default()), None, Tasks::default());
+        let repository: RepositoryName = "a/b".parse().unwrap();
+        let challenge = Challenge { realm: url, service: None, scope: "x".into() };
+        let mut token = serde_json::from_str::<Grant>(r#"{"token":"old"}"#).unwrap().token(Instant::now()).unwrap();
+        token.renew_at = Instant::now();
+        lock(&tokens.known).challenges.insert(repository.clone(), challenge.clone());
+        lock(&tokens.known).keep((challenge, Who::Us), token);
+        for _ in 0..64 {
+            assert_eq!(tokens.held(&repository, Who::Us).unwrap().header(), "Bearer old");
+        }
+        let next = || tokio::time::timeout(Duration::from_millis(300), realm.accept());
+        let asked = next().await;
+        assert!(asked.is_ok() && next().await.is_err(), "one request is under way");
+        assert!(tokens.held(&repository, Who::Us).is_some());
+    }
+
     #[test]
     fn a_token_that_fits_no_header_is_none() {
         let of = |len: usize| granted(&format!(r#"{{"token":"{}"}}"#, "a".repeat(len)));

@@ -157,3 +157,20 @@ async fn a_refusal_where_a_token_server_redirects_to_is_none_of_the_password() {
     assert!(other.shown().is_empty());
     assert_eq!(upstream(&proxy).await.credentials, CredentialState::Untried);
 }
+
+#[tokio::test]
+async fn p10_a_registry_in_trouble_has_not_accepted_a_password() {
+    let fake = Fake::start().await;
+    fake.guard(Kind::Basic, "secret", &fake.url());
+    fake.tag("a/b", "1", ONE);
+    for status in [500, 429] {
+        let (proxy, _dir) = with_password(&fake, "wrong", Scope::AllImages, None).await;
+        // The pull is challenged, and so is `/v2/`; then the password is shown.
+        fake.fault("GET /v2/ ", Fault::Status(401), 1);
+        fake.fault("GET /v2/ ", Fault::Status(status), 1);
+        assert_eq!(proxy.get(ONES).await.status, 503);
+        assert_eq!(upstream(&proxy).await.credentials, CredentialState::Untried, "{status}");
+        assert_eq!(proxy.metric("tidepool_upstream_logins_total{upstream=\"docker.io\",result=\"accepted\"}").await, 0);
+        fake.mend();
+    }
+}

@@ -13,7 +13,7 @@ use crate::{
 const TAG: &str = "/v2/a/b/manifests/1";
 
 #[tokio::test]
-async fn a_warm_pull_asks_the_upstream_one_head() {
+async fn p8_a_warm_pull_asks_the_upstream_one_head() {
     let fake = Fake::start().await;
     let digest = fake.tag("a/b", "1", ONE);
     let proxy = Proxy::of(&fake).await;
@@ -141,7 +141,7 @@ async fn a_silent_upstream_is_503_for_a_cold_tag_within_the_deadline() {
 }
 
 #[tokio::test]
-async fn absence_is_remembered_for_a_moment_only() {
+async fn p8_absence_is_remembered_for_a_moment_only() {
     let fake = Fake::start().await;
     let proxy = Proxy::of(&fake).await;
     for _ in 0..5 {
@@ -236,14 +236,14 @@ async fn what_is_no_manifest_may_be_a_blob() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_warm_herd_shares_one_head() {
+async fn p8_a_warm_herd_of_64_shares_one_head() {
     let fake = Fake::start().await;
     fake.tag("a/b", "1", ONE);
     let proxy = Arc::new(Proxy::of(&fake).await);
     proxy.get(TAG).await;
     fake.forget();
     fake.fault("HEAD", Fault::Late(300), 1);
-    let herd: Vec<_> = (0..32)
+    let herd: Vec<_> = (0..64)
         .map(|_| {
             let proxy = proxy.clone();
             tokio::spawn(async move { proxy.get(TAG).await })

@@ -8,11 +8,11 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_herd_costs_one_token() {
+async fn p10_a_herd_costs_one_token() {
     let fake = Fake::start().await;
     fake.want_tokens();
     fake.fault("/token", Fault::Slow(1), 1);
-    let digests: Vec<_> = (0..16).map(|n| fake.blob(format!("blob {n}"))).collect();
+    let digests: Vec<_> = (0..64).map(|n| fake.blob(format!("blob {n}"))).collect();
     fake.tag("a/b", "1", ONE);
     let proxy = Arc::new(Proxy::of(&fake).await);
     let herd: Vec<_> = digests
