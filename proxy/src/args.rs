@@ -6,11 +6,12 @@ use std::{
     path::PathBuf,
 };
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tidepool_config::ProxyFile;
 use tidepool_runtime::{LogArgs, SignalError, admin::AdminError, stop_signals};
 
 use crate::{
+    admin::{PurgeArgs, PurgeError},
     config_source::{ConfigError, ConfigSource},
     server::{Server, StartError},
 };
@@ -20,8 +21,10 @@ use crate::{
 /// Without a file it serves docker.io, ghcr.io, quay.io, registry.k8s.io, gcr.io, mcr.microsoft.com and public.ecr.aws
 /// on 127.0.0.1:5000, from a store in the user's cache directory.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "tidepool-proxy", version)]
+#[command(name = "tidepool-proxy", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Configuration file, YAML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -36,6 +39,13 @@ pub struct Args {
     store: Option<PathBuf>,
     #[command(flatten)]
     log: LogArgs,
+}
+
+/// What is done instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Take content out of the store of the proxy that runs on this machine, so that the next pull asks the registry for it
+    Purge(PurgeArgs),
 }
 
 /// Why the program ends with an error.
@@ -58,6 +68,9 @@ pub enum RunError {
     /// The admin server broke.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Nothing was purged.
+    #[error(transparent)]
+    Purge(#[from] PurgeError),
     /// A second signal came before transfers had ended.
     #[error("stopped by a second signal before transfers in flight had ended")]
     AtOnce,
@@ -69,7 +82,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Start { .. } => 2,
-            Self::Signal(_) | Self::Admin(_) | Self::AtOnce => 1,
+            Self::Signal(_) | Self::Admin(_) | Self::Purge(_) | Self::AtOnce => 1,
         }
     }
 }
@@ -81,6 +94,11 @@ impl Args {
     /// A [`RunError`]; its text with that of its sources is one message for people.
     pub async fn run(self) -> Result<(), RunError> {
         self.log.start();
+        if let Some(Command::Purge(purge)) = &self.command {
+            let purged = purge.ask().await?;
+            let _ = writeln!(io::stdout(), "{purged}"); // done all the same
+            return Ok(());
+        }
         let source = self.source();
         let file = source.read()?;
         let signals = stop_signals()?;

@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), expect(rustdoc::private_intra_doc_links, reason = "the map above is for readers of the source"))]
 
 mod access;
+mod admin;
 mod answers;
 mod args;
 mod config_source;
@@ -22,13 +23,13 @@ mod routes;
 mod send;
 mod server;
 mod settings;
-mod state;
 mod store;
 mod tasks;
 mod upstream;
 mod write_deadline;
 
 pub use access::NoRandomness;
+pub use admin::PurgeError;
 pub use args::{Args, RunError};
 pub use config_source::{ConfigError, ConfigSource};
 pub use listen::tls::AgentsError;

@@ -7,11 +7,12 @@ use axum::Router;
 use prometheus_client::registry::Registry;
 use tidepool_config::Storage;
 use tidepool_runtime::admin::{AdminError, AdminServer, LINGER, Readiness};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Door, Logins, NoRandomness},
+    admin::Admin,
     config_source::{ConfigError, ConfigSource},
     layers::Stack,
     listen::{self, Arrival, CONNECTIONS, DRAIN_WITHIN, TurnAway, crowd::Crowd},
@@ -20,7 +21,6 @@ use crate::{
     reload::{self, Reloader},
     routes::App,
     settings::{Settings, SettingsError, Stamps},
-    state,
     store::{OpenError, Store},
     tasks::Tasks,
     upstream::Lookup,
@@ -38,7 +38,7 @@ pub struct Server {
     agents: Option<TcpListener>,
     admin: Option<AdminServer>,
     /// What the admin server serves besides metrics and health.
-    state: Router,
+    admin_routes: Router,
     app: Arc<App>,
     tasks: Tasks,
     registry: Registry,
@@ -117,12 +117,26 @@ impl Server {
         let store = Store::open(path, limit.map(|limit| limit.0), metrics.store(), &tasks).await?;
         let puller = Puller::new(Arc::clone(&store), metrics.clone(), tasks.clone());
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        let reloader =
-            Reloader::new(source, &file, Arc::clone(&settings), store, metrics.clone(), tasks.clone(), lookup);
-        let state = state::router(Arc::clone(&settings), reloader.report());
+        let reloader = Reloader::new(
+            source,
+            &file,
+            Arc::clone(&settings),
+            Arc::clone(&store),
+            metrics.clone(),
+            tasks.clone(),
+            lookup,
+        );
+        let admin_routes = Admin {
+            begun: Instant::now(),
+            settings: Arc::clone(&settings),
+            report: reloader.report(),
+            puller: Arc::clone(&puller),
+            store: Arc::clone(&store),
+            metrics: metrics.clone(),
+        };
         tasks.spawn(reloader.keep(seen));
         let app = Arc::new(App { settings, logins, puller, metrics });
-        Ok(Self { clients, agents, admin, state, app, tasks, registry })
+        Ok(Self { clients, agents, admin, admin_routes: admin_routes.router(), app, tasks, registry })
     }
 
     /// The address of the registry API.
@@ -152,9 +166,9 @@ impl Server {
     /// When the admin server breaks.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AdminError> {
         let (ready, admin_stop) = (Readiness::default(), CancellationToken::new());
-        let admin = self
-            .admin
-            .map(|admin| tokio::spawn(admin.serve(self.registry, ready.clone(), self.state, admin_stop.clone())));
+        let admin = self.admin.map(|admin| {
+            tokio::spawn(admin.serve(self.registry, ready.clone(), self.admin_routes, admin_stop.clone()))
+        });
         ready.set(true);
         let clients = accept_clients(self.clients, Arc::clone(&self.app), stop.clone());
         let agents = async {

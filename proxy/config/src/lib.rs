@@ -15,6 +15,7 @@ pub mod names;
 mod nodes;
 mod proxy;
 mod registries;
+mod report;
 mod state;
 mod strict;
 pub mod trust;
@@ -26,4 +27,5 @@ pub use proxy::{
     Access, Agents, AnonymousPull, Credentials, EgressProxy, ProxyFile, ProxyFileError, Scope, Storage, Tls, Upstream,
 };
 pub use registries::{PUBLIC_REGISTRIES, default_url};
+pub use report::{FillReport, ListenerReport, ProxyReport, StoreReport};
 pub use state::{CredentialState, Failure, ProxyState, RateLimit, Reach, UpstreamHealth, UpstreamState};

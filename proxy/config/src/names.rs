@@ -16,6 +16,8 @@ pub const AGENTS_PORT_NAME: &str = "agents";
 pub const ADMIN_PORT: u16 = 8080;
 /// Path of the member's [`crate::ProxyState`] on its admin port.
 pub const STATE_PATH: &str = "/state";
+/// Path on the admin port by which an administrator takes content out of the store.
+pub const PURGE_PATH: &str = "/purge";
 /// The ConfigMap that agents watch, in their own namespace.
 pub const NODES_CONFIG_MAP: &str = "tidepool-nodes";
 /// The key of [`NODES_CONFIG_MAP`] that holds the [`crate::NodesDocument`], as JSON.

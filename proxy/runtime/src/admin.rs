@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc,
@@ -76,7 +77,7 @@ impl AdminServer {
     ///
     /// # Errors
     /// [`AdminError::Bind`] when the address cannot be had.
-    pub async fn bind(address: std::net::SocketAddr) -> Result<Self, AdminError> {
+    pub async fn bind(address: SocketAddr) -> Result<Self, AdminError> {
         let bound = TcpListener::bind(address).await;
         let listener = bound.map_err(|source| AdminError::Bind { address: address.to_string(), source })?;
         Ok(Self { listener: Listener::Tcp(listener) })
@@ -101,7 +102,7 @@ impl AdminServer {
 
     /// The TCP address, where it is one.
     #[must_use]
-    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.listener {
             Listener::Tcp(listener) => listener.local_addr().ok(),
             Listener::Unix(_) => None,
@@ -123,7 +124,11 @@ impl AdminServer {
         let stopped = stop.clone().cancelled_owned();
         let serving = async {
             match self.listener {
-                Listener::Tcp(listener) => axum::serve(listener, app).with_graceful_shutdown(stopped).await,
+                Listener::Tcp(listener) => {
+                    // So that routes can tell who asks.
+                    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+                    axum::serve(listener, app).with_graceful_shutdown(stopped).await
+                }
                 Listener::Unix(listener) => axum::serve(listener, app).with_graceful_shutdown(stopped).await,
             }
         };

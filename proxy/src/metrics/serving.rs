@@ -147,6 +147,13 @@ impl Metrics {
         Held::one(&self.serving.connections.get_or_create_owned(&ListenerLabels { listener }))
     }
 
+    /// Connections in use, and requests in flight.
+    pub(crate) fn load(&self, listener: Listener) -> (i64, i64) {
+        let of =
+            |family: &Family<ListenerLabels, Gauge>| family.get(&ListenerLabels { listener }).map(|gauge| gauge.get());
+        (of(&self.serving.connections).unwrap_or_default(), of(&self.serving.in_flight).unwrap_or_default())
+    }
+
     /// Notes that somebody was turned away.
     pub(crate) fn shed(&self, listener: Listener, reason: ShedReason) {
         self.serving.shed.get_or_create(&ShedLabels { listener, reason }).inc();

@@ -186,6 +186,11 @@ impl Store {
         self.room.set_limit(limit);
     }
 
+    /// How many bytes may be kept; none where the disk is the limit.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        Some(self.room.limit()).filter(|limit| *limit < u64::MAX)
+    }
+
     /// Says that the disk is full: old content goes even where the limit is not reached.
     pub(crate) fn disk_is_full(&self) {
         self.room.disk_is_full();

@@ -17,7 +17,7 @@ pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     /// The agents' listener, where the file names one.
     pub(crate) agents: Option<SocketAddr>,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     dir: std::sync::Arc<TempDir>,
     pub(crate) file: ProxyFile,
     lookup: Lookup,
