@@ -122,7 +122,7 @@ impl Plan {
 
     /// What `line` fetches next: none where it is not needed. With `steady` others or more busy, only for a reader.
     pub(super) fn claim(&mut self, line: Line, wants: &[Want], steady: usize) -> Option<Task> {
-        self.claims.remove(&line);
+        self.release(line);
         let task = self.urgent(wants).or_else(|| {
             let window = if self.busy() < steady { self.free().or_else(|| self.ahead()) } else { None };
             window.map(|window| Task { window, reader: None })
@@ -148,9 +148,15 @@ impl Plan {
         self.claims.insert(line, Claim { at: 0, end, asked: end, open: true });
     }
 
-    /// The line fetches nothing for now.
+    /// The line fetches nothing for now. What was taken for it of an open claim, and did not come, goes back there.
     pub(super) fn release(&mut self, line: Line) {
         self.claims.remove(&line);
+        let starts: Vec<_> = self.claims.values().map(|claim| claim.at).collect();
+        for claim in self.claims.values_mut().filter(|claim| claim.open) {
+            let other = starts.iter().copied().filter(|at| *at > claim.at).min();
+            let there = self.got.next_after(claim.at);
+            claim.end = [other, there].into_iter().flatten().fold(claim.asked, u64::min).max(claim.end);
+        }
     }
 
     /// The next `len` bytes of the line's answer are here: what to do with the first of them.
@@ -221,3 +227,6 @@ impl Plan {
         Window { start, end }
     }
 }
+
+#[cfg(test)]
+mod tests;

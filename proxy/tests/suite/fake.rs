@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,6 +17,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use futures::StreamExt as _;
 use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256};
 use tidepool_oci::{Algorithm, Digest};
@@ -53,6 +54,7 @@ struct Content {
     granted: AtomicUsize,
     guard: Mutex<Option<Guard>>,
     address: Mutex<Option<SocketAddr>>,
+    sent: Arc<AtomicU64>,
 }
 
 /// A registry on loopback. Dropping it stops it; its content lives on in clones of nothing.
@@ -175,6 +177,11 @@ impl Fake {
         digest
     }
 
+    /// Gives other bytes for a digest from now on.
+    pub(crate) fn replace(&self, digest: &Digest, bytes: impl Into<Bytes>) {
+        self.content.blobs.lock().unwrap().insert(digest.to_string(), bytes.into());
+    }
+
     /// A tag of `repository`, pointing to a manifest with that text.
     pub(crate) fn tag(&self, repository: &str, tag: &str, manifest: &str) -> Digest {
         let digest = self.blob(manifest.to_owned());
@@ -208,6 +215,11 @@ impl Fake {
     pub(crate) fn asked(&self, text: &str) -> Vec<String> {
         let log = self.content.log.lock().unwrap();
         log.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
+    /// Bytes of content that were handed to connections so far: what a client that leaves did not read counts, too.
+    pub(crate) fn sent(&self) -> u64 {
+        self.content.sent.load(Ordering::Relaxed)
     }
 
     /// The values of `Authorization` so far.
@@ -300,7 +312,12 @@ async fn answer(State(content): State<Arc<Content>>, request: Request) -> Respon
     } else {
         "application/octet-stream"
     };
-    deliver(request.method() == "HEAD", &digest, bytes, kind, range.as_deref(), fault.as_ref())
+    let answer = deliver(request.method() == "HEAD", &digest, bytes, kind, range.as_deref(), fault.as_ref());
+    let sent = Arc::clone(&content.sent);
+    let count = move |piece: &Result<Bytes, axum::Error>| {
+        sent.fetch_add(piece.as_ref().map_or(0, |piece| piece.len() as u64), Ordering::Relaxed);
+    };
+    answer.map(|body| Body::from_stream(body.into_data_stream().inspect(count)))
 }
 
 fn trace(request: &Request) -> String {

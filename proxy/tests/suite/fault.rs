@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use tidepool_oci::ByteRanges;
 
 /// How an answer goes wrong.
@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     Slow(u64),
     /// With these headers besides.
     Plus(&'static [(&'static str, &'static str)]),
+    /// So many bytes in ten milliseconds, on each connection.
+    Paced(usize),
     /// Without this header.
     Without(&'static str),
 }
@@ -65,6 +67,9 @@ pub(crate) fn deliver(
         _ => bytes,
     };
     let mut response = Response::builder().header("content-type", kind);
+    if !matches!(fault, Some(Fault::IgnoreRange | Fault::Without("accept-ranges"))) {
+        response = response.header("accept-ranges", "bytes");
+    }
     if !matches!(fault, Some(Fault::Without("docker-content-digest"))) {
         response = response.header("docker-content-digest", digest);
     }
@@ -95,13 +100,9 @@ fn broken(bytes: Bytes, fault: Option<&Fault>) -> Body {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 Err(std::io::Error::other("cut"))
             };
-            let pieces = futures::stream::iter([Ok(first(*len))]).chain(futures::stream::once(cut));
-            Body::from_stream(pieces)
+            Body::from_stream(pieces(&first(*len), 64 << 10).chain(futures::stream::once(cut)))
         }
-        Some(Fault::Stall(len)) => {
-            let start = futures::stream::iter([Ok::<_, std::io::Error>(first(*len))]);
-            Body::from_stream(start.chain(futures::stream::pending()))
-        }
+        Some(Fault::Stall(len)) => Body::from_stream(pieces(&first(*len), 64 << 10).chain(futures::stream::pending())),
         Some(Fault::NoLength) => Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(bytes)])),
         Some(Fault::Slow(pause)) => {
             let pause = *pause;
@@ -112,6 +113,20 @@ fn broken(bytes: Bytes, fault: Option<&Fault>) -> Body {
                 Ok::<_, std::io::Error>(piece)
             }))
         }
-        _ => Body::from(bytes),
+        Some(Fault::Paced(piece)) => {
+            let clock = tokio::time::interval(Duration::from_millis(10));
+            let paced = pieces(&bytes, *piece).zip(futures::stream::unfold(clock, |mut clock| async move {
+                clock.tick().await;
+                Some(((), clock))
+            }));
+            Body::from_stream(paced.map(|(piece, ())| piece))
+        }
+        _ => Body::from_stream(pieces(&bytes, 64 << 10)),
     }
+}
+
+fn pieces(bytes: &Bytes, len: usize) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
+    let bytes = bytes.clone();
+    let starts = (0..bytes.len()).step_by(len);
+    futures::stream::iter(starts.map(move |at| Ok(bytes.slice(at..bytes.len().min(at + len)))))
 }

@@ -23,6 +23,8 @@ mod fake;
 mod fault;
 mod faults;
 #[cfg(test)]
+mod fills;
+#[cfg(test)]
 mod guard;
 #[cfg(test)]
 mod hosts;
@@ -52,7 +54,11 @@ mod ranges;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod resume;
+#[cfg(test)]
 mod secrets;
+#[cfg(test)]
+mod segments;
 #[cfg(test)]
 mod serving;
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts a command and waits until it says where it listens.
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         Self::spawn(command.stderr(Stdio::null()))
     }
 

@@ -1,0 +1,182 @@
+//! Fills of more than one connection (P6): for readers far ahead, and from upstreams that limit each.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+
+use crate::{
+    fake::{Fake, Fault, noise},
+    proxy::{Proxy, eventually},
+};
+
+const MIB: usize = 1 << 20;
+
+/// A blob that takes no time to make.
+fn large(mib: usize) -> Bytes {
+    let unit = noise(MIB, mib as u64);
+    let mut bytes = Vec::with_capacity(mib * MIB);
+    (0..mib).for_each(|number| {
+        bytes.extend_from_slice(&unit);
+        bytes[number * MIB] = u8::try_from(number % 251).unwrap();
+    });
+    bytes.into()
+}
+
+/// What the upstream may have sent for a blob with so many connections broken or closed early.
+fn bound(size: usize, broken: usize) -> u64 {
+    (size + broken * 4 * MIB) as u64
+}
+
+fn ranged(fake: &Fake) -> usize {
+    fake.asked("bytes=").len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_sixty_four_readers_cost_one_transfer() {
+    let fake = Fake::start().await;
+    let bytes = large(20);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+    fake.fault("GET", Fault::Slow(20), 1);
+    let proxy = std::sync::Arc::new(Proxy::of(&fake).await);
+    let readers: Vec<_> = (0..64)
+        .map(|_| {
+            let (proxy, path, bytes) = (std::sync::Arc::clone(&proxy), path.clone(), bytes.clone());
+            tokio::spawn(async move { proxy.get(&path).await.bytes() == bytes })
+        })
+        .collect();
+    for reader in readers {
+        assert!(reader.await.unwrap(), "wrong bytes");
+    }
+    assert_eq!((fake.asked("GET").len(), fake.sent()), (1, bytes.len() as u64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_reader_far_ahead_is_served_before_the_first_connection_gets_there() {
+    let fake = Fake::start().await;
+    let bytes = large(48);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+    fake.fault("GET", Fault::Paced(64 << 10), 1); // 6 MiB/s: 5 s to get there
+    let proxy = Proxy::of(&fake).await;
+    let whole = proxy.get(&path);
+    let far = async {
+        eventually(async || !fake.asked("GET").is_empty()).await;
+        let range = format!("bytes={}-{}", 32 * MIB, 32 * MIB + 99_999);
+        let begun = std::time::Instant::now();
+        let got = proxy.ask(Method::GET, &path, &[("range", &range)]).await;
+        assert!(got.bytes() == &bytes[32 * MIB..32 * MIB + 100_000]);
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        assert_eq!(fake.asked("GET")[1].rsplit_once("bytes=").unwrap().1, format!("{}-", 32 * MIB));
+    };
+    let (whole, ()) = tokio::join!(whole, far);
+    assert!(whole.bytes() == bytes);
+    assert!(fake.sent() <= bound(bytes.len(), 1), "{} bytes: {:?}", fake.sent(), fake.asked("GET"));
+    assert_eq!(proxy.kept("blobs"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_the_chunks_of_a_parallel_fetch_are_all_served_and_asked_for_once() {
+    let fake = Fake::start().await;
+    let bytes = large(80);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+    fake.fault("GET", Fault::Paced(100 << 10), 100);
+    let proxy = Proxy::of(&fake).await;
+    let chunk = 10 * MIB;
+    // As containerd does: the ends are open, and each is closed after its chunk.
+    let fetch = async |number: usize| {
+        let url = format!("http://{}{path}", proxy.address);
+        let request = reqwest::Client::new().get(url).header("range", format!("bytes={}-", number * chunk));
+        let mut answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 206);
+        let mut got = Vec::new();
+        while got.len() < chunk {
+            got.extend(answer.chunk().await.unwrap().unwrap());
+        }
+        assert!(got[..chunk] == bytes[number * chunk..(number + 1) * chunk], "chunk {number}");
+    };
+    futures::future::join_all((0..8).map(fetch)).await;
+    // A chunk of the one that was closed; on a busy machine more is on its way.
+    let received = proxy.metric("tidepool_upstream_bytes_total").await;
+    assert!(received <= (bytes.len() + MIB) as u64, "{received} bytes");
+    assert!(ranged(&fake) > 1, "{:?}", fake.asked("GET"));
+    assert!(fake.sent() <= bound(bytes.len(), 3), "{} bytes: {:?}", fake.sent(), fake.asked("GET"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_an_upstream_that_limits_each_connection_is_asked_by_several() {
+    let fake = Fake::start().await;
+    let bytes = large(64);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+    fake.fault("GET", Fault::Paced(100 << 10), 100); // 10 MiB/s each
+    let proxy = Proxy::of(&fake).await;
+    assert!(proxy.get(&path).await.bytes() == bytes);
+    assert!(ranged(&fake) >= 3, "{:?}", fake.asked("GET"));
+    assert!(fake.sent() <= bound(bytes.len(), 1), "{} bytes: {:?}", fake.sent(), fake.asked("GET"));
+    // What was found out is remembered: the next begins with several.
+    let other = large(96);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(other.clone()));
+    fake.forget();
+    let client = reqwest::Client::new();
+    let _reader = client.get(format!("http://{}{path}", proxy.address)).send().await.unwrap();
+    eventually(async || fake.asked("GET").len() == 4 || proxy.kept("blobs") == 2).await;
+    assert_eq!(fake.asked("GET").len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_an_upstream_that_ignores_ranges_is_asked_for_one_once() {
+    let fake = Fake::start().await;
+    let proxy = Proxy::of(&fake).await;
+    for mib in [33, 34] {
+        let bytes = large(mib);
+        let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+        fake.fault("bytes=", Fault::IgnoreRange, 100);
+        fake.fault("GET", Fault::Paced(256 << 10), 1);
+        let far = format!("bytes={}-", 30 * MIB);
+        let far = [("range", far.as_str())];
+        let (whole, far) = tokio::join!(proxy.get(&path), proxy.ask(Method::GET, &path, &far));
+        assert!(whole.bytes() == bytes && far.bytes() == &bytes[30 * MIB..]);
+        fake.mend();
+    }
+    assert_eq!(ranged(&fake), 1, "{:?}", fake.asked("GET"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_stalled_connection_is_replaced_while_others_go_on() {
+    let fake = Fake::start().await;
+    let bytes = large(64);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+    let far = format!("bytes={}-", 32 * MIB);
+    fake.fault(far.trim_end_matches('-'), Fault::Stall(MIB), 1);
+    fake.fault("GET", Fault::Paced(100 << 10), 1);
+    let proxy = Proxy::of(&fake).await;
+    let far = [("range", far.as_str())];
+    let begun = std::time::Instant::now();
+    let late = async {
+        let got = proxy.ask(Method::GET, &path, &far).await;
+        (got.bytes() == &bytes[32 * MIB..], begun.elapsed())
+    };
+    let (whole, (right, took)) = tokio::join!(proxy.get(&path), late);
+    assert!(right && whole.bytes() == bytes);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(fake.sent() <= bound(bytes.len(), 2), "{} bytes: {:?}", fake.sent(), fake.asked("GET"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_fill_that_nobody_reads_stops_when_much_is_to_go_and_is_gone_on_with() {
+    let fake = Fake::start().await;
+    let bytes = large(144);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+    fake.fault("GET", Fault::Paced(10 << 10), 100);
+    let proxy = Proxy::of(&fake).await;
+    let client = reqwest::Client::new();
+    drop(client.get(format!("http://{}{path}", proxy.address)).send().await.unwrap());
+    drop(client);
+    eventually(async || proxy.metric("tidepool_fills_in_flight").await == 1).await;
+    eventually(async || proxy.metric("tidepool_fills_in_flight").await == 0).await;
+    assert!(fake.sent() < bytes.len() as u64 / 2);
+    fake.mend();
+    fake.forget();
+    assert!(proxy.get(&path).await.bytes() == bytes);
+    assert!(fake.asked("GET")[0].contains("bytes="), "{:?}", fake.asked("GET"));
+    assert!(fake.sent() <= bound(bytes.len(), 4), "{} bytes: {:?}", fake.sent(), fake.asked("GET"));
+}
