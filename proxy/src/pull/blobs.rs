@@ -14,13 +14,17 @@ use super::{
 use crate::{
     hash::is_content_of,
     metrics::{Class, RequestResult},
-    store::StoredBlob,
+    store::{Kept, StoredBlob},
     tasks::lock,
     upstream::UpstreamError,
 };
 
 /// How often a request starts over when the fill it followed, of another repository, came to nothing.
 const MOST_STARTS: usize = 3;
+
+/// A blob of up to this size is hashed in less time than a client waits for its first byte; and if it is damaged, it can
+/// still be filled in the same request.
+const HASHED_FIRST: u64 = 256 << 20;
 
 /// A blob that can be read now or soon.
 #[derive(Clone, Debug)]
@@ -69,10 +73,11 @@ impl Puller {
             Served { what, how }
         };
         for _ in 0..MOST_STARTS {
-            if let Some(kept) = self.store.blob(digest).await {
+            let kept = self.ready(digest, permit).await;
+            if let Some(Kept::Ready(kept)) = kept {
                 return Ok(found(kept.size, Bytes::Kept(kept), RequestResult::Hit));
             }
-            if self.absent.knows(source, &blob_path(digest)) {
+            if kept.is_none() && self.absent.knows(source, &blob_path(digest)) {
                 return Err(PullError::KnownAbsent);
             }
             permit.may_fetch()?;
@@ -93,6 +98,17 @@ impl Puller {
             }
         }
         Err(PullError::Late)
+    }
+
+    /// The blob as it is kept. One without checksums is hashed first, unless it is so large that its readers had better
+    /// follow that, as a fill.
+    async fn ready(self: &Arc<Self>, digest: &Digest, permit: Permit) -> Option<Kept> {
+        match self.store.kept(digest).await? {
+            Kept::Unchecked(found) if found.size <= HASHED_FIRST || permit.may_fetch().is_err() => {
+                self.store.blob(digest).await.map(Kept::Ready)
+            }
+            kept => Some(kept),
+        }
     }
 
     /// Where a kept blob's bytes are from now on, once it was found damaged: evicted, and filled again.

@@ -241,10 +241,14 @@ impl Connection<'_> {
         if waited.is_err() && self.shared.received.load(Ordering::Relaxed) == before {
             waited = timeout(IDLE - STALLED, answer.chunk()).await;
         }
-        match waited {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(UpstreamError::Cut(Some(Arc::new(error.without_url()))).into()),
-            Err(_) => Err(UpstreamError::Silent(IDLE).into()),
+        let broken = match waited {
+            Ok(Ok(chunk)) => return Ok(chunk),
+            Ok(Err(error)) => UpstreamError::Cut(Some(Arc::new(error.without_url()))),
+            Err(_) => UpstreamError::Silent(IDLE),
+        };
+        if let Some(address) = answer.remote_addr() {
+            self.shared.fill.source.upstream.avoid(address);
         }
+        Err(broken.into())
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, fs::File, io, os::unix::fs::FileExt as _, sync:
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use tidepool_oci::{ContentRange, Digest};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{FIRST_BYTE_WITHIN, PullError, blob_path, blobs::Blob, body::HELD_BACK};
 use crate::{hash::Hasher, metrics::Class, upstream::UpstreamError};

@@ -150,3 +150,77 @@ fn read<'a>(partial: &Partial, piece: &'a mut Vec<u8>, at: u64, len: u64) -> io:
     partial.file().read_exact_at(part, at)?;
     Ok(part)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{hash::digest_of, store::Store, tasks::Tasks};
+    use prometheus_client::metrics::gauge::Gauge;
+    use proptest::prelude::*;
+    use std::{path::Path, sync::OnceLock};
+    use tidepool_oci::Algorithm;
+
+    const SIZE: u64 = 3 * BLOCK + 70_000;
+
+    fn content() -> &'static [u8] {
+        static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
+        CONTENT.get_or_init(|| (0..SIZE).map(|at| u8::try_from((at * at / 7) % 251).unwrap()).collect())
+    }
+
+    fn part(start: u64, end: u64) -> &'static [u8] {
+        &content()[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()]
+    }
+
+    /// Writes these windows, in this order, into a partial; keeps it, and says how often it had to read back.
+    async fn fill(dir: &Path, windows: &[Window], sized: bool) -> bool {
+        let store = Store::open(dir.into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
+        let digest = digest_of(Algorithm::Sha256, content());
+        let partial = Arc::new(store.partial(&digest).await.unwrap());
+        if sized {
+            partial.set_size(SIZE).unwrap();
+        }
+        let mut frontier = Frontier::new(&digest, Arc::clone(&partial), SegmentMap::default());
+        for window in windows {
+            frontier.write(window.start, part(window.start, window.end)).unwrap();
+        }
+        let read_back = !frontier.piece.is_empty();
+        let (hasher, hashed) = frontier.finish().unwrap();
+        assert!(hashed == SIZE && hasher.matches(&digest));
+        let present = partial.present();
+        assert_eq!(present.iter().map(|window| window.len()).sum::<u64>(), SIZE, "all blocks are noted");
+        store.commit_partial(Arc::try_unwrap(partial).unwrap(), &digest, None).await.unwrap();
+        let kept = store.blob(&digest).await.unwrap();
+        assert!(kept.check(Window { start: 0, end: SIZE }).unwrap(), "by their own sums they are sound");
+        read_back
+    }
+
+    fn windows(cuts: &[u64]) -> Vec<Window> {
+        let mut edges: Vec<_> = cuts.iter().copied().filter(|at| *at < SIZE).chain([0, SIZE]).collect();
+        edges.sort_unstable();
+        edges.dedup();
+        edges.windows(2).map(|pair| Window { start: pair[0], end: pair[1] }).collect()
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_order_is_never_read_back_and_lines_that_keep_to_blocks_once() {
+        let pieces = windows(&(0..200).map(|number| number * 16_001).collect::<Vec<_>>());
+        for sized in [true, false] {
+            assert!(!fill(tempfile::tempdir().unwrap().path(), &pieces, sized).await);
+        }
+        let (mut one, mut other) = (pieces[..66].to_vec(), pieces[66..].to_vec());
+        one.reverse();
+        other.append(&mut one);
+        assert!(fill(tempfile::tempdir().unwrap().path(), &other, true).await);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #[test]
+        fn in_whatever_order_bytes_come_they_are_hashed_and_summed_right(
+            pieces in proptest::collection::vec(0..SIZE, 0..24).prop_map(|cuts| windows(&cuts)).prop_shuffle(),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(fill(tempfile::tempdir().unwrap().path(), &pieces, true));
+        }
+    }
+}

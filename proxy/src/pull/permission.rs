@@ -109,7 +109,7 @@ impl Puller {
             Target::Tags | Target::Referrers(_) => return None,
         };
         let there = match target {
-            Target::Blob(_) => self.store.blob(&digest).await.is_some(),
+            Target::Blob(_) => self.store.kept(&digest).await.is_some(),
             _ => self.store.manifest(&digest).await.is_some(),
         };
         let anybodys = !closed && self.store.origins(&digest).await.is_none();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize},
@@ -24,10 +25,19 @@ use super::{
     segments::SegmentMap,
     sink::Sink,
 };
-use crate::{metrics::FillResult, store::Partial, tasks::lock, upstream::UpstreamError};
+use crate::{
+    hash::Hasher,
+    metrics::FillResult,
+    store::{Kept, Partial, Unchecked},
+    tasks::lock,
+    upstream::UpstreamError,
+};
 
 /// How long a fill waits for its turn: who asked hears soon that there are too many, and goes elsewhere.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Readers of what is hashed hear of progress after so many bytes.
+const TELL_EVERY: u64 = 1 << 20;
 
 /// The end of a fill, however it comes: also when the proxy stops or the transfer panics, nobody waits for it for ever.
 struct Ending<'a> {
@@ -63,14 +73,13 @@ impl Puller {
     async fn transfer(self: &Arc<Self>, fill: &Arc<Fill>) -> Result<(), PullError> {
         let lane = self.lanes.of(fill.source.upstream.name());
         let _turns = (turn(&lane.fills).await?, turn(&self.fill_slots).await?);
+        if let Some(Kept::Unchecked(found)) = self.store.kept(&fill.digest).await {
+            return self.hash_kept(fill, found).await;
+        }
         // Another fill of the same may have ended between the look into the store and the start of this one.
         // All of it checked: who follows a fill does not look at the store's checksums.
         if let Some(kept) = self.store.sound_blob(&fill.digest).await {
-            fill.found_in_store();
-            fill.update(|progress| {
-                (progress.size, progress.file) = (Some(kept.size), Some(kept.file));
-                progress.present = SegmentMap::up_to(kept.size);
-            });
+            begin_kept(fill, kept.size, kept.file, SegmentMap::up_to(kept.size));
             return Ok(());
         }
         let partial = self.store.partial(&fill.digest).await.inspect_err(|error| self.not_kept(error, "blob"))?;
@@ -92,6 +101,24 @@ impl Puller {
             self.store.disk_is_full();
         }
         result.map(|size| fill.update(|progress| progress.size = Some(size)))
+    }
+
+    /// A blob that is here without checksums: readers follow its hash, and nothing is asked of the upstream.
+    async fn hash_kept(&self, fill: &Arc<Fill>, found: Unchecked) -> Result<(), PullError> {
+        begin_kept(fill, found.size, Arc::clone(&found.file), SegmentMap::default());
+        let (store, fill) = (Arc::clone(&self.store), Arc::clone(fill));
+        let hash = move || {
+            let mut told = 0;
+            store.rehash(&fill.digest, &found, |at| {
+                if at - told >= TELL_EVERY || at == found.size {
+                    fill.present(&[Window { start: told, end: at }]);
+                    told = at;
+                }
+            })
+        };
+        let sound = tokio::task::spawn_blocking(hash).await.map_err(|_| PullError::Stopped)??;
+        // Who read of it is broken off; it is removed, and the next request fills it.
+        if sound.is_some() { Ok(()) } else { Err(PullError::WrongDigest) }
     }
 
     /// Fills `partial` to its end; gives the blob's size, and the origin to note of it.
@@ -140,10 +167,18 @@ impl Puller {
     }
 }
 
+/// Lets readers follow what is kept: whether they may have it was not asked for this fill.
+fn begin_kept(fill: &Fill, size: u64, file: Arc<File>, present: SegmentMap) {
+    fill.found_in_store();
+    fill.update(|progress| {
+        (progress.size, progress.file, progress.present) = (Some(size), Some(file), present);
+    });
+}
+
 fn judge(
     shared: &Shared,
     received: Result<(), PullError>,
-    written: Result<(crate::hash::Hasher, u64), PullError>,
+    written: Result<(Hasher, u64), PullError>,
 ) -> Result<u64, PullError> {
     let (hasher, hashed) = written?;
     received?;

@@ -7,7 +7,7 @@ use http::Method;
 
 use crate::{
     fake::{Fake, Fault, noise},
-    proxy::{Proxy, eventually},
+    proxy::{Proxy, content, eventually},
 };
 
 const MIB: usize = 1 << 20;
@@ -179,4 +179,29 @@ async fn p6_a_fill_that_nobody_reads_stops_when_much_is_to_go_and_is_gone_on_wit
     assert!(proxy.get(&path).await.bytes() == bytes);
     assert!(fake.asked("GET")[0].contains("bytes="), "{:?}", fake.asked("GET"));
     assert!(fake.sent() <= bound(bytes.len(), 4), "{} bytes: {:?}", fake.sent(), fake.asked("GET"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_large_blob_without_checksums_is_served_while_it_is_hashed_and_nothing_is_asked() {
+    let fake = Fake::start().await;
+    let bytes = large(260);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+    let proxy = Proxy::of(&fake).await;
+    assert!(proxy.get(&path).await.bytes() == bytes);
+    let file = content(&proxy.store().join("blobs")).remove(0);
+    let sums = file.with_extension("sums");
+    let proxy = proxy.restarted().await;
+    std::fs::remove_file(&sums).unwrap();
+    fake.forget();
+    let got = proxy.get(&path).await;
+    assert!(got.bytes() == bytes);
+    assert_eq!((got.header("proxy-docker-cache"), fake.asked("GET").len()), ("MISS", 0));
+    assert!(sums.exists(), "made anew");
+    let proxy = proxy.restarted().await;
+    std::fs::remove_file(&sums).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&std::fs::File::options().write(true).open(&file).unwrap(), b"x", 99)
+        .unwrap();
+    assert!(proxy.get(&path).await.body.is_err(), "wrong bytes never make a whole body");
+    assert!(proxy.get(&path).await.bytes() == bytes);
+    assert!(!fake.asked("GET").is_empty(), "removed, and filled again");
 }
