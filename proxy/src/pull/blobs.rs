@@ -118,7 +118,10 @@ impl Puller {
         }
         blob.permit.may_fetch()?;
         let (fill, interest, _) = self.fill(&blob.source, &blob.digest, until).await?;
-        let opened = fill.opened(interest, until).await?;
+        let opened = match fill.opened(interest, until).await {
+            Err(PullError::NoSpace) => return Ok(Bytes::Upstream),
+            opened => opened?,
+        };
         self.followed(&fill, &blob.source, blob.permit).await?;
         if opened.size == blob.size {
             Ok(Bytes::Filling(fill, opened))

@@ -14,6 +14,8 @@ mod blobs;
 #[cfg(test)]
 mod certificates;
 #[cfg(test)]
+mod crashes;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
 mod egress;
@@ -44,6 +46,8 @@ mod metrics;
 mod outages;
 #[cfg(test)]
 mod overload;
+#[cfg(test)]
+mod power;
 #[cfg(test)]
 mod private;
 #[cfg(test)]

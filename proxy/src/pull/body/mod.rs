@@ -150,6 +150,8 @@ impl BlobBody {
             }
             match timeout(READER_IDLE, self.step()).await.map_err(|_| PullError::Late)?? {
                 Step::Until(_) if self.at == self.end => return Ok(None),
+                // What was found damaged comes past the store: there is no room to fill it again.
+                Step::Until(_) if matches!(self.from, From::Upstream(_)) => {}
                 Step::Until(until) => match self.piece(until).await {
                     Ok(bytes) => return Ok(Some(bytes)),
                     Err(error) => self.heal(error).await?,
