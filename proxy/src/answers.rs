@@ -23,6 +23,9 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 /// Name of the header that says whether the content was here; scripts and dashboards read it.
 const CACHE: HeaderName = HeaderName::from_static("proxy-docker-cache");
 
+/// Headers that an answer has, so that room for them is made once.
+const MOST_HEADERS: usize = 12;
+
 /// What a request was about and how it ended; rides on the response to the log and the counters.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
@@ -45,8 +48,8 @@ impl Outcome {
         Self { class, registry, repository, result: RequestResult::Failed, error: None }
     }
 
-    pub(crate) fn ended(&self, result: RequestResult) -> Self {
-        Self { result, ..self.clone() }
+    pub(crate) fn ended(self, result: RequestResult) -> Self {
+        Self { result, ..self }
     }
 }
 
@@ -62,19 +65,19 @@ pub(crate) fn error(error: ApiError, outcome: Outcome) -> Response {
     finish(error.into_response(), outcome)
 }
 
-pub(crate) fn manifest(manifest: &Manifest, method: &Method, served: &Counter, outcome: Outcome) -> Response {
+pub(crate) fn manifest(manifest: &Manifest, method: &Method, served: &Counter, how: RequestResult) -> Response {
     let body = if *method == Method::HEAD { Bytes::new() } else { manifest.bytes.clone() };
     served.inc_by(body.len() as u64);
     let size = manifest.bytes.len() as u64;
-    let mut response = content(&manifest.digest, &manifest.media_type, size, outcome.result, Body::from(body));
+    let mut response = content(&manifest.digest, &manifest.media_type, size, how, Body::from(body));
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    finish(response, outcome)
+    response
 }
 
-pub(crate) fn blob_head(digest: &Digest, size: u64, outcome: Outcome) -> Response {
-    let mut response = content(digest, OCTETS, size, outcome.result, Body::empty());
+pub(crate) fn blob_head(digest: &Digest, size: u64, how: RequestResult) -> Response {
+    let mut response = content(digest, OCTETS, size, how, Body::empty());
     response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    finish(response, outcome)
+    response
 }
 
 /// A blob or a part of it. The length is always said, so a body that breaks off is seen to (P4).
@@ -83,9 +86,9 @@ pub(crate) fn blob(
     size: u64,
     part: &Part,
     body: impl Stream<Item = Result<Bytes, PullError>> + Send + 'static,
-    outcome: Outcome,
+    how: RequestResult,
 ) -> Response {
-    let mut response = content(digest, OCTETS, part.length(digest, size), outcome.result, Body::from_stream(body));
+    let mut response = content(digest, OCTETS, part.length(digest, size), how, Body::from_stream(body));
     response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if part.shape != Shape::Whole {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -93,18 +96,18 @@ pub(crate) fn blob(
     match &part.shape {
         Shape::Whole => {}
         Shape::Range(window) => {
-            insert(&mut response, header::CONTENT_RANGE, &ContentRange { window: *window, size }.to_string());
+            insert(&mut response, header::CONTENT_RANGE, ContentRange { window: *window, size }.to_string());
         }
         Shape::Several(_) => {
             let kind = format!("multipart/byteranges; boundary={}", Part::boundary(digest));
-            insert(&mut response, header::CONTENT_TYPE, &kind);
+            insert(&mut response, header::CONTENT_TYPE, kind);
         }
     }
-    finish(response, outcome)
+    response
 }
 
 /// A list as the upstream sent it; the link to the next page leads back here, by the path the client used.
-pub(crate) fn list(list: List, path: &str, ns: Option<&str>, outcome: Outcome) -> Response {
+pub(crate) fn list(list: List, path: &str, ns: Option<&str>) -> Response {
     let mut response = Response::new(Body::from(list.body));
     response.headers_mut().extend(list.headers);
     if let Some(mut query) = list.next_query {
@@ -113,9 +116,9 @@ pub(crate) fn list(list: List, path: &str, ns: Option<&str>, outcome: Outcome) -
                 .append_pair("ns", ns)
                 .finish();
         }
-        insert(&mut response, header::LINK, &format!("<{path}?{query}>; rel=\"next\""));
+        insert(&mut response, header::LINK, format!("<{path}?{query}>; rel=\"next\""));
     }
-    finish(response, outcome)
+    response
 }
 
 /// A strong validator: the content's own hash.
@@ -125,13 +128,15 @@ pub(crate) fn etag(digest: &Digest) -> String {
 
 fn content(digest: &Digest, media_type: &str, size: u64, how: RequestResult, body: Body) -> Response {
     let mut response = Response::new(body);
-    insert(&mut response, header::CONTENT_TYPE, media_type);
-    insert(&mut response, header::CONTENT_LENGTH, &size.to_string());
-    insert(&mut response, HeaderName::from_static(DIGEST_HEADER), &digest.to_string());
-    insert(&mut response, header::ETAG, &etag(digest));
-    insert(&mut response, CACHE, cache_word(how));
+    let headers = response.headers_mut();
+    headers.reserve(MOST_HEADERS);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    headers.insert(CACHE, HeaderValue::from_static(cache_word(how)));
     // Whatever stands between: these bytes are hashed by whoever gets them.
-    insert(&mut response, header::CACHE_CONTROL, "no-transform");
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-transform"));
+    insert(&mut response, header::CONTENT_TYPE, media_type);
+    insert(&mut response, HeaderName::from_static(DIGEST_HEADER), digest.to_string());
+    insert(&mut response, header::ETAG, etag(digest));
     response
 }
 
@@ -148,14 +153,15 @@ fn cache_word(how: RequestResult) -> &'static str {
     }
 }
 
-fn insert(response: &mut Response, name: HeaderName, value: &str) {
-    // All values here are digests, numbers and checked media types; one that is no header would be left out.
-    if let Ok(value) = HeaderValue::try_from(value) {
+fn insert(response: &mut Response, name: HeaderName, value: impl TryInto<HeaderValue>) {
+    // All values here are digests, ranges and checked media types; one that is no header would be left out.
+    if let Ok(value) = value.try_into() {
         response.headers_mut().insert(name, value);
     }
 }
 
-fn finish(mut response: Response, outcome: Outcome) -> Response {
+/// Says what the request was about and how it ended, for the log and the counters.
+pub(crate) fn finish(mut response: Response, outcome: Outcome) -> Response {
     response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     response.extensions_mut().insert(outcome);
     response

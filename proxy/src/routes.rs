@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use http::{HeaderMap, Method, header, request::Parts, uri::Authority};
+use http::{HeaderMap, Method, Uri, header, request::Parts, uri::Authority};
 use tidepool_oci::{ByteRanges, Digest, Object, Reference, RegistryName, Route, Target, host_name, route_at};
 use tokio::time::Instant;
 use url::form_urlencoded;
@@ -40,7 +40,7 @@ struct Call {
     begun: Instant,
     method: Method,
     headers: HeaderMap,
-    path: String,
+    uri: Uri,
     query: Query,
     /// The connection it came by, where that can send from files.
     lender: Option<Lender>,
@@ -73,8 +73,8 @@ pub(crate) async fn serve(app: &App, door: Door, mut parts: Parts) -> Response {
     let own = host(&parts).and_then(|host| settings.hosts.get(&host));
     let is_mirrored = |registry: &RegistryName| settings.upstreams.contains_key(registry);
     let routed = route_at(own, parts.uri.path(), query.ns.as_deref(), is_mirrored);
-    let (path, lender, trace) = (parts.uri.path().to_owned(), parts.extensions.remove(), parts.extensions.remove());
-    let call = Call { begun, method: parts.method, headers: parts.headers, path, query, lender, trace };
+    let (lender, trace) = (parts.extensions.remove(), parts.extensions.remove());
+    let call = Call { begun, method: parts.method, headers: parts.headers, uri: parts.uri, query, lender, trace };
     match routed {
         Ok(Route::Base) => match visitor.at_base() {
             Ok(()) => answers::base(),
@@ -92,86 +92,64 @@ fn host(parts: &Parts) -> Option<String> {
     host_name(authority.or_else(header)?)
 }
 
+/// An answer and how it was had, or why there is none.
+type Answered = Result<(Response, RequestResult), ApiError>;
+
 impl App {
     async fn object(&self, object: &Object, call: &Call, settings: &Settings, visitor: Visitor) -> Response {
-        let class = class(&object.target);
-        let outcome = Outcome::of(class, &object.registry, &object.repository);
-        let answered = async {
-            let source = source(object, call, settings)?;
-            let deadline = call.deadline(&object.target);
-            let permit = self.puller.may_read(&source, &object.target, visitor.audience, deadline).await;
-            let permit = permit.map_err(failed(&outcome))?;
-            self.answer(&source, &object.target, call, permit, &outcome).await
-        };
-        let answered = answered.await.map_err(|error| match &error {
-            ApiError::Pull { error: why, .. } => visitor.refusal(why).unwrap_or(error),
-            _ => error,
-        });
-        answered.unwrap_or_else(|error| answers::error(error, outcome))
-    }
-
-    async fn answer(
-        &self,
-        source: &Source,
-        target: &Target,
-        call: &Call,
-        permit: Permit,
-        outcome: &Outcome,
-    ) -> Result<Response, ApiError> {
-        match target {
-            Target::Manifest(reference) => self.manifest(source, reference, call, permit, outcome).await,
-            Target::Blob(digest) if call.method == Method::HEAD => {
-                self.blob_head(source, digest, permit, outcome).await
+        let outcome = Outcome::of(class(&object.target), &object.registry, &object.repository);
+        match self.answer(object, call, settings, visitor).await {
+            Ok((response, how)) => answers::finish(response, outcome.ended(how)),
+            Err(ApiError::Pull { error: why, class }) => {
+                let error = visitor.refusal(&why).unwrap_or(ApiError::Pull { error: why, class });
+                answers::error(error, outcome)
             }
-            Target::Blob(digest) => self.blob(source, digest, call, permit, outcome).await,
-            Target::Tags => self.list(source, "tags/list", call, permit, outcome).await,
-            Target::Referrers(digest) => self.list(source, &format!("referrers/{digest}"), call, permit, outcome).await,
+            Err(error) => answers::error(error, outcome),
         }
     }
 
-    async fn manifest(
-        &self,
-        source: &Source,
-        reference: &Reference,
-        call: &Call,
-        permit: Permit,
-        outcome: &Outcome,
-    ) -> Result<Response, ApiError> {
+    async fn answer(&self, object: &Object, call: &Call, settings: &Settings, visitor: Visitor) -> Answered {
+        let source = source(object, call, settings)?;
+        let (target, deadline) = (&object.target, call.deadline(&object.target));
+        let permit = self.puller.may_read(&source, target, visitor.audience, deadline).await;
+        let permit = permit.map_err(failed(target))?;
+        // Boxed where there is more to do than to look up: the future of an answer is moved, whole, several times.
+        match target {
+            Target::Manifest(reference) => self.manifest(&source, reference, call, permit).await,
+            Target::Blob(digest) if call.method == Method::HEAD => {
+                Box::pin(self.blob_head(&source, digest, permit)).await
+            }
+            Target::Blob(digest) => Box::pin(self.blob(&source, digest, call, permit)).await,
+            Target::Tags => Box::pin(self.list(&source, "tags/list", target, call, permit)).await,
+            Target::Referrers(digest) => {
+                Box::pin(self.list(&source, &format!("referrers/{digest}"), target, call, permit)).await
+            }
+        }
+    }
+
+    async fn manifest(&self, source: &Source, reference: &Reference, call: &Call, permit: Permit) -> Answered {
         let served = match reference {
-            Reference::Tag(tag) => self.puller.tagged(source, tag, &call.method, permit).await,
+            Reference::Tag(tag) => Box::pin(self.puller.tagged(source, tag, &call.method, permit)).await,
             Reference::Digest(digest) => self.puller.manifest(source, digest, permit).await,
         };
-        let served = served.map_err(failed(outcome))?;
+        let served = served.map_err(|error| ApiError::Pull { class: Class::Manifest, error })?;
         let counter = self.metrics.served(source.upstream.name());
-        Ok(answers::manifest(&served.what, &call.method, &counter, outcome.ended(served.how)))
+        Ok((answers::manifest(&served.what, &call.method, &counter, served.how), served.how))
     }
 
-    async fn blob_head(
-        &self,
-        source: &Source,
-        digest: &Digest,
-        permit: Permit,
-        outcome: &Outcome,
-    ) -> Result<Response, ApiError> {
-        let served = self.puller.blob_size(source, digest, permit).await.map_err(failed(outcome))?;
-        Ok(answers::blob_head(digest, served.what, outcome.ended(served.how)))
+    async fn blob_head(&self, source: &Source, digest: &Digest, permit: Permit) -> Answered {
+        let served = self.puller.blob_size(source, digest, permit).await.map_err(failed_blob)?;
+        Ok((answers::blob_head(digest, served.what, served.how), served.how))
     }
 
-    async fn blob(
-        &self,
-        source: &Source,
-        digest: &Digest,
-        call: &Call,
-        permit: Permit,
-        outcome: &Outcome,
-    ) -> Result<Response, ApiError> {
-        let served = self.puller.blob(source, digest, permit).await.map_err(failed(outcome))?;
+    async fn blob(&self, source: &Source, digest: &Digest, call: &Call, permit: Permit) -> Answered {
+        let served = self.puller.blob(source, digest, permit).await.map_err(failed_blob)?;
         let size = served.what.size;
         let part = served.what.part(ranges(&call.headers, digest).as_ref())?;
         let way = self.way(call);
-        let body = BlobBody::open(&self.puller, served.what, &part, way).await.map_err(failed(outcome))?;
+        let body = BlobBody::open(&self.puller, served.what, &part, way).await.map_err(failed_blob)?;
         let body = body.stream(self.metrics.served(source.upstream.name()));
-        Ok(answers::blob(digest, size, &part, body, outcome.ended(served.how)))
+        Ok((answers::blob(digest, size, &part, body, served.how), served.how))
     }
 
     /// How the bytes of a blob reach the client.
@@ -180,17 +158,10 @@ impl App {
         Way { lender: call.lender.clone(), lent, copied }
     }
 
-    async fn list(
-        &self,
-        source: &Source,
-        path: &str,
-        call: &Call,
-        permit: Permit,
-        outcome: &Outcome,
-    ) -> Result<Response, ApiError> {
-        let list = self.puller.list(source, path, &call.query.others, outcome.class, permit).await;
-        let list = list.map_err(failed(outcome))?;
-        Ok(answers::list(list, &call.path, call.query.ns.as_deref(), outcome.ended(RequestResult::Passed)))
+    async fn list(&self, source: &Source, path: &str, target: &Target, call: &Call, permit: Permit) -> Answered {
+        let list = self.puller.list(source, path, &call.query.others, class(target), permit).await;
+        let list = list.map_err(failed(target))?;
+        Ok((answers::list(list, call.uri.path(), call.query.ns.as_deref()), RequestResult::Passed))
     }
 }
 
@@ -211,9 +182,13 @@ fn class(target: &Target) -> Class {
     }
 }
 
-fn failed(outcome: &Outcome) -> impl Fn(PullError) -> ApiError {
-    let class = outcome.class;
+fn failed(target: &Target) -> impl Fn(PullError) -> ApiError {
+    let class = class(target);
     move |error| ApiError::Pull { class, error }
+}
+
+fn failed_blob(error: PullError) -> ApiError {
+    ApiError::Pull { class: Class::Blob, error }
 }
 
 /// The ranges asked for; none where `If-Range` names other content.
@@ -233,6 +208,9 @@ struct Query {
 
 impl Query {
     fn parse(query: &str) -> Self {
+        if query.is_empty() {
+            return Self::default();
+        }
         let (mut ns, mut others) = (None, form_urlencoded::Serializer::new(String::new()));
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             if key == "ns" {

@@ -44,6 +44,11 @@ impl Puller {
         if let Some(what) = self.store.manifest(digest).await {
             return Ok(Served { what, how: RequestResult::Hit });
         }
+        // Boxed, for most requests end above and their futures should be small.
+        Box::pin(self.fetched_manifest(source, digest, permit)).await
+    }
+
+    async fn fetched_manifest(self: &Arc<Self>, source: &Source, digest: &Digest, permit: Permit) -> Found {
         if self.absent.knows(source, &manifest_path(digest)) {
             return Err(PullError::KnownAbsent);
         }

@@ -24,6 +24,17 @@ impl Puller {
         permit: Permit,
     ) -> Result<(), PullError> {
         let Some(origins) = self.store.origins(digest).await else { return Ok(()) };
+        Box::pin(self.is_noted_part(source, digest, target, permit, origins)).await
+    }
+
+    async fn is_noted_part(
+        self: &Arc<Self>,
+        source: &Source,
+        digest: &Digest,
+        target: &Target,
+        permit: Permit,
+        origins: String,
+    ) -> Result<(), PullError> {
         let (name, path) = (name(source), target_path(target));
         let noted = origins.lines().any(|line| line == name);
         match (permit.reader, source.upstream.scope()) {

@@ -52,7 +52,7 @@ impl Puller {
             (_, None) | (Audience::Node | Audience::Anonymous(AnonymousPull::PublicImages), Some(_)) => Reader::Anybody,
         };
         let asks = reader == Reader::Anybody && scope.is_some();
-        let confirmed = !asks || self.public(source, target, deadline).await?;
+        let confirmed = !asks || Box::pin(self.public(source, target, deadline)).await?;
         let permit = Permit { reader, confirmed, deadline };
         if let Target::Manifest(Reference::Digest(digest)) | Target::Blob(digest) = target {
             self.is_part(source, digest, target, permit).await?;

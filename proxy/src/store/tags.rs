@@ -104,7 +104,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Purge, *};
     use crate::tasks::Tasks;
     use prometheus_client::metrics::gauge::Gauge;
 
@@ -120,5 +120,17 @@ mod tests {
         assert_eq!(store.tag(&registry, &outer, "b").await, Some(record));
         assert_eq!(store.tag(&registry, &inner, "b").await, None);
         assert_eq!(store.tag(&RegistryName::docker_hub(), &outer, "b").await, None);
+    }
+    #[tokio::test]
+    async fn a_purged_tag_is_not_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
+        let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let (registry, repository): (_, RepositoryName) = (RegistryName::docker_hub(), "a/b".parse().unwrap());
+        store.put_tag(&registry, &repository, "1", TagRecord { digest, checked: 1, closed: false }).await.unwrap();
+        assert!(store.tag(&registry, &repository, "1").await.is_some());
+        let purge = Purge::Tag { registry: registry.clone(), repository: repository.clone(), tag: "1".into() };
+        assert_eq!(store.purge(purge).await.unwrap().tags, 1);
+        assert_eq!(store.tag(&registry, &repository, "1").await, None);
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes out: sent from the file where that can be, and right whatever happens to client, file and store meanwhile.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{os::unix::fs::FileExt as _, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -209,6 +209,37 @@ async fn p6_readers_of_a_fill_in_flight_get_each_byte_as_it_comes() {
         assert!(wire.body(len).await == bytes[start..]);
     }
     assert_eq!(fake.asked("GET").len(), 1);
+    assert!(proxy.metric(SENDFILE).await > 8 << 20, "the file of a fill is lent as well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_bit_flipped_in_the_middle_of_a_kept_blob_is_healed_within_the_same_answer() {
+    for tls in [false, true] {
+        let (fake, authority, dir) = (Fake::start().await, Authority::new(), TempDir::new().unwrap());
+        write_member(dir.path(), &authority.member(MIRROR), &[&authority]);
+        let proxy = Proxy::with(&fake, |file| file.agents = Some(agents(dir.path()))).await;
+        let bytes = noise(9 << 20, 6);
+        let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+        assert!(proxy.get(&path).await.bytes() == bytes);
+        let file = std::fs::File::options().write(true).open(file_of(&proxy, &path)).unwrap();
+        file.write_all_at(&[!bytes[5_000_000]], 5_000_000).unwrap();
+        let (proxy, path) = (proxy.restarted().await, format!("{path}?ns=docker.io"));
+        fake.forget();
+        let got = if tls {
+            let agent = authority.agent(MIRROR);
+            let peer = Peer::new(proxy.agents.unwrap(), &authority, Some(&agent));
+            let mut wire = Wire(peer.connect().await.unwrap());
+            wire.ask("GET", &path, "").await;
+            assert_eq!(wire.head().await, (200, bytes.len()));
+            wire.body(bytes.len()).await
+        } else {
+            proxy.get(&path).await.bytes().to_vec()
+        };
+        assert!(got == bytes, "tls: {tls}");
+        assert_eq!(fake.asked("GET /v2/a/b/blobs").len(), 1, "filled again, once");
+        assert!(proxy.metric(if tls { COPY } else { SENDFILE }).await >= bytes.len() as u64);
+        assert!(proxy.get(&path).await.bytes() == bytes);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,11 +56,11 @@ enum From {
 
 impl From {
     async fn of(blob: &Blob, at: u64, end: u64, held_back: bool, way: &Way) -> Result<Self, PullError> {
-        let source = |file| FileSource::new(file, blob.size, end - at, way);
+        let source = |file, whole| FileSource::new(file, blob.size, end - at, whole, way);
         Ok(match &blob.bytes {
-            blobs::Bytes::Kept(kept) => Self::Kept(kept.clone(), source(&kept.file)),
+            blobs::Bytes::Kept(kept) => Self::Kept(kept.clone(), source(&kept.file, true)),
             blobs::Bytes::Filling(fill, opened) => {
-                Self::Filling(fill.follow(Window { start: at, end }), source(&opened.file))
+                Self::Filling(fill.follow(Window { start: at, end }), source(&opened.file, false))
             }
             blobs::Bytes::Upstream => Self::Upstream(Box::new(Direct::open(blob, at, end, held_back, None).await?)),
         })

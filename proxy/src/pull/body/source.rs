@@ -39,11 +39,11 @@ pub(super) struct FileSource {
 }
 
 impl FileSource {
-    /// Of a blob of `size` bytes, `wanted` of which are to be sent.
-    pub(super) fn new(file: &Arc<File>, size: u64, wanted: u64, way: &Way) -> Self {
+    /// Of a blob of `size` bytes, `wanted` of which are to be sent; `whole` says that the file has them all.
+    pub(super) fn new(file: &Arc<File>, size: u64, wanted: u64, whole: bool, way: &Way) -> Self {
         let lent = way.lender.as_ref().filter(|_| wanted > WORTH_A_MAP).and_then(|lender| {
             // Only a file that has its full length already: a fill of unknown size has not.
-            let whole = file.metadata().is_ok_and(|meta| meta.len() >= size);
+            let whole = whole || file.metadata().is_ok_and(|meta| meta.len() >= size);
             whole.then(|| lender.lend(file, size, way.lent.clone()).ok())?
         });
         Self { file: Arc::clone(file), lent, copied: way.copied.clone() }
