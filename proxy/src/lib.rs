@@ -13,6 +13,9 @@ mod answers;
 mod args;
 mod config_source;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hash;
 mod layers;
 mod listen;

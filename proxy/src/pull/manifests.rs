@@ -280,7 +280,7 @@ fn children(manifest: &Manifest) -> Vec<Digest> {
 }
 
 /// Whether this can be a manifest: captive portals and maintenance pages answer everything with 200.
-fn is_manifest(media_type: &str, bytes: &[u8]) -> bool {
+pub(crate) fn is_manifest(media_type: &str, bytes: &[u8]) -> bool {
     let is_object = bytes.trim_ascii_start().starts_with(b"{"); // serde takes an array for a struct too
     let described = serde_json::from_slice::<Described>(bytes).ok().filter(|_| is_object);
     let sound = described.is_some_and(|it| {

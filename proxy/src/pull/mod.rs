@@ -128,6 +128,9 @@ impl Source {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use manifests::is_manifest as fuzz_manifest;
+
 impl Puller {
     pub(crate) fn new(store: Arc<Store>, metrics: Metrics, tasks: Tasks) -> Arc<Self> {
         Arc::new(Self {

@@ -165,6 +165,15 @@ impl BlockSums {
     }
 }
 
+/// What is read from `data` as it is, with the file that it would be written as; and from its words behind a right head.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_sums(digest: &Digest, size: u64, data: &[u8]) -> Vec<(BlockSums, Option<Vec<u8>>)> {
+    let as_it_is = BlockSums::decode(digest, data).map(|sums| (Some(sums.encode(digest)), sums));
+    let behind_head = BlockSums::decode_part(digest, &[&BlockSums::head(digest, size), data].concat());
+    let found = as_it_is.into_iter().chain(behind_head.map(|sums| (None, sums)));
+    found.map(|(text, sums)| (sums, text)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,8 +61,12 @@ use std::{
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 pub(crate) use blobs::Kept;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use blocks::fuzz_sums;
 pub(crate) use blocks::{BLOCK, sum_of};
 pub(crate) use manifests::Manifest;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use named::names_in as fuzz_names;
 pub(crate) use opened::StoredBlob;
 pub(crate) use partial::Partial;
 pub(crate) use public::PublicRecord;

@@ -22,7 +22,7 @@ struct Named {
 }
 
 /// The digests that the file of a manifest names; none where it cannot be read.
-pub(super) fn names_in(file: &[u8]) -> Vec<Digest> {
+pub(crate) fn names_in(file: &[u8]) -> Vec<Digest> {
     let end = file.iter().position(|byte| *byte == b'\n').map_or(file.len(), |at| at + 1);
     let names: Names = serde_json::from_slice(&file[end..]).unwrap_or_default();
     let lists = [names.manifests, names.layers, names.blobs, names.fs_layers, names.config.into_iter().collect()];

@@ -52,6 +52,18 @@ use limits::Limits;
 use reach::{LastWord, seconds_now};
 use token::Tokens;
 
+/// The addresses that a challenge has us ask for a token.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_challenge(headers: &HeaderMap) -> Vec<Url> {
+    let repository = "a/b".parse().ok();
+    match repository.and_then(|repository| challenge::find(headers, &repository)) {
+        Some(challenge::Wanted::Bearer(found)) => {
+            vec![found.url(None), found.url(Some("me")), found.login_url(Some("me"))]
+        }
+        Some(challenge::Wanted::Basic) | None => Vec::new(),
+    }
+}
+
 /// One mirrored registry.
 #[derive(Debug)]
 pub(crate) struct Upstream {
