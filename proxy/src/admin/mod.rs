@@ -13,7 +13,8 @@ use tidepool_config::names::{PURGE_PATH, STATE_PATH};
 use tokio::time::Instant;
 
 use crate::{metrics::Metrics, pull::Puller, reload::Report, settings::Current, store::Store};
-pub use purge::{PurgeArgs, PurgeError};
+pub(crate) use purge::PurgeArgs;
+pub use purge::PurgeError;
 
 /// What the admin port looks at.
 #[derive(Clone, Debug)]

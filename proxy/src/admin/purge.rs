@@ -30,7 +30,7 @@ const PURGED_WITHIN: Duration = Duration::from_secs(600);
 /// What to take out of the store of a running proxy: a repository, one of its tags, or a digest.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PurgeArgs {
+pub(crate) struct PurgeArgs {
     /// Registry of the repository, as images name it: docker.io
     #[arg(long, requires = "repository")]
     #[serde(default, skip_serializing_if = "Option::is_none")]

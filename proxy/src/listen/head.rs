@@ -95,7 +95,7 @@ impl<S> HeadDeadline<S> {
     /// Waits for more of the head, not for ever.
     fn waiting(&mut self, cx: &mut Context<'_>, turn: u64) -> Poll<io::Result<()>> {
         let within = self.within;
-        let Some((of, end)) = self.begun.as_mut().filter(|_| turn % 2 == 0) else { return Poll::Pending };
+        let Some((of, end)) = self.begun.as_mut().filter(|_| turn.is_multiple_of(2)) else { return Poll::Pending };
         if *of != turn {
             self.begun = None;
             return Poll::Pending;
