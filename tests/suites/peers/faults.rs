@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidepool_tests::{Fault, FaultProxy, Image, Times};
 
-use crate::clients::{digest_of, download, downloading, names, skopeo};
+use crate::clients::{digest_of, download, downloading, names, podman, skopeo};
 use crate::distribution::Distribution;
 use crate::proxy::Proxy;
 use crate::{LOSS, MIB, largest, push};
@@ -35,14 +35,17 @@ pub(crate) fn url_of_largest(proxy: &Proxy, image: &Image) -> String {
     format!("{}/v2/library/app/blobs/{}", proxy.url(), largest(image).digest)
 }
 
-/// One pull across one broken connection.
+/// Two clients pull at once across one broken connection.
 fn one_right_image_across(fault: impl FnOnce(u64) -> Fault) {
     let setting = Setting::new(&[24, 2]);
     setting.break_largest(fault);
     let proxy = Proxy::behind(&setting.faults);
-    let folder = tempfile::tempdir().unwrap();
-    let pulled = skopeo(&format!("{}/library/app:1", proxy.address()), folder.path());
-    assert_eq!(pulled.as_ref(), Ok(&setting.image.top.digest));
+    let (folder, name) = (tempfile::tempdir().unwrap(), format!("{}/library/app:1", proxy.address()));
+    std::thread::scope(|scope| {
+        let podman = scope.spawn(|| podman(&[&name], folder.path()));
+        assert_eq!(skopeo(&name, folder.path()).as_ref(), Ok(&setting.image.top.digest));
+        podman.join().unwrap().unwrap();
+    });
     let layer = largest(&setting.image);
     let (sent, asked) = (setting.faults.bytes_of(&layer.digest), setting.faults.gets_of(&layer.digest));
     assert!(asked.len() > 1, "nothing broke: {asked:?}");
