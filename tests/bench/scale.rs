@@ -64,23 +64,23 @@ impl Size {
                 medium: 100 * MIB,
                 huge: 4 * GIB,
                 readers: [1, 8, 64],
-                storm: Duration::from_secs(2),
+                storm: Duration::from_millis(1200),
                 stored: &[100_000, 1_000_000],
                 rivals_meet_faults: true,
-                patience: Duration::from_secs(30),
+                patience: Duration::from_secs(20),
             },
             Self::Quick => Scale {
                 size: self,
                 samples: 3,
                 few: 1,
-                large: 256 * MIB,
+                large: 128 * MIB,
                 medium: 100 * MIB,
                 huge: GIB,
                 readers: [1, 8, 64],
                 storm: Duration::from_millis(700),
                 stored: &[100_000],
                 rivals_meet_faults: false,
-                patience: Duration::from_secs(30),
+                patience: Duration::from_secs(20),
             },
             Self::Smoke => Scale {
                 size: self,
@@ -93,7 +93,7 @@ impl Size {
                 storm: Duration::from_millis(50),
                 stored: &[100],
                 rivals_meet_faults: false,
-                patience: Duration::from_secs(30),
+                patience: Duration::from_secs(20),
             },
         }
     }
@@ -105,5 +105,25 @@ pub(crate) fn bytes(count: u64) -> String {
         GIB.. => format!("{} GiB", count / GIB),
         MIB.. => format!("{} MiB", count / MIB),
         _ => format!("{count} bytes"),
+    }
+}
+
+/// A count with its thousands apart.
+pub(crate) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_easy_to_read() {
+        for (count, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (97_300, "97,300"), (1_000_000, "1,000,000")] {
+            assert_eq!(grouped(count), text);
+        }
+        assert_eq!((bytes(GIB), bytes(100 * MIB), bytes(5)), ("1 GiB".into(), "100 MiB".into(), "5 bytes".into()));
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::scale::grouped;
 use crate::stats::median;
 
 /// Whose figure it is.
@@ -120,11 +121,8 @@ impl Unit {
     pub(crate) fn show(self, figure: f64) -> String {
         match figure {
             _ if self == Self::Times => format!("{figure:.2}"),
-            1000.0.. => {
-                let text = format!("{figure:.0}");
-                let (thousands, rest) = text.split_at(text.len() - 3);
-                format!("{thousands},{rest}")
-            }
+            // Rounded; no figure here is beyond what the type holds.
+            1000.0.. => grouped(figure.round() as u64),
             20.0.. => format!("{figure:.0}"),
             2.0.. => format!("{figure:.1}"),
             0.1.. => format!("{figure:.2}"),
@@ -288,7 +286,10 @@ mod tests {
         line.fail(Who::Tidepool, "wrong bytes");
         assert_eq!(line.verdict(), Verdict::Missed("wrong bytes".into()));
         line.fail(Who::Distribution, "no answer");
-        assert_eq!(line.markdown(), "| it, s | wrong bytes | 60 |  | no answer |  | ≤ 1000 | **missed** wrong bytes |");
+        assert_eq!(
+            line.markdown(),
+            "| it, s | wrong bytes | 60 |  | no answer |  | ≤ 1,000 | **missed** wrong bytes |"
+        );
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) fn links(bench: &mut Bench) -> Result<()> {
         first.add(Who::Direct, got.first_byte.as_secs_f64() * 1000.0);
         let samples = if most < 1.0 { bench.scale.few } else { bench.scale.samples };
         for (sample, who) in (0..samples).flat_map(|sample| MIRRORS.map(|who| (sample, who))) {
-            if sample > 0 && who != Who::Tidepool || most < 1.0 && who == Who::NginxCache {
+            if sample > 0 && who != Who::Tidepool || most < 1.0 && who != Who::Tidepool {
                 continue;
             }
             let Some(fill) = fill(bench, who, &image, false)? else { continue };

@@ -37,8 +37,11 @@ pub(super) fn rows(bench: &mut Bench) -> Result<()> {
         };
         lines[2].what.push_str(": peak memory");
         let rounds = if readers == 1 { PULLS_OF_ONE * GIB / image.layer.size.max(GIB / 4) } else { 1 };
-        for _ in 0..bench.scale.samples {
-            for subject in &subjects {
+        let scale = bench.scale;
+        for sample in 0..scale.samples {
+            // distribution takes as long as all others together, and is no bar.
+            let rivals = if readers == scale.readers[2] { 1 } else { scale.few };
+            for subject in subjects.iter().filter(|peer| peer.who != Who::Distribution || sample < rivals) {
                 subject.family.forget_peak()?;
                 let (speed, cost) = throughput(subject, &image, readers, usize::try_from(rounds)?)?;
                 lines[0].add(subject.who, speed);

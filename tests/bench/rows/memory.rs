@@ -9,15 +9,14 @@ use crate::table::{Bar, Line, Unit, Who};
 pub(super) fn rows(bench: &mut Bench) -> Result<()> {
     let image = bench.image("huge")?;
     let what = format!("fill of a {} blob: peak memory", bytes(image.layer.size));
-    let mut line = Line::new(what, Unit::Mib).bar(Bar::Most(40.0)).plot("memory, fill of a huge blob");
-    for who in [Who::Tidepool, Who::NginxCache] {
-        let Some(subject) = bench.fresh(who)? else { continue };
+    let mut line = Line::new(what, Unit::Mib).bar(Bar::Most(40.0));
+    if let Some(subject) = bench.fresh(Who::Tidepool)? {
         subject.family.forget_peak()?;
         cold::fill_by(bench, &subject, &image)?;
-        line.add(who, subject.family.peak()?);
+        line.add(Who::Tidepool, subject.family.peak()?);
         bench.end(subject);
     }
-    bench.programs.fresh(&Who::NginxCache.folder())?;
+    // Nobody needs it any more, and the disk may be small.
     bench.programs.fresh(&Who::Tidepool.folder())?;
     bench.report.push(line);
     Ok(())

@@ -11,6 +11,7 @@ mod small;
 mod start;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -20,7 +21,7 @@ use crate::report::Report;
 use crate::scale::Scale;
 use crate::subject::{Programs, Subject};
 use crate::table::Who;
-use crate::upstream::Upstream;
+use crate::upstream::{Behaviour, Upstream};
 
 /// What every row needs.
 #[derive(Debug)]
@@ -98,11 +99,13 @@ pub(crate) fn run(bench: &mut Bench, only: &[String]) -> Result<()> {
             continue;
         }
         eprintln!("{name}");
+        let started = Instant::now();
         if let Err(error) = rows(bench) {
             eprintln!("  {name} could not be measured: {error:#}");
             bench.report.broken.push(format!("{name}: {error:#}"));
         }
-        bench.upstream.behave(crate::upstream::Behaviour::default()).context("the upstream does not recover")?;
+        eprintln!("  {:.0} s", started.elapsed().as_secs_f64());
+        bench.upstream.behave(Behaviour::default()).context("the upstream does not recover")?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::Bench;
 use crate::content::digest_of;
+use crate::scale::grouped;
 use crate::subject::Subject;
 use crate::table::{Bar, Line, Unit, Who};
 
@@ -36,9 +37,10 @@ pub(super) fn rows(bench: &mut Bench) -> Result<()> {
     for count in bench.scale.stored {
         stock(&store, filled..*count)?;
         filled = *count;
-        let what = format!("start to first answer, {count} blobs kept");
+        let what = format!("start to first answer, {} blobs kept", grouped(u64::from(*count)));
         let mut line = Line::new(what, Unit::Seconds).bar(Bar::Most((base * 1.2).min(0.2)));
-        let mut memory = Line::new(format!("{count} blobs kept: memory for each"), Unit::Bytes).bar(Bar::Most(32.0));
+        let mut memory = Line::new(format!("{} blobs kept: memory for each", grouped(u64::from(*count))), Unit::Bytes)
+            .bar(Bar::Most(32.0));
         for sample in 0..bench.scale.samples {
             let subject = bench.programs.tidepool(&store, None)?;
             line.add(Who::Tidepool, subject.ready_after.as_secs_f64());
