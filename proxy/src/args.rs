@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use tidepool_config::ProxyFile;
-use tidepool_runtime::{LogArgs, SignalError, admin::AdminError, stop_signals};
+use tidepool_runtime::{LogArgs, SignalError, admin::AdminError, raise_open_files, stop_signals};
 
 use crate::{
     admin::{PurgeArgs, PurgeError},
@@ -99,6 +99,7 @@ impl Args {
             let _ = writeln!(io::stdout(), "{purged}"); // done all the same
             return Ok(());
         }
+        raise_open_files();
         let source = self.source();
         let file = source.read()?;
         let signals = stop_signals()?;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Door, Logins, NoRandomness},
-    admin::Admin,
+    admin::{Admin, Gauges},
     config_source::{ConfigError, ConfigSource},
     layers::Stack,
     listen::{self, Arrival, CONNECTIONS, DRAIN_WITHIN, TurnAway, crowd::Crowd},
@@ -126,7 +126,7 @@ impl Server {
             tasks.clone(),
             lookup,
         );
-        let admin_routes = Admin {
+        let port = Admin {
             begun: Instant::now(),
             settings: Arc::clone(&settings),
             report: reloader.report(),
@@ -134,9 +134,10 @@ impl Server {
             store: Arc::clone(&store),
             metrics: metrics.clone(),
         };
+        registry.register_collector(Box::new(Gauges(port.clone())));
         tasks.spawn(reloader.keep(seen));
         let app = Arc::new(App { settings, logins, puller, metrics });
-        Ok(Self { clients, agents, admin, admin_routes: admin_routes.router(), app, tasks, registry })
+        Ok(Self { clients, agents, admin, admin_routes: port.router(), app, tasks, registry })
     }
 
     /// The address of the registry API.

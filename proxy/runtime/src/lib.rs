@@ -4,15 +4,18 @@
 //! - [`admin`]: the admin server with `/metrics`, `/livez` and `/readyz`.
 //! - [`stop_signal`]: one token that SIGINT and SIGTERM cancel, handed to every task; [`stop_signals`] tells the second.
 //! - [`install_crypto`]: the one TLS provider of the process.
+//! - [`raise_open_files`]: as many connections as the system allows.
 //! - [`with_causes`]: an error in one line.
 
 pub mod admin;
 mod causes;
 mod crypto;
+mod files;
 mod logging;
 mod shutdown;
 
 pub use causes::with_causes;
 pub use crypto::install_crypto;
+pub use files::raise_open_files;
 pub use logging::{LogArgs, LogFormat};
 pub use shutdown::{SignalError, StopSignals, stop_signal, stop_signals};

@@ -1,5 +1,6 @@
 //! The admin port, besides metrics and health: [`state`], what there is to know; [`purge`], the one thing to do.
 
+mod gauges;
 mod purge;
 mod state;
 
@@ -13,6 +14,7 @@ use tidepool_config::names::{PURGE_PATH, STATE_PATH};
 use tokio::time::Instant;
 
 use crate::{metrics::Metrics, pull::Puller, reload::Report, settings::Current, store::Store};
+pub(crate) use gauges::Gauges;
 pub(crate) use purge::PurgeArgs;
 pub use purge::PurgeError;
 

@@ -36,6 +36,8 @@ async fn a_fill_in_flight_is_seen_with_how_far_it_is_and_by_no_repositorys_name(
     assert_eq!((fill.size, fill.connections, fill.readers), (Some(3_000_000), 1, 1), "{fill:?}");
     assert!((1_000_000..3_000_000).contains(&fill.present), "{fill:?}");
     assert_eq!(said.store.limit, Some(1 << 30));
+    assert_eq!(proxy.metric("tidepool_store_limit_bytes ").await, 1 << 30);
+    assert_eq!(proxy.metric(r#"tidepool_upstream_breaker_open{upstream="docker.io"}"#).await, 0);
     let clients = said.listeners.iter().find(|listener| listener.name == "clients").unwrap();
     assert_eq!((clients.connections, clients.requests_in_flight), (1, 1), "{clients:?}");
     assert_eq!(said.version, env!("CARGO_PKG_VERSION"));

@@ -51,6 +51,19 @@ async fn a_body_that_nobody_wants_is_not_heard() {
     }
 }
 
+#[test]
+fn it_may_open_as_many_files_as_the_system_allows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", r#"ulimit -S -n 256 && exec "$@""#, "sh", env!("CARGO_BIN_EXE_tidepool-proxy")]);
+    command.args(["--listen", "127.0.0.1:0", "--store"]).arg(dir.path()).stdout(std::process::Stdio::piped());
+    let running = Running::spawn(command.stderr(std::process::Stdio::null()));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|at| line.split_whitespace().nth(at).unwrap());
+    assert!(soft == hard && soft != "256", "{line}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_has_one_line_in_the_log_when_it_has_ended() {
     let (fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());

@@ -81,6 +81,10 @@ impl Running {
         Self { child, stdout, said }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn url(&self) -> &str {
         self.said.split([' ', ',']).find(|word| word.starts_with("http://")).unwrap()
     }
