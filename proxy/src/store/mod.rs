@@ -4,27 +4,34 @@
 //! <store>/VERSION                              layout, "1"
 //! <store>/LOCK                                 held by the one process that uses the store
 //! <store>/blobs/sha256/ab/abcd…                a blob's bytes, nothing else
-//! <store>/blobs/sha256/ab/abcd….sums           checksums of its blocks
+//! <store>/blobs/sha256/ab/abcd….sums           checksums of its blocks, where it has more than one; see `blocks`
 //! <store>/manifests/sha256/ab/abcd…            one line with the media type, then the manifest's bytes, verbatim
 //! <store>/tags/<registry>/<repository>/_tags/<tag>   JSON: digest and when it was last asked of the upstream
 //! <store>/tags/<registry>/<repository>/_public     JSON: when it was last read without credentials, and where
 //! <store>/tags/_origins/sha256/ab/abcd…   of content that needed credentials: the repositories it is in and where they are
 //!                                              reached, a line each
-//! <store>/tmp/fill-sha256-<hex>                a blob on its way, sparse until it is whole; beside it, in `.sums`, the
-//!                                              checksums of the blocks that are there
+//! <store>/tmp/fill-sha256-<hex>                a blob on its way, sparse until it is whole
+//! <store>/tmp/fill-sha256-<hex>.sums           checksums of those of its blocks that are there
 //! <store>/tmp/<process>-<n>                    files being written
 //! ```
 //!
-//! **Durability.** Every file is written in `tmp` and renamed into place when it is whole and its digest was checked, so
-//! a process killed at any instant leaves whole files and leftovers in `tmp`, which the next process removes while it
-//! already serves. Nothing but `VERSION` is synced: cached content can be had again. What a power loss or a bad disk tears is found
-//! when it is read: a manifest is hashed each time, a blob before this process first serves it and whenever its inode,
-//! size or times changed since. What does not match is removed and counts as missing, so it is filled again.
+//! **Durability.** Every file is written in `tmp` and renamed into place when it is whole and its digest was checked; a
+//! blob's checksums before the blob. So a process killed at any instant leaves whole files, blobs on their way, which are
+//! gone on with ([`resume`]), and leftovers, which the next process removes while it already serves ([`leftovers`]).
+//! Nothing but `VERSION` is synced: cached content can be had again. What a power loss or a bad disk tears is found when it
+//! is read. A manifest is hashed whenever it is read from the disk. A blob's blocks are compared with their checksums before
+//! this process first serves them and whenever its inode, size or times changed since ([`soundness`]); one without usable
+//! checksums is hashed whole, which makes them ([`rehash`]). What does not match is removed and counts as missing, so it is
+//! filled again.
 //!
-//! **Room.** A blob's or manifest's modification time is its last pull, to ten minutes. Beyond the limit the least
-//! recently pulled go, down to nine tenths of it, and before a blob comes room is made for it; a disk that fills up before that loses a tenth of the content. Files
-//! are unlinked, never truncated: whoever reads one goes on. No index is kept in memory or on disk, so there is none to
-//! repair, and starting takes the same time whatever is kept.
+//! **Memory.** No index is kept in memory or on disk, so there is none to repair, and starting takes the same time whatever
+//! is kept. A blob that was found sound costs less than 32 bytes ([`verified`]); a few hundred stay open ([`opened`]).
+//!
+//! **Room.** A blob's or manifest's modification time is its last pull, to ten minutes. Beyond the limit those blobs on
+//! their way go that nobody fills, and then the least recently pulled, down to nine tenths of it ([`room`]); before a blob
+//! comes room is made for it, and a disk that fills up before that loses a tenth of the content. Checksums and tags are not
+//! counted. Files are unlinked, never truncated: whoever reads one goes on. What an administrator wants gone goes by
+//! [`purge`].
 
 mod ages;
 mod blobs;

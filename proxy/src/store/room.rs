@@ -25,6 +25,9 @@ use super::{
 /// How often the content is counted anew even when nothing was added: other hands may have removed some.
 const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
 
+/// Until then the process has better things to do: it starts, and nodes may be waiting.
+const FIRST_COUNT_AFTER: Duration = Duration::from_secs(1);
+
 /// Counts what is kept and evicts the least recently pulled.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -134,9 +137,12 @@ impl Room {
         self.wake.notify_one();
     }
 
-    /// Counts, evicts, waits; for ever.
+    /// Waits, counts, evicts; for ever.
     pub(super) async fn keep(self: Arc<Self>) {
+        let mut pause = FIRST_COUNT_AFTER;
         loop {
+            let _ = tokio::time::timeout(pause, self.wake.notified()).await;
+            pause = RECOUNT_EVERY;
             let room = Arc::clone(&self);
             let tidied = super::blocking(move || {
                 room.tidy();
@@ -145,7 +151,6 @@ impl Room {
             if let Err(error) = tidied.await {
                 tracing::warn!(%error, "cannot count or evict stored content");
             }
-            let _ = tokio::time::timeout(RECOUNT_EVERY, self.wake.notified()).await;
         }
     }
 
