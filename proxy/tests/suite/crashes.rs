@@ -171,7 +171,15 @@ async fn crash(world: &Arc<World>, dice: &mut Dice) -> Vec<Pulled> {
     let first = if dice.below(2) == 0 { pulls.join_next().await.map(Result::unwrap) } else { None };
     tokio::time::sleep(Duration::from_millis(dice.below(100))).await;
     drop(running); // kill -9
+    leave_behind(&world.store().join("tmp"), dice);
     first.into_iter().chain(pulls.join_all().await).collect()
+}
+
+/// What a process leaves that is killed while it writes a small file, or begins a blob that nobody asks for again: instants
+/// too short to be met by chance.
+fn leave_behind(tmp: &Path, dice: &mut Dice) {
+    std::fs::write(tmp.join(format!("99.0-{}", dice.below(1000))), "half a tag").unwrap();
+    std::fs::write(tmp.join(format!("fill-sha256-{:064x}", dice.below(1000))), "").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
