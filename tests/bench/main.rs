@@ -23,7 +23,7 @@ mod tls;
 mod upstream;
 mod usage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -31,7 +31,6 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 use content::Catalogue;
-use folder::Folder;
 use report::Report;
 use rows::Bench;
 use scale::{MIB, Scale, Size};
@@ -60,6 +59,9 @@ struct Args {
     /// Rows to measure: hot, tls, small, cold, links, herd, memory, faults, outage, start
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// The folder of this run, made by its supervisor
+    #[arg(long, hide = true)]
+    within: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -76,8 +78,8 @@ fn run(args: &Args) -> Result<ExitCode> {
     let names = rows::ROWS.map(|(name, _)| name);
     let unknown = args.only.iter().find(|only| !names.contains(&only.as_str()));
     ensure!(unknown.is_none(), "there are no rows {}, but {}", unknown.map_or("", |name| name), names.join(", "));
-    let folder = Folder::new(&args.folder)?;
-    let mut bench = prepare(args, &folder)?;
+    let Some(folder) = &args.within else { return folder::supervise(&args.folder) };
+    let mut bench = prepare(args, folder)?;
     rows::run(&mut bench, &args.only)?;
     println!("{}", bench.report.markdown());
     if let Some(path) = &args.json {
@@ -90,11 +92,11 @@ fn run(args: &Args) -> Result<ExitCode> {
     Ok(if bench.report.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn prepare(args: &Args, folder: &Folder) -> Result<Bench> {
+fn prepare(args: &Args, folder: &Path) -> Result<Bench> {
     let scale = args.size.scale();
     eprintln!("making {} of noise", scale::bytes(scale.huge + scale.large + scale.medium));
     let catalogue = Arc::new(catalogue(&scale, folder)?);
-    let tree = folder.path().join("tree");
+    let tree = folder.join("tree");
     catalogue.write_tree(&tree)?;
     let upstream = Upstream::start(Arc::clone(&catalogue))?;
     let smoke = scale.size == Size::Smoke;
@@ -104,7 +106,7 @@ fn prepare(args: &Args, folder: &Folder) -> Result<Bench> {
         distribution: if smoke { None } else { Some(tidepool_tests::peer("registry")?) },
         upstream: upstream.address(),
         tree,
-        folder: folder.path().to_owned(),
+        folder: folder.to_owned(),
     };
     ensure!(smoke || programs.nginx.is_some(), "there is no nginx: tests/tools/apt.sh installs it");
     let report = Report::new(match scale.size {
@@ -115,8 +117,8 @@ fn prepare(args: &Args, folder: &Folder) -> Result<Bench> {
     Ok(Bench { scale, programs, catalogue, upstream, report })
 }
 
-fn catalogue(scale: &Scale, folder: &Folder) -> Result<Catalogue> {
-    let blobs = folder.path().join("blobs");
+fn catalogue(scale: &Scale, folder: &Path) -> Result<Catalogue> {
+    let blobs = folder.join("blobs");
     std::fs::create_dir_all(&blobs).context("cannot make a folder")?;
     let mut catalogue = Catalogue::default();
     let sizes =

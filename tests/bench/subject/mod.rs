@@ -16,7 +16,6 @@ use rustix::process::{Pid, Signal, kill_process};
 pub(crate) use nginx::Nginx;
 pub(crate) use tidepool::blob_path;
 
-use crate::folder;
 use crate::pull::{Reading, pull};
 use crate::table::Who;
 use crate::usage::Family;
@@ -102,7 +101,7 @@ impl Launch {
         let again = log.try_clone().context("cannot share a log")?;
         let started = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(log).stderr(again).spawn();
-        let mut process = Running::new(child.with_context(|| format!("cannot start {name}"))?);
+        let mut process = Running(child.with_context(|| format!("cannot start {name}"))?);
         let ready = process.until_it_answers(self.address);
         if let Err(error) = ready {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
@@ -154,12 +153,6 @@ impl Subject {
 }
 
 impl Running {
-    fn new(child: Child) -> Self {
-        let running = Self(child);
-        running.pid().into_iter().for_each(folder::note);
-        running
-    }
-
     fn pid(&self) -> Option<Pid> {
         i32::try_from(self.0.id()).ok().and_then(Pid::from_raw)
     }
@@ -192,7 +185,6 @@ impl Drop for Running {
             std::thread::sleep(Duration::from_millis(2));
         }
         let _ = kill_process(pid, Signal::KILL);
-        folder::forget(pid);
         let _ = self.0.wait();
     }
 }
