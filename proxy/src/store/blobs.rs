@@ -86,7 +86,11 @@ impl Store {
 
     fn note_pull(&self, opened: Arc<Opened>) {
         self.tasks.spawn(async move {
-            let _ = blocking(move || Ok(opened.touch())).await;
+            let touch = move || {
+                opened.touch();
+                Ok(())
+            };
+            let _ = blocking(touch).await;
         });
     }
 
@@ -137,7 +141,11 @@ impl Store {
     /// does, and none of them removes what was filled since.
     pub(crate) async fn evict_damaged(self: &Arc<Self>, digest: &Digest, found: &StoredBlob) {
         let (store, digest, file) = (Arc::clone(self), digest.clone(), Arc::clone(&found.file));
-        let _ = blocking(move || Ok(store.remove_damaged(&digest, &file))).await;
+        let remove = move || {
+            store.remove_damaged(&digest, &file);
+            Ok(())
+        };
+        let _ = blocking(remove).await;
     }
 
     pub(super) fn remove_damaged(&self, digest: &Digest, file: &File) {

@@ -37,6 +37,7 @@ pub(crate) struct BlockSums {
 }
 
 /// The checksum of a block's bytes; never 0.
+#[cfg(test)]
 pub(crate) fn block_sum(bytes: &[u8]) -> u64 {
     sum_of(XxHash3_64::oneshot(bytes))
 }

@@ -60,14 +60,14 @@ impl Store {
             // Anything else could be a path out of the folder.
             Purge::Tag { tag, .. } if !matches!(tag.parse(), Ok(Reference::Tag(_))) => HashSet::new(),
             Purge::Tag { registry, repository, tag } => {
-                self.purge_tags(vec![self.layout.tag(registry, repository, tag)], HashSet::new(), &mut purged)
+                self.purge_tags(&[self.layout.tag(registry, repository, tag)], HashSet::new(), &mut purged)
             }
             Purge::Repository { registry, repository } => {
                 let tags = files::entries(&self.layout.tags(registry, repository));
-                let tags = tags.into_iter().map(|entry| entry.path()).collect();
+                let tags: Vec<_> = tags.into_iter().map(|entry| entry.path()).collect();
                 files::remove(&self.layout.public(registry, repository));
                 let closed = self.origins.leave(registry, repository)?;
-                self.purge_tags(tags, closed, &mut purged)
+                self.purge_tags(&tags, closed, &mut purged)
             }
         };
         going.iter().for_each(|digest| self.purge_digest(digest, &mut purged));
@@ -76,13 +76,13 @@ impl Store {
     }
 
     /// Removes tags; gives what they led to, and `more`, without what other tags lead to.
-    fn purge_tags(&self, tags: Vec<PathBuf>, more: HashSet<Digest>, purged: &mut Purged) -> HashSet<Digest> {
+    fn purge_tags(&self, tags: &[PathBuf], more: HashSet<Digest>, purged: &mut Purged) -> HashSet<Digest> {
         let mut going = more;
         let named: Vec<_> = tags.iter().filter_map(|tag| read_tag(tag)).collect();
         self.follow(named, &mut HashSet::new(), &mut |digest| {
             going.insert(digest.clone());
         });
-        for tag in &tags {
+        for tag in tags {
             purged.tags += u64::from(tag.exists() && files::remove(tag));
             self.recent_tags.forget(tag);
         }

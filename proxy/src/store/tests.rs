@@ -58,6 +58,9 @@ async fn read(store: &Arc<Store>, digest: &Digest) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// What is done to a blob, and to the file of its checksums.
+type Harm = fn(&File, &Path);
+
 fn writable(path: &Path) -> File {
     File::options().write(true).open(path).unwrap()
 }
@@ -84,7 +87,7 @@ async fn what_was_kept_is_found_by_the_next_process_too() {
 
 #[tokio::test]
 async fn p5_no_damage_of_any_kind_gets_past_the_checks_of_this_process_or_the_next() {
-    let damages: [(&str, fn(&File, &Path)); 8] = [
+    let damages: [(&str, Harm); 8] = [
         ("a flipped bit", |data, _| data.write_all_at(b"\xff", 2 * BLOCK + 1).unwrap()),
         ("a zeroed page", |data, _| data.write_all_at(&[0; 4096], 4096).unwrap()),
         ("a hole", |data, _| {
