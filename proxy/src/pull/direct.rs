@@ -116,6 +116,11 @@ async fn ask(blob: &Blob, from: u64, end: u64) -> Result<reqwest::Response, Pull
     let path = blob_path(&blob.digest);
     let source = &blob.source;
     let mut ask = source.ask(Method::GET, &path, Class::Blob, FIRST_BYTE_WITHIN);
+    // What is left of the request's own time; once it has its first byte, as long again.
+    let until = blob.permit.deadline.until;
+    if Instant::now() < until {
+        ask.until = until;
+    }
     if from > 0 || end < blob.size {
         let range = HeaderValue::try_from(format!("bytes={from}-{}", end.saturating_sub(1)));
         ask.headers.insert(header::RANGE, range.map_err(|_| PullError::Garbage("no valid offset"))?);

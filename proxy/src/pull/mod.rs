@@ -46,7 +46,6 @@ use tokio::sync::Semaphore;
 
 pub(crate) use body::{BlobBody, OCTETS, Part, Shape, Way};
 pub(crate) use error::PullError;
-#[allow(unused_imports)]
 pub(crate) use in_flight::InFlight;
 pub(crate) use lists::List;
 pub(crate) use manifests::DIGEST_HEADER;

@@ -132,7 +132,7 @@ impl Puller {
         let (shared, answer) = match opened {
             Ok(opened) => opened,
             Err(PullError::Upstream(error)) => {
-                return (Err(self.noting_absence(&fill.source, &blob_path(&fill.digest), error).into()), None);
+                return (Err(self.noting_absence(&fill.source, &blob_path(&fill.digest), error)), None);
             }
             Err(error) => return (Err(error), None),
         };

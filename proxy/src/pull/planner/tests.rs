@@ -137,8 +137,8 @@ impl Model {
         }
     }
 
-    fn follow(&mut self, event: Event) {
-        match event {
+    fn follow(&mut self, event: &Event) {
+        match *event {
             Event::Bytes(line, len) => self.bytes(line, len),
             Event::Break(line) => {
                 if self.sending.remove(&line).is_some() {
@@ -182,7 +182,7 @@ proptest! {
         let (sending, wants) = (BTreeMap::new(), Vec::new());
         let mut model = Model { plan, size, sending, wants, got: bits, sent: 0, broken: 0 };
         model.claim(0, 1);
-        events.into_iter().for_each(|event| model.follow(event));
+        events.iter().for_each(|event| model.follow(event));
         for _ in 0..1000 {
             if model.sending.is_empty() {
                 model.claim(0, 1);
