@@ -87,3 +87,25 @@ impl Lane {
         *lock(&self.best) = Some((lines, Instant::now()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_upstream_leaves_turns_to_others_and_what_is_known_is_known_for_a_while() {
+        let lanes = Lanes::default();
+        let (one, other) = (lanes.of(&"a.b".parse().unwrap()), lanes.of(&"c.d".parse().unwrap()));
+        let all = Arc::clone(&one.fills).try_acquire_many_owned(u32::try_from(MOST_OF_ONE).unwrap()).unwrap();
+        assert!(one.fills.available_permits() == 0 && MOST_OF_ONE < super::super::MOST_FILLS);
+        assert!(Arc::ptr_eq(&one, &lanes.of(&"a.b".parse().unwrap())) && other.fills.available_permits() > 0);
+        drop(all);
+        let extra: Vec<_> = std::iter::from_fn(|| one.extra()).collect();
+        assert_eq!(extra.len(), MOST_EXTRA);
+        one.answered_range(false);
+        one.note_best(4);
+        assert!(one.ignores_range() && !other.ignores_range() && one.best() == Some(4));
+        tokio::time::advance(BELIEVED_FOR).await;
+        assert!(!one.ignores_range() && one.best().is_none(), "asked again");
+    }
+}

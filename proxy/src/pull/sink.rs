@@ -16,7 +16,7 @@ use super::{PullError, fill::Fill, frontier::Frontier, segments::SegmentMap};
 use crate::{hash::Hasher, store::Partial};
 
 /// Bytes of one fill on their way to the disk. A chunk of a fast connection has up to 400 KiB.
-const MOST_QUEUED: usize = 4 << 20;
+const MOST_QUEUED: usize = 2 << 20;
 /// Readers hear of progress after so many bytes at most.
 const TELL_EVERY: u64 = 256 << 10;
 
