@@ -11,7 +11,7 @@ use crate::{
 async fn p10_a_herd_costs_one_token() {
     let fake = Fake::start().await;
     fake.want_tokens();
-    fake.fault("/token", Fault::Slow(1), 1);
+    fake.fault("/token", Fault::Late(500), 1000);
     let digests: Vec<_> = (0..64).map(|n| fake.blob(format!("blob {n}"))).collect();
     fake.tag("a/b", "1", ONE);
     let proxy = Arc::new(Proxy::of(&fake).await);
