@@ -124,7 +124,7 @@ pub(super) async fn purge(
     let peer = peer.map(|axum::Extension(ConnectInfo(address))| address.ip());
     if !peer.is_some_and(is_this_machine) || !is_called_so(&headers) {
         let text =
-            "only from 127.0.0.1: run `tidepool-proxy purge` in the pod with kubectl exec, or forward the port\n";
+            "only from 127.0.0.1: run `/tidepool-proxy purge` in the pod with kubectl exec, or forward the port\n";
         tracing::warn!(?peer, "a purge was refused, it did not come from this machine");
         return (StatusCode::FORBIDDEN, text).into_response();
     }
