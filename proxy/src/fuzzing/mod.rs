@@ -92,13 +92,13 @@ pub fn manifest(data: &[u8]) {
     }
 }
 
-/// The checksums beside a blob: as they are, and behind a head that is right.
+/// The checksums beside a blob, behind a head that is right: a size in eight bytes, then those of its blocks.
 pub fn sums(data: &[u8]) {
     let Ok(digest) = Digest::from_raw(tidepool_oci::Algorithm::Sha256, &[7; 32]) else { return };
     let size = data.first_chunk::<8>().map_or(0, |size| u64::from_le_bytes(*size));
-    for (found, text) in fuzz_sums(&digest, size, data) {
+    for (found, same) in fuzz_sums(&digest, size >> 40, data.get(8..).unwrap_or_default()) {
         assert!(found.size().div_ceil(BLOCK) <= (16 << 20), "more memory than a blob may take");
-        assert!(text.is_none_or(|text| text == data), "a torn file passes for a whole one");
+        assert!(same, "a torn file passes for a whole one");
     }
 }
 

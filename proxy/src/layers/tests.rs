@@ -50,7 +50,8 @@ async fn p1_a_request_too_many_is_turned_away_at_once() {
         })
         .collect();
     tokio::task::yield_now().await;
-    assert!(is_shed(&ask(&gate, Method::GET, "/").await));
+    let shed = tokio::time::timeout(Duration::from_secs(5), ask(&gate, Method::GET, "/")).await;
+    assert!(is_shed(&shed.expect("it waits")));
     let text = counted(&metrics);
     assert!(text.contains(r#"tidepool_shed_total{listener="agents",reason="requests"} 1"#), "{text}");
     assert!(text.contains(r#"tidepool_requests_in_flight{listener="agents"} 2"#), "{text}");

@@ -166,13 +166,14 @@ impl BlockSums {
     }
 }
 
-/// What is read from `data` as it is, with the file that it would be written as; and from its words behind a right head.
+/// What is read from `data` behind a right head, as the file of a part and of a whole blob; and whether it would be written
+/// like that.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn fuzz_sums(digest: &Digest, size: u64, data: &[u8]) -> Vec<(BlockSums, Option<Vec<u8>>)> {
-    let as_it_is = BlockSums::decode(digest, data).map(|sums| (Some(sums.encode(digest)), sums));
-    let behind_head = BlockSums::decode_part(digest, &[&BlockSums::head(digest, size), data].concat());
-    let found = as_it_is.into_iter().chain(behind_head.map(|sums| (None, sums)));
-    found.map(|(text, sums)| (sums, text)).collect()
+pub(crate) fn fuzz_sums(digest: &Digest, size: u64, data: &[u8]) -> Vec<(BlockSums, bool)> {
+    let text = [&BlockSums::head(digest, size), data].concat();
+    let whole = BlockSums::decode(digest, &text).map(|sums| (sums.encode(digest) == text, sums));
+    let part = BlockSums::decode_part(digest, &text).map(|sums| (true, sums));
+    whole.into_iter().chain(part).map(|(same, sums)| (sums, same)).collect()
 }
 
 #[cfg(test)]
