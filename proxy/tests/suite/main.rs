@@ -54,6 +54,7 @@ mod private;
 mod program;
 #[cfg(test)]
 mod proxy;
+#[cfg(test)]
 mod ranges;
 #[cfg(test)]
 mod reload;

@@ -107,7 +107,7 @@ async fn p4_answers_of_all_sizes_share_one_connection_also_when_asked_for_at_onc
         }
     }
     let large: usize = sizes.iter().filter(|size| **size > 65_536).sum();
-    assert_eq!(proxy.metric(SENDFILE).await - before, 2 * large as u64, "all that is large, and nothing else");
+    eventually(async || proxy.metric(SENDFILE).await - before == 2 * large as u64).await; // and nothing that is small
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +124,8 @@ async fn p3_sixty_four_readers_of_a_kept_blob_get_it_without_a_copy() {
     for reader in readers {
         assert!(reader.await.unwrap().bytes() == bytes);
     }
-    assert_eq!(proxy.metric(SENDFILE).await - sent, 64 * bytes.len() as u64);
+    // What was sent is counted when the system call is back, which the reader may be faster than.
+    eventually(async || proxy.metric(SENDFILE).await - sent == 64 * bytes.len() as u64).await;
     assert_eq!(proxy.metric(COPY).await, copied);
     assert_eq!(fake.asked("GET").len(), 1);
 }
