@@ -254,7 +254,7 @@ impl Grant {
     /// How long ago the token was made, by the realm's word and our clock.
     fn age(&self) -> Duration {
         let issued = self.issued_at.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        let issued = issued.and_then(|at| SystemTime::try_from(at).ok());
+        let issued = issued.map(SystemTime::from);
         issued.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default()
     }
 
