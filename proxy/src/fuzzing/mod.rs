@@ -45,7 +45,7 @@ pub fn path(data: &[u8]) {
         Target::Tags => "tags/list".to_owned(),
         Target::Referrers(digest) => format!("referrers/{digest}"),
     };
-    assert!(last.matches('/').count() == 1 && !last.contains(".."), "{last}");
+    assert!(last.matches('/').count() == 1 && !last.ends_with("/.."), "{last}");
     // Asked for at the registry's own host by its full name it is the same.
     let again = route_at(Some(registry), &format!("/v2/{repository}/{last}"), None, is_mirrored);
     assert_eq!(again.as_ref(), Ok(&Route::Object(object.clone())));
