@@ -252,6 +252,6 @@ mod tests {
         assert!(matches!(turn(&turns).await, Err(PullError::Crowded)));
         assert_eq!(asked.elapsed(), TURN_WITHIN);
         drop(held);
-        turn(&turns).await.unwrap();
+        drop(turn(&turns).await.unwrap());
     }
 }
