@@ -160,7 +160,7 @@ impl Puller {
             partial.set_size(size)?;
         }
         fill.update(|progress| {
-            (progress.size, progress.file) = (size, Some(Arc::clone(partial.file())));
+            (progress.size, progress.file) = (size, Some(partial.file()));
             progress.present = taken_over(partial);
         });
         Ok(origin)

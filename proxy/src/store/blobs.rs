@@ -165,16 +165,16 @@ impl Store {
         digest: &Digest,
         origin: Option<String>,
     ) -> io::Result<()> {
-        let (store, digest, mut partial) = (Arc::clone(self), digest.clone(), partial);
-        blocking(move || store.keep_blob(&mut partial, &digest, origin.as_deref())).await
+        let (store, digest) = (Arc::clone(self), digest.clone());
+        blocking(move || store.keep_blob(&partial, &digest, origin.as_deref())).await
     }
 
-    fn keep_blob(&self, partial: &mut Partial, digest: &Digest, origin: Option<&str>) -> io::Result<()> {
+    fn keep_blob(&self, partial: &Partial, digest: &Digest, origin: Option<&str>) -> io::Result<()> {
         let size = partial.file().metadata()?.len();
         let sums = match partial.whole_sums(size) {
             Some(sums) => Some(sums),
             // Not all blocks were noted: hashed again rather than trusted.
-            None => measure(digest, partial.file(), size, |_| {})?,
+            None => measure(digest, &partial.file(), size, |_| {})?,
         };
         let sums = sums.ok_or(io::ErrorKind::InvalidData)?;
         // The checksums first: a blob without them would have to be hashed.
@@ -183,7 +183,7 @@ impl Store {
             partial.publish(&self.layout.blob(digest))
         })?;
         // After the rename, which changes the stamp.
-        self.opened.verified.note(digest, &Stamp::of_file(partial.file())?);
+        self.opened.verified.note(digest, &Stamp::of_file(&partial.file())?);
         self.room.added(size);
         Ok(())
     }

@@ -59,6 +59,17 @@ impl Scratch {
         Ok(Self { path: Some(path), file: Arc::new(file) })
     }
 
+    /// Begins with another file of the same name: who has the one before open reads on in that.
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        fs::remove_file(path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        self.file = Arc::new(OpenOptions::new().read(true).write(true).create_new(true).open(path)?);
+        Ok(())
+    }
+
     /// Leaves the file where it is when this is dropped.
     pub(super) fn keep(&mut self) {
         self.path = None;

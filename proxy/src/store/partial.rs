@@ -28,7 +28,8 @@ use crate::tasks::lock;
 /// A blob that is being filled. Dropped before it is whole it stays for a later fill, which goes on with it.
 #[derive(Debug)]
 pub(crate) struct Partial {
-    data: Scratch,
+    /// Changes its file where it begins anew: the one before may be lent to connections, which send on from it.
+    data: Mutex<Scratch>,
     /// The checksums of the blocks that are there.
     sums: Scratch,
     known: Mutex<Option<BlockSums>>,
@@ -56,23 +57,37 @@ impl Partial {
             room.removed(taken(&layout.fill(digest)));
         }
         let (data, sums) = match &claim {
-            Some(_) => (Scratch::at(layout.fill(digest))?, Scratch::at(layout.fill_sums(digest))?),
+            Some(_) => pair(layout, digest)?,
             None => (names.create()?, names.create()?),
         };
         let known = resume(digest, data.file(), sums.file()).unwrap_or_else(|error| {
             tracing::warn!(%digest, %error, "cannot read what is there of a blob: it begins anew");
             None
         });
-        if known.is_none() {
-            data.file().set_len(0)?;
-            sums.file().set_len(0)?;
+        let (data, known) = (Mutex::new(data), Mutex::new(known));
+        let opened = Self { data, sums, known, discarded: AtomicBool::new(false), room, claim };
+        if opened.size().is_none() {
+            opened.forget()?;
         }
-        Ok(Self { data, sums, known: Mutex::new(known), discarded: AtomicBool::new(false), room, claim })
+        Ok(opened)
     }
 
-    /// Where its bytes are; readable and writable, and stays so when it is kept or given up.
-    pub(crate) fn file(&self) -> &Arc<File> {
-        self.data.file()
+    /// Where its bytes are; readable and writable, and stays so when it is kept or given up. Another one once this began
+    /// anew.
+    pub(crate) fn file(&self) -> Arc<File> {
+        Arc::clone(lock(&self.data).file())
+    }
+
+    /// Forgets all that is known of it, its size as well, and begins anew in another file.
+    pub(crate) fn forget(&self) -> io::Result<()> {
+        self.renew(&mut lock(&self.known))
+    }
+
+    fn renew(&self, known: &mut Option<BlockSums>) -> io::Result<()> {
+        *known = None;
+        self.sums.file().set_len(0)?;
+        let mut data = lock(&self.data);
+        if data.file().metadata()?.len() > 0 { data.renew() } else { Ok(()) }
     }
 
     /// How many bytes it will have, where that is known.
@@ -88,7 +103,9 @@ impl Partial {
             return Ok(());
         }
         let fresh = BlockSums::new(size).ok_or(io::ErrorKind::FileTooLarge)?;
-        self.sums.file().set_len(0)?;
+        if known.is_some() {
+            self.renew(&mut known)?;
+        }
         self.file().set_len(size)?;
         if let Some(claim) = &self.claim {
             self.sums.file().write_all_at(&BlockSums::head(claim.digest(), size), 0)?;
@@ -126,8 +143,8 @@ impl Partial {
     }
 
     /// Renames the bytes to their place.
-    pub(super) fn publish(&mut self, place: &Path) -> io::Result<()> {
-        self.data.publish_to(place)
+    pub(super) fn publish(&self, place: &Path) -> io::Result<()> {
+        lock(&self.data).publish_to(place)
     }
 
     /// Whether a later fill can go on with it: something is there, and the disk has room for the rest.
@@ -135,15 +152,27 @@ impl Partial {
         let known = lock(&self.known);
         let Some(known) = known.as_ref().filter(|_| self.claim.is_some()) else { return false };
         let there: u64 = known.there().map(|block| window(block, known.size()).len()).sum();
-        let free = rustix::fs::fstatvfs(self.file()).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let free = rustix::fs::fstatvfs(&*self.file()).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         there > 0 && free >= known.size() - there && !self.discarded.load(Ordering::Relaxed)
+    }
+}
+
+/// Both files of a blob on its way. Where only one can be opened it stays: nothing says that it is of no use.
+fn pair(layout: &Layout, digest: &Digest) -> io::Result<(Scratch, Scratch)> {
+    let mut data = Scratch::at(layout.fill(digest))?;
+    match Scratch::at(layout.fill_sums(digest)) {
+        Ok(sums) => Ok((data, sums)),
+        Err(error) => {
+            data.keep();
+            Err(error)
+        }
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
         if self.is_worth_keeping() {
-            self.data.keep();
+            lock(&self.data).keep();
             self.sums.keep();
             self.room.added(self.file().metadata().map_or(0, |meta| meta.blocks() * 512));
         }
@@ -262,6 +291,54 @@ mod tests {
         drop(partial);
         assert_eq!(taken_over(&store).await, [0; 0]);
         assert_eq!(in_tmp(&store), 0, "what holds nothing is not left behind");
+    }
+
+    #[tokio::test]
+    async fn what_begins_anew_does_so_in_another_file_and_who_reads_the_one_before_reads_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        for how in ["forgotten", "of another size", "damaged"] {
+            let mut partial = begun(&store, &[0, 1]).await;
+            let lent = partial.file();
+            match how {
+                "forgotten" => partial.forget().unwrap(),
+                "damaged" => {
+                    File::options().write(true).open(store.layout.fill_sums(&digest())).unwrap().set_len(0).unwrap();
+                    drop(partial);
+                    partial = store.partial(&digest()).await.unwrap();
+                }
+                _ => partial.set_size(SIZE + 1).unwrap(),
+            }
+            let mut read = vec![0; 2 * usize::try_from(BLOCK).unwrap()];
+            partial.file().write_all_at(b"other bytes", 0).unwrap();
+            lent.read_exact_at(&mut read, 0).unwrap();
+            assert!(read == content()[..read.len()], "{how}");
+            assert_eq!(
+                (partial.present(), partial.size()),
+                (Vec::new(), how.contains("size").then_some(SIZE + 1)),
+                "{how}"
+            );
+            partial.set_size(SIZE).unwrap();
+            assert_eq!(partial.file().metadata().unwrap().len(), SIZE);
+            (0..4).for_each(|block| write(&partial, block));
+            store.commit_partial(partial, &digest(), None).await.unwrap();
+            assert_eq!(fs::read(store.layout.blob(&digest())).unwrap(), content(), "{how}");
+            assert_eq!(in_tmp(&store), 0, "{how}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_there_of_a_blob_stays_where_its_checksums_cannot_be_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        drop(begun(&store, &[0, 1]).await);
+        let (sums, aside) = (store.layout.fill_sums(&digest()), dir.path().join("aside"));
+        fs::rename(&sums, &aside).unwrap();
+        fs::create_dir(&sums).unwrap();
+        assert!(store.partial(&digest()).await.is_err());
+        fs::remove_dir(&sums).unwrap();
+        fs::rename(&aside, &sums).unwrap();
+        assert_eq!(taken_over(&store).await, [0, 1]);
     }
 
     #[tokio::test]
