@@ -54,9 +54,12 @@ impl Frontier {
         }
     }
 
-    /// Writes bytes that were not there.
+    /// Writes bytes that were not there: others in the place of such as are hashed already would pass for them.
     pub(super) fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let end = at + bytes.len() as u64;
+        if self.present.end_from(at) > at || self.present.next_after(at).is_some_and(|next| next < end) {
+            return Err(io::Error::other("bytes that are there already"));
+        }
         if at == self.hashed {
             self.hasher.update(bytes);
             self.hashed = end;

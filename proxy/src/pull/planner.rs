@@ -106,6 +106,11 @@ impl Plan {
         }
     }
 
+    /// What was received.
+    pub(super) fn got(&self) -> &SegmentMap {
+        &self.got
+    }
+
     /// How many bytes were received.
     pub(super) fn received(&self) -> u64 {
         self.got.bytes()

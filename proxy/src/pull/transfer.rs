@@ -161,7 +161,7 @@ impl Puller {
         }
         fill.update(|progress| {
             (progress.size, progress.file) = (size, Some(partial.file()));
-            progress.present = taken_over(partial);
+            progress.present = shared.plan().got().clone(); // one truth of what is there
         });
         Ok(origin)
     }
@@ -214,19 +214,22 @@ impl Shared {
         }
     }
 
-    /// Asks for the first bytes that are missing; all of them, where what is here is of another size.
+    /// Asks for the first bytes that are missing; for all of them, where that is refused or what is here is of another
+    /// size. Then nothing is taken over, for the answer brings all of it.
     async fn open(self, partial: &Partial) -> Result<(Self, reqwest::Response), PullError> {
         let there = taken_over(partial);
         if there.bytes() > 0 {
             *self.plan() = Plan::new(partial.size(), there, Sizes::default());
             match self.open_at_gap().await {
-                Err(PullError::Garbage(_)) => {}
-                Err(PullError::Upstream(UpstreamError::Failing(status))) if status.is_client_error() => {}
+                Err(error) if begins_anew(&error) => {}
                 other => return other.map(|answer| (self, answer)),
             }
             *self.plan() = Plan::new(None, SegmentMap::default(), Sizes::default());
         }
         let answer = self.open_at_gap().await?;
+        if self.plan().received() == 0 {
+            partial.forget()?;
+        }
         Ok((self, answer))
     }
 
@@ -237,6 +240,17 @@ impl Shared {
         self.accept(0, window, &answer)?;
         self.note_accepts(&answer);
         Ok(answer)
+    }
+}
+
+/// Whether the whole may be given where a part was not: what says so is the host that gives the bytes.
+fn begins_anew(error: &PullError) -> bool {
+    match error {
+        PullError::Garbage(_) => true,
+        PullError::Upstream(UpstreamError::Failing(status) | UpstreamError::ElsewhereFailing(status)) => {
+            status.is_client_error()
+        }
+        _ => false,
     }
 }
 

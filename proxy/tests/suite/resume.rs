@@ -86,6 +86,41 @@ async fn p5_wrong_bytes_of_an_earlier_fill_are_thrown_away_with_it() {
     assert_eq!(proxy.kept("tmp"), 0);
 }
 
+/// A proxy that keeps the first three of a blob's four MiB, and is to go on with them.
+async fn three_of_four(fake: &Fake, path: &str) -> Proxy {
+    fake.fault("GET", Fault::Cut(7 * MIB / 2), 1);
+    fake.fault("bytes=", Fault::Status(500), 100);
+    let proxy = Proxy::of(fake).await;
+    assert!(proxy.get(path).await.body.is_err());
+    fake.mend();
+    fake.forget();
+    proxy
+}
+
+#[tokio::test]
+async fn p5_where_a_part_is_refused_nothing_of_an_earlier_fill_vouches_for_the_whole() {
+    let refusals = [
+        Fault::Status(416),
+        Fault::Status(400),
+        Fault::With(206, "content-range", format!("bytes {}-{}/*", 3 * MIB, 4 * MIB - 1)),
+    ];
+    for refusal in refusals {
+        let fake = Fake::start().await;
+        let bytes = noise(4 * MIB, 8);
+        let digest = fake.blob(bytes.clone());
+        let path = format!("/v2/a/b/blobs/{digest}");
+        let proxy = three_of_four(&fake, &path).await;
+        let mut wrong = bytes.to_vec();
+        wrong[5] ^= 1;
+        fake.replace(&digest, wrong);
+        fake.fault("bytes=", refusal.clone(), 100);
+        assert!(proxy.get(&path).await.body.is_err(), "{refusal:?}: a flipped byte");
+        assert_eq!((fake.asked("bytes=").len(), proxy.kept("blobs")), (1, 0), "{refusal:?}");
+        fake.replace(&digest, bytes.clone());
+        assert!(proxy.get(&path).await.bytes() == bytes, "{refusal:?}");
+    }
+}
+
 #[tokio::test]
 async fn another_size_than_before_begins_anew() {
     let fake = Fake::start().await;
