@@ -41,7 +41,7 @@ fn is_shed(response: &http::Response<Sent>) -> bool {
 }
 
 #[tokio::test]
-async fn p1_a_request_too_many_is_turned_away_at_once() {
+async fn a_request_too_many_is_turned_away_at_once() {
     let (gate, metrics) = gate(2, 2);
     let waiting: Vec<_> = (0..2)
         .map(|_| {
@@ -68,7 +68,7 @@ async fn p1_a_request_too_many_is_turned_away_at_once() {
 }
 
 #[tokio::test]
-async fn p1_a_blob_too_many_is_turned_away_and_one_that_ends_makes_room() {
+async fn a_blob_too_many_is_turned_away_and_one_that_ends_makes_room() {
     let (gate, metrics) = gate(9, 2);
     let mut sending: Vec<_> = Vec::new();
     for _ in 0..2 {

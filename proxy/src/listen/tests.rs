@@ -41,7 +41,7 @@ async fn asked(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn p2_a_connection_too_many_hears_503_and_when_to_come_back_rather_than_nothing() {
+async fn a_connection_too_many_hears_503_and_when_to_come_back_rather_than_nothing() {
     let (address, _stop) = few_places(Limits { most: 2, share: 2 }, TurnAway::Tell).await;
     let mut held = Vec::new();
     for _ in 0..2 {
@@ -70,7 +70,7 @@ async fn p2_a_connection_too_many_hears_503_and_when_to_come_back_rather_than_no
 }
 
 #[tokio::test]
-async fn p2_one_client_that_takes_all_it_can_leaves_the_others_theirs() {
+async fn one_client_that_takes_all_it_can_leaves_the_others_theirs() {
     let (address, _stop) = few_places(Limits { most: 40, share: 5 }, TurnAway::Tell).await;
     let from = async |last: u8| {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

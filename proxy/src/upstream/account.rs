@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refused_credentials_rest_for_longer_each_time_and_are_fresh_once_accepted() {
+    async fn p10_refused_credentials_rest_for_longer_each_time_and_are_fresh_once_accepted() {
         let account = account("https://reg.example", true);
         for rest in [30, 60, 120, 240, 480, 600, 600] {
             assert!(account.turn(soon()).await.is_ok());

@@ -154,7 +154,7 @@ async fn a_refusal_says_nothing_while_another_is_let_in_or_the_registry_cannot_s
 }
 
 #[tokio::test]
-async fn the_password_goes_neither_to_a_redirects_target_nor_to_another_host_over_plain_http() {
+async fn p10_the_password_goes_neither_to_a_redirects_target_nor_to_another_host_over_plain_http() {
     let (fake, other) = (Fake::start().await, Fake::start().await);
     other.guard(Kind::Basic, "secret", "");
     other.set_public("a/b", true);

@@ -1,11 +1,11 @@
-//! Manifests as the upstream sent them, and what is served of an index while nobody confirms it (P9).
+//! Manifests as the upstream sent them, and what is said of them (P3), and what is served of an index while nobody confirms it (P9).
 
 use sha2::{Digest as _, Sha512};
 use tidepool_oci::{Algorithm, Digest};
 
 use crate::{
-    fake::{Fake, Fault, ONE, digest_of},
-    proxy::Proxy,
+    fake::{Fake, Fault, ONE, TWO, digest_of},
+    proxy::{Got, Proxy, eventually},
 };
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -13,6 +13,43 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 fn index_of(children: &[&Digest]) -> String {
     let children: Vec<_> = children.iter().map(|child| format!(r#"{{"digest":"{child}","size":1}}"#)).collect();
     format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#, children.join(","))
+}
+
+#[tokio::test]
+async fn p3_head_of_a_manifest_says_what_get_gives_cold_and_kept_by_tag_and_by_digest() {
+    let fake = Fake::start().await;
+    let text = index_of(&[&digest_of(b"never pulled")]);
+    let digest = digest_of(text.as_bytes());
+    fake.tag_as("a/b", "1", INDEX, &digest, &text);
+    let expected = [INDEX.to_owned(), text.len().to_string(), digest.to_string()];
+    let said =
+        |got: &Got| ["content-type", "content-length", "docker-content-digest"].map(|it| got.header(it).to_owned());
+    for reference in ["1".to_owned(), digest.to_string()] {
+        let (proxy, path) = (Proxy::of(&fake).await, format!("/v2/a/b/manifests/{reference}"));
+        let cold = proxy.head(&path).await;
+        let (whole, kept) = (proxy.get(&path).await, proxy.head(&path).await);
+        assert_eq!((whole.status.as_u16(), whole.bytes()), (200, text.as_bytes()), "{reference}");
+        for (when, got) in [("cold HEAD", cold), ("GET", whole), ("kept HEAD", kept)] {
+            assert_eq!((got.status.as_u16(), said(&got)), (200, expected.clone()), "{when} of {reference}");
+        }
+    }
+    let proxy = Proxy::of(&fake).await;
+    for reference in ["2".to_owned(), digest_of(b"never pulled").to_string()] {
+        assert_eq!(proxy.head(&format!("/v2/a/b/manifests/{reference}")).await.status, 404, "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn p9_a_pull_of_an_index_asks_for_no_child_before_somebody_does() {
+    let fake = Fake::start().await;
+    let (one, two) = (fake.tag("a/b", "one", ONE), fake.tag("a/b", "two", TWO));
+    let text = index_of(&[&one, &two]);
+    fake.tag_as("a/b", "1", INDEX, &digest_of(text.as_bytes()), &text);
+    let proxy = Proxy::of(&fake).await;
+    assert_eq!(proxy.get("/v2/a/b/manifests/1").await.bytes(), text.as_bytes());
+    assert_eq!(proxy.get(&format!("/v2/a/b/manifests/{two}")).await.bytes(), TWO.as_bytes());
+    let get = |digest: &Digest| format!("GET /v2/a/b/manifests/{digest}");
+    assert_eq!(fake.asked(""), ["HEAD /v2/a/b/manifests/1".to_owned(), get(&digest_of(text.as_bytes())), get(&two)]);
 }
 
 #[tokio::test]
@@ -37,12 +74,9 @@ async fn p9_an_index_is_never_served_stale_without_its_child() {
     let digest = digest_of(part.as_bytes());
     assert_eq!(proxy.get(&format!("/v2/a/b/manifests/{digest}")).await.bytes(), part.as_bytes());
     fake.up().await;
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-    assert_eq!(
-        proxy.get("/v2/a/b/manifests/part").await.bytes(),
-        part.as_bytes(),
-        "confirmed, it is the newest there is"
-    );
+    // Confirmed, it is the newest there is.
+    eventually(async || proxy.get("/v2/a/b/manifests/part").await.status == 200).await;
+    assert_eq!(proxy.get("/v2/a/b/manifests/part").await.bytes(), part.as_bytes());
 }
 
 #[tokio::test]

@@ -221,7 +221,7 @@ async fn killed_in_the_middle_of_a_fill_it_goes_on_and_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_full_disk_pulls_go_on() {
+async fn p11_with_a_full_disk_pulls_go_on() {
     let (fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());
     let bytes = noise(5_000_000, 3);
     let (digest, small) = (fake.blob(bytes.clone()), fake.blob("small"));
@@ -247,7 +247,7 @@ async fn with_a_full_disk_pulls_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_kept_on_a_disk_gone_read_only_is_still_served() {
+async fn p11_what_is_kept_on_a_disk_gone_read_only_is_still_served() {
     let (mut fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());
     let (digest, manifest) = (fake.blob("kept"), fake.tag("a/b", "1", "{}"));
     let paths = [format!("/v2/a/b/blobs/{digest}"), format!("/v2/a/b/manifests/{manifest}")];

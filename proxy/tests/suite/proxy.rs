@@ -142,6 +142,12 @@ impl Proxy {
         Got { status, headers, body: body.map_err(|error| error.to_string()) }
     }
 
+    /// What so many get who ask at the same time, each for its `path`.
+    pub(crate) async fn herd(&self, many: usize, path: impl Fn(usize) -> String) -> Vec<Got> {
+        let paths: Vec<_> = (0..many).map(path).collect();
+        futures::future::join_all(paths.iter().map(|path| self.get(path))).await
+    }
+
     /// What the admin port says at a path.
     pub(crate) async fn admin(&self, path: &str) -> String {
         self.client.get(format!("http://{}{path}", self.admin)).send().await.unwrap().text().await.unwrap()
@@ -149,14 +155,14 @@ impl Proxy {
 
     /// A metric's value, by the start of its line.
     pub(crate) async fn metric(&self, start: &str) -> u64 {
-        let text = self.admin("/metrics").await;
+        let text = self.metrics().await;
         let line = text.lines().find(|line| line.starts_with(start));
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
     /// All metrics.
     pub(crate) async fn metrics(&self) -> String {
-        self.client.get(format!("http://{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap()
+        self.admin("/metrics").await
     }
 
     /// What it says of itself.
@@ -175,9 +181,9 @@ impl Drop for Proxy {
     }
 }
 
-/// Waits until something is so: files are looked at every second.
+/// Waits until something is so, for much longer than it ever takes: files are looked at every second.
 pub(crate) async fn eventually(so: impl AsyncFn() -> bool) {
-    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    let until = tokio::time::Instant::now() + Duration::from_secs(40);
     while !so().await {
         assert!(tokio::time::Instant::now() < until, "it does not come about");
         tokio::time::sleep(Duration::from_millis(100)).await;

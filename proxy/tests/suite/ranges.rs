@@ -19,7 +19,7 @@ async fn range(proxy: &Proxy, path: &str, range: &str) -> Got {
 }
 
 #[tokio::test]
-async fn every_form_is_right_on_fills_in_flight_and_on_kept_blobs() {
+async fn p7_every_form_is_right_on_fills_in_flight_and_on_kept_blobs() {
     let fake = Fake::start().await;
     let bytes = noise(SIZE, 1);
     let digest = fake.blob(bytes.clone());
@@ -47,7 +47,7 @@ async fn every_form_is_right_on_fills_in_flight_and_on_kept_blobs() {
 }
 
 #[tokio::test]
-async fn many_open_ended_ranges_at_once_cost_one_transfer() {
+async fn p7_many_open_ended_ranges_at_once_cost_one_transfer() {
     let fake = Fake::start().await;
     let bytes = noise(SIZE, 2);
     let digest = fake.blob(bytes.clone());
@@ -68,7 +68,7 @@ async fn many_open_ended_ranges_at_once_cost_one_transfer() {
 }
 
 #[tokio::test]
-async fn if_range_gives_the_whole_when_it_names_other_content() {
+async fn p7_if_range_gives_the_whole_when_it_names_other_content() {
     let fake = Fake::start().await;
     let digest = fake.blob("0123456789");
     let proxy = Proxy::of(&fake).await;
@@ -159,7 +159,7 @@ fn check(asked: &[Asked], got: &Got, bytes: &[u8]) {
 }
 
 /// Asks for many sets of ranges, of blobs that `fresh` makes.
-fn p7_any_ranges(cases: u32, fresh: bool) {
+fn any_ranges(cases: u32, fresh: bool) {
     let runtime = Runtime::new().unwrap();
     let (fake, proxy) = runtime.block_on(async {
         let fake = Fake::start().await;
@@ -190,12 +190,12 @@ fn p7_any_ranges(cases: u32, fresh: bool) {
 
 #[test]
 fn p7_any_ranges_are_right_on_kept_blobs() {
-    p7_any_ranges(150, false);
+    any_ranges(150, false);
 }
 
 #[test]
 fn p7_any_ranges_are_right_on_fills_in_flight() {
-    p7_any_ranges(20, true);
+    any_ranges(20, true);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn started(fake: &Fake) -> (Proxy, TempDir, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_changed_file_is_in_use_soon_and_says_so() {
+async fn p13_a_changed_file_is_in_use_soon_and_says_so() {
     let (fake, other) = (Fake::start().await, Fake::start().await);
     other.tag("a/b", "1", ONE);
     let (proxy, dir, mount) = started(&fake).await;
@@ -70,7 +70,7 @@ async fn a_changed_file_is_in_use_soon_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_leaves_the_old_in_use_and_is_named_until_it_is_mended() {
+async fn p13_what_cannot_be_used_leaves_the_old_in_use_and_is_named_until_it_is_mended() {
     let fake = Fake::start().await;
     fake.tag("a/b", "1", ONE);
     let (proxy, dir, mount) = started(&fake).await;

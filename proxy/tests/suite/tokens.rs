@@ -1,7 +1,5 @@
 //! Tokens: one for all who wait, used until it is refused.
 
-use std::sync::Arc;
-
 use crate::{
     fake::{Fake, Fault, ONE, TWO},
     proxy::Proxy,
@@ -14,16 +12,9 @@ async fn p10_a_herd_costs_one_token() {
     fake.fault("/token", Fault::Late(500), 1000);
     let digests: Vec<_> = (0..64).map(|n| fake.blob(format!("blob {n}"))).collect();
     fake.tag("a/b", "1", ONE);
-    let proxy = Arc::new(Proxy::of(&fake).await);
-    let herd: Vec<_> = digests
-        .into_iter()
-        .map(|digest| {
-            let proxy = Arc::clone(&proxy);
-            tokio::spawn(async move { proxy.get(&format!("/v2/a/b/blobs/{digest}")).await.status })
-        })
-        .collect();
-    for one in herd {
-        assert_eq!(one.await.unwrap(), 200);
+    let proxy = Proxy::of(&fake).await;
+    for got in proxy.herd(64, |at| format!("/v2/a/b/blobs/{}", digests[at])).await {
+        assert_eq!(got.status, 200);
     }
     assert_eq!(proxy.get("/v2/a/b/manifests/1").await.bytes(), ONE.as_bytes());
     assert_eq!(fake.asked("/token").len(), 1);

@@ -1,3 +1,5 @@
+//! What the planner does when connections come, stall, end and lie, in any order.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
