@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    send::{Lender, Outlet},
+    send::{Lender, Outlet, buffers::BUFFER},
     write_deadline::WriteDeadline,
 };
 use crowd::{Crowd, Limits, Place};
@@ -38,6 +38,8 @@ const IDLE_WITHIN: Duration = Duration::from_secs(90);
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// The largest head of a request, a login and the longest name and digest included; larger ones get 431.
 const LARGEST_HEAD: usize = 16 << 10;
+/// Above so many bytes that wait to be written nothing is added: what a slow client costs, beside what TLS holds.
+const MOST_QUEUED: usize = BUFFER;
 /// How long a client may take nothing of an answer: more than the pauses of a node whose disk is busy.
 const TAKEN_WITHIN: Duration = Duration::from_secs(120);
 /// How long transfers may take to end once we are told to stop.
@@ -128,7 +130,8 @@ pub(crate) async fn serve_http<A, F, B>(
         async { Ok::<_, Infallible>(answered.await.map(|body| answering.with(body))) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(IDLE_WITHIN).max_header_size(LARGEST_HEAD);
+    builder.timer(TokioTimer::new()).header_read_timeout(IDLE_WITHIN);
+    builder.max_header_size(LARGEST_HEAD).max_buf_size(MOST_QUEUED);
     if lender.is_some() {
         builder.writev(true); // what is lent must never be copied into one buffer
     }

@@ -1,5 +1,13 @@
 //! Who is let in, who is told to come back, and who is left.
 
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
 use axum::{body::Body, response::Response};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
@@ -155,6 +163,26 @@ async fn an_idle_connection_and_a_slow_answer_are_no_slow_head() {
         assert!(piece[..count].ends_with(b"here"));
         tokio::time::sleep(HEAD_WITHIN * 2).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_costs_a_piece_or_two() {
+    let (ours, mut theirs) = tokio::io::duplex(1000);
+    let given = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&given);
+    let answer = move |_| {
+        let given = Arc::clone(&counts);
+        let pieces = futures::stream::repeat_with(move || {
+            given.fetch_add(BUFFER, Ordering::Relaxed);
+            Ok::<_, io::Error>(Bytes::from(vec![0; BUFFER]))
+        });
+        async { Response::new(Body::from_stream(pieces)) }
+    };
+    tokio::spawn(async move { serve_http(ours, None, answer, std::future::pending()).await });
+    theirs.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let given = given.load(Ordering::Relaxed);
+    assert!((BUFFER..=2 * BUFFER).contains(&given) && given <= 128 << 10, "{given}");
 }
 
 #[tokio::test(start_paused = true)]

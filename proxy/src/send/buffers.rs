@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::tasks::lock;
 
-/// Bytes of a buffer.
-pub(crate) const BUFFER: usize = 256 << 10;
+/// Bytes of a buffer: each connection that is slower than we are holds one or two.
+pub(crate) const BUFFER: usize = 64 << 10;
 /// How many are kept for the next who needs one: 4 MiB.
-const MOST_SPARE: usize = 16;
+const MOST_SPARE: usize = 64;
 
 static SPARE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
