@@ -16,7 +16,7 @@ use crate::{
     config_source::{ConfigError, ConfigSource},
     layers::Stack,
     listen::{self, Arrival, CONNECTIONS, DRAIN_WITHIN, TurnAway, crowd::Crowd},
-    metrics::{Listener, Metrics},
+    metrics::{Listener, Metrics, ShedReason},
     pull::Puller,
     reload::{self, Reloader},
     routes::App,
@@ -198,13 +198,13 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 
 async fn accept_clients(listener: TcpListener, app: Arc<App>, stop: CancellationToken) -> JoinSet<()> {
     let metrics = app.metrics.clone();
-    let crowd = Crowd::new(Listener::Clients, CONNECTIONS, metrics.clone());
+    let crowd = Crowd::new(Listener::Clients, ShedReason::Connections, CONNECTIONS, metrics.clone());
     let stack = Stack::new(app, Door::Clients);
-    let serve = |Arrival { stream, place, .. }: Arrival| {
+    let serve = |Arrival { stream, address, place }: Arrival| {
         let (stack, stop, counted) = (stack.clone(), stop.clone(), metrics.connection(Listener::Clients));
         async move {
             let lender = stream.get_ref().lender();
-            let answer = |request| stack.clone().answer(request);
+            let answer = |request| stack.clone().answer(address, request);
             listen::serve_http(stream, Some(lender), answer, stop.cancelled()).await;
             drop((place, counted));
         }

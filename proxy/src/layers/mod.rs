@@ -8,18 +8,19 @@ mod access_log;
 mod sent;
 mod trace;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::response::Response;
 use http::{Method, Request, request::Parts};
 use hyper::body::Incoming;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     access::Door,
     answers::{self, Outcome},
     error::ApiError,
+    listen::crowd::{Crowd, Limits},
     metrics::{Class, Held, Listener, Metrics, ShedReason},
     routes::{self, App},
 };
@@ -30,10 +31,9 @@ pub(crate) use trace::Trace;
 /// The end of every wait for response headers, above the deadlines of the pulls themselves: whatever goes wrong in
 /// between, a node gets its 503 well before containerd's own 30 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// Requests of one listener that wait for their answer at once: each costs some kilobytes, and a herd of nodes is welcome.
-const MOST_REQUESTS: usize = 4096;
-/// Blobs of one listener on their way to clients at once: each may cost a piece in memory.
-const MOST_BLOBS: usize = 4096;
+/// Blobs of one listener on their way to clients at once: each may cost a piece in memory, and what TLS holds of it. Of
+/// requests there are no more than connections, which have a bound of their own.
+const BLOBS: Limits = Limits { most: 4096, share: 1024 };
 
 /// All that answers the requests that come in by one door. Clones share it.
 #[derive(Clone, Debug)]
@@ -46,11 +46,9 @@ pub(crate) struct Stack {
 /// How many may be in flight by one door, and who counts them.
 #[derive(Debug)]
 struct Gate {
-    listener: Listener,
     metrics: Metrics,
     in_flight: Gauge,
-    requests: Semaphore,
-    blobs: Arc<Semaphore>,
+    blobs: Crowd,
 }
 
 impl Stack {
@@ -59,59 +57,55 @@ impl Stack {
             Door::Clients => Listener::Clients,
             Door::Agents => Listener::Agents,
         };
-        let gate = Arc::new(Gate::new(listener, app.metrics.clone(), MOST_REQUESTS, MOST_BLOBS));
+        let gate = Arc::new(Gate::new(listener, app.metrics.clone(), BLOBS));
         Self { app, door, gate }
     }
 
-    /// The answer to a request; its body may stream for as long as it moves.
-    pub(crate) async fn answer(self, request: Request<Incoming>) -> http::Response<Sent> {
+    /// The answer to a request from `address`; its body may stream for as long as it moves.
+    pub(crate) async fn answer(self, address: IpAddr, request: Request<Incoming>) -> http::Response<Sent> {
         let (app, door) = (self.app, self.door);
         let answer = async |parts| {
             let answer = tokio::time::timeout(ANSWER_WITHIN, routes::serve(&app, door, parts));
             answer.await.unwrap_or_else(|_| answers::error(ApiError::Late, Outcome::refused()))
         };
-        self.gate.watch(request.into_parts().0, answer).await
+        self.gate.watch(address, request.into_parts().0, answer).await
     }
 }
 
 impl Gate {
-    fn new(listener: Listener, metrics: Metrics, requests: usize, blobs: usize) -> Self {
-        let (requests, blobs) = (Semaphore::new(requests), Arc::new(Semaphore::new(blobs)));
-        Self { listener, in_flight: metrics.in_flight(listener), metrics, requests, blobs }
+    fn new(listener: Listener, metrics: Metrics, blobs: Limits) -> Self {
+        let blobs = Crowd::new(listener, ShedReason::Blobs, blobs, metrics.clone());
+        Self { in_flight: metrics.in_flight(listener), metrics, blobs }
     }
 
     /// Lets a request in, and sees to its answer until that has ended.
     async fn watch(
         self: Arc<Self>,
+        address: IpAddr,
         mut parts: Parts,
         answer: impl AsyncFnOnce(Parts) -> Response,
     ) -> http::Response<Sent> {
         let (begun, head) = (Instant::now(), parts.method == Method::HEAD);
         let (asked, in_flight) = (Asked::of(&mut parts), Held::one(&self.in_flight));
-        let mut response = match self.requests.try_acquire() {
-            Ok(_place) => answer(parts).await,
-            Err(_) => self.turn_away(ShedReason::Requests, Outcome::refused()),
+        // Before anything is asked or opened for it.
+        let place = wants_blob(&parts).then(|| self.blobs.enter(address));
+        let mut response = match place {
+            Some(None) => answers::error(ApiError::Crowded, Outcome { class: Class::Blob, ..Outcome::refused() }),
+            _ => answer(parts).await,
         };
-        let mut outcome = outcome_of(&mut response);
-        let mut place = None;
-        if !head && outcome.class == Class::Blob && response.status().is_success() {
-            place = Arc::clone(&self.blobs).try_acquire_owned().ok();
-            if place.is_none() {
-                response = self.turn_away(ShedReason::Blobs, outcome);
-                outcome = outcome_of(&mut response);
-            }
-        }
+        let outcome = outcome_of(&mut response);
+        let place = place.flatten().filter(|_| outcome.class == Class::Blob && response.status().is_success());
         self.metrics.request(outcome.registry.as_ref(), outcome.class, outcome.result);
         self.metrics.headers_after(outcome.class, begun.elapsed());
         let line = asked.answered(begun, response.status(), outcome);
         let length = if head { Some(0) } else { sent::length(&response) };
         response.map(|body| Sent::new(body, length, line, Holds { gate: self, _in_flight: in_flight, _place: place }))
     }
+}
 
-    fn turn_away(&self, reason: ShedReason, outcome: Outcome) -> Response {
-        self.metrics.shed(self.listener, reason);
-        answers::error(ApiError::Crowded, outcome)
-    }
+/// Whether the answer may be a blob's bytes, by the path's last words: `…/blobs/<digest>`.
+fn wants_blob(parts: &Parts) -> bool {
+    parts.method == Method::GET && parts.uri.path().rsplit('/').nth(1) == Some("blobs")
 }
 
 fn outcome_of(response: &mut Response) -> Outcome {

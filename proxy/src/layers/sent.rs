@@ -10,20 +10,22 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::header;
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Gate,
     access_log::{End, Line},
 };
-use crate::metrics::{CutBy, Held};
+use crate::{
+    listen::crowd::Place,
+    metrics::{CutBy, Held},
+};
 
 /// What an answer holds until its end: its places among those in flight.
 #[derive(Debug)]
 pub(super) struct Holds {
     pub(super) gate: Arc<Gate>,
     pub(super) _in_flight: Held,
-    pub(super) _place: Option<OwnedSemaphorePermit>,
+    pub(super) _place: Option<Place>,
 }
 
 /// The body of an answer; at its end, however that comes, its line is logged.

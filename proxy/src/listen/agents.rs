@@ -1,6 +1,6 @@
 //! The agents' listener: nothing is heard from a peer before its handshake has shown that it is an agent of this mirror.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use rustls::{Error, ServerConfig};
 use tokio::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     layers::Stack,
-    metrics::{HandshakeResult, Listener, Metrics},
+    metrics::{HandshakeResult, Listener, Metrics, ShedReason},
     settings::{AgentsTls, Current},
 };
 
@@ -41,7 +41,7 @@ pub(crate) async fn accept_agents(
     stop: CancellationToken,
     metrics: Metrics,
 ) -> JoinSet<()> {
-    let crowd = |limits| Crowd::new(Listener::Agents, limits, metrics.clone());
+    let crowd = |limits| Crowd::new(Listener::Agents, ShedReason::Connections, limits, metrics.clone());
     let (handshakes, agents) = (crowd(HANDSHAKES), crowd(CONNECTIONS));
     let serve = |Arrival { stream, address, place }: Arrival| {
         // By the certificates of this moment.
@@ -55,7 +55,7 @@ pub(crate) async fn accept_agents(
             let Some(stream) = verified else { return };
             let Some(_place) = agents.enter(address) else { return };
             let _counted = metrics.connection(Listener::Agents);
-            serve_agent(stream, stack, stop, &tls).await;
+            serve_agent(stream, address, stack, stop, &tls).await;
         }
     };
     accept(listener, stop.clone(), handshakes, TurnAway::Close, serve).await
@@ -81,6 +81,7 @@ async fn verify<S: AsyncRead + AsyncWrite + Unpin>(
 /// Serves one agent until told to stop, or until what let it in may no longer do so; answers in flight are finished.
 async fn serve_agent(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    address: IpAddr,
     stack: Stack,
     stop: CancellationToken,
     tls: &AgentsTls,
@@ -93,7 +94,7 @@ async fn serve_agent(
         }
     };
     // TLS: bytes have to be encrypted, so nothing can be lent.
-    serve_http(stream, None, |request| stack.clone().answer(request), over).await;
+    serve_http(stream, None, |request| stack.clone().answer(address, request), over).await;
 }
 
 /// How a handshake ended, as it counts.

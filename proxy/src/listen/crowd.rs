@@ -1,8 +1,9 @@
-//! A bound on connections of one kind, and on what one address has of it: a crowd shuts out no node.
+//! A bound on connections of one kind, or on blobs on their way, and on what one address has of it: a crowd shuts out no
+//! node.
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex},
 };
 
@@ -16,7 +17,8 @@ use crate::{
 pub(crate) struct Limits {
     /// Of all addresses.
     pub(crate) most: usize,
-    /// Of one address, once half of `most` are there: the other half is for those who are not to blame.
+    /// Of one address, once half of `most` are there: the other half is for those who are not to blame. An Ingress, or
+    /// nodes behind one address, may have more as long as it is quiet.
     pub(crate) share: usize,
 }
 
@@ -27,6 +29,8 @@ pub(crate) struct Crowd(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     listener: Listener,
+    /// Of what there is too much when all places are taken.
+    full: ShedReason,
     limits: Limits,
     metrics: Metrics,
     counts: Mutex<Counts>,
@@ -46,17 +50,17 @@ pub(crate) struct Place {
 }
 
 impl Crowd {
-    pub(crate) fn new(listener: Listener, limits: Limits, metrics: Metrics) -> Self {
-        Self(Arc::new(Shared { listener, limits, metrics, counts: Mutex::default() }))
+    pub(crate) fn new(listener: Listener, full: ShedReason, limits: Limits, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared { listener, full, limits, metrics, counts: Mutex::default() }))
     }
 
     /// Takes one more in; none, and counted, where there are too many.
     pub(crate) fn enter(&self, address: IpAddr) -> Option<Place> {
-        let (address, Limits { most, share }) = (address.to_canonical(), self.0.limits);
+        let (address, Limits { most, share }) = (who(address), self.0.limits);
         let mut counts = lock(&self.0.counts);
         let of_one = counts.by_address.get(&address).copied().unwrap_or_default();
         let reason = if counts.all >= most {
-            Some(ShedReason::Connections)
+            Some(self.0.full)
         } else {
             (counts.all >= most / 2 && of_one >= share).then_some(ShedReason::Share)
         };
@@ -68,6 +72,14 @@ impl Crowd {
         counts.all += 1;
         counts.by_address.insert(address, of_one + 1);
         Some(Place { crowd: self.clone(), address })
+    }
+}
+
+/// Whoever has an address of IPv6 has all of its network, 64 bits of it.
+fn who(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -92,7 +104,7 @@ mod tests {
     fn one_address_takes_no_more_than_half_and_others_their_share_and_nothing_is_left_behind() {
         let limits = Limits { most: 100, share: 10 };
         let (all, one, other) = (
-            Crowd::new(Listener::Agents, limits, Metrics::default()),
+            Crowd::new(Listener::Agents, ShedReason::Connections, limits, Metrics::default()),
             IpAddr::from([10, 0, 0, 1]),
             IpAddr::from([10, 0, 0, 2]),
         );
@@ -109,8 +121,20 @@ mod tests {
     }
 
     #[test]
+    fn an_ipv6_network_is_one_and_an_ipv4_address_in_ipv6_is_itself() {
+        let all =
+            Crowd::new(Listener::Clients, ShedReason::Connections, Limits { most: 4, share: 1 }, Metrics::default());
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let _held = ["fd00::1", "fd00::2"].map(|text| all.enter(address(text)).unwrap());
+        assert!(all.enter(address("fd00::ffff:0:0:3")).is_none());
+        let _more = ["fd00:0:0:1::1", "::ffff:10.0.0.1"].map(|text| all.enter(address(text)).unwrap());
+        assert_eq!(who(address("::ffff:10.0.0.1")), address("10.0.0.1"));
+    }
+
+    #[test]
     fn there_is_an_end_for_many_addresses_too_and_one_that_goes_makes_room() {
-        let all = Crowd::new(Listener::Clients, Limits { most: 100, share: 10 }, Metrics::default());
+        let limits = Limits { most: 100, share: 10 };
+        let all = Crowd::new(Listener::Clients, ShedReason::Connections, limits, Metrics::default());
         let mut held: Vec<_> = (0..100).map(|number| all.enter(IpAddr::from([10, 0, 0, number])).unwrap()).collect();
         let late = IpAddr::from([10, 0, 1, 0]);
         assert!(all.enter(late).is_none());

@@ -16,13 +16,13 @@ use tokio::{
 };
 
 use super::*;
-use crate::metrics::{Listener, Metrics};
+use crate::metrics::{Listener, Metrics, ShedReason};
 
 /// A listener with few places, and where it listens.
 async fn few_places(limits: Limits, turn_away: TurnAway) -> (std::net::SocketAddr, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let crowd = Crowd::new(Listener::Clients, limits, Metrics::default());
+    let crowd = Crowd::new(Listener::Clients, ShedReason::Connections, limits, Metrics::default());
     let told = stop.clone();
     tokio::spawn(async move {
         let serve = |Arrival { stream, place, .. }: Arrival| async move {

@@ -77,8 +77,6 @@ label! {
         Connections = "connections",
         /// Connections of one address, while the listener is crowded.
         Share = "share",
-        /// Requests whose answer is not there yet.
-        Requests = "requests",
         /// Blobs on their way to clients.
         Blobs = "blobs",
     }
