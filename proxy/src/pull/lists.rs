@@ -40,18 +40,17 @@ impl Puller {
         ask.until = permit.deadline.of_question();
         let answer = permit.deadline.wait(source.upstream.send(&ask)).await??;
         if !media_type(answer.headers()).is_some_and(|media_type| media_type.to_ascii_lowercase().ends_with("json")) {
-            source.upstream.breaker().overdue();
             return Err(PullError::Garbage("no list"));
         }
         let kept = [header::CONTENT_TYPE, FILTERS_APPLIED];
         let headers =
             kept.into_iter().filter_map(|name| answer.headers().get(&name).cloned().map(|value| (name, value)));
         let headers = headers.collect();
-        let next_query = answer.headers().get(header::LINK).and_then(|value| next_query(value.to_str().ok()?));
+        let links = answer.headers().get_all(header::LINK).iter().filter_map(|value| value.to_str().ok());
+        let next_query = links.filter_map(next_query).next();
         let body = permit.deadline.wait(read_limited(answer, LARGEST_LIST)).await;
         let body = body??;
         if !is_list(&body) {
-            source.upstream.breaker().overdue();
             return Err(PullError::Garbage("no list"));
         }
         Ok(List { body, headers, next_query })
@@ -70,11 +69,42 @@ fn is_list(body: &[u8]) -> bool {
     is_object && serde_json::from_slice::<Refusal>(body).is_ok_and(|it| it.errors.is_none())
 }
 
-/// The query in `</v2/a/tags/list?last=x&n=10>; rel="next"`.
-fn next_query(link: &str) -> Option<String> {
-    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-    let (_, query) = target.split_once('?')?;
-    parameters.replace('"', "").contains("rel=next").then(|| query.to_owned())
+/// The query in `</v2/a/tags/list?last=x&n=10>; rel="next"`, which may be one of several links.
+fn next_query(links: &str) -> Option<String> {
+    let mut rest = links;
+    while let Some((target, after)) = rest.split_once('<').and_then(|(_, link)| link.split_once('>')) {
+        let (parameters, others) = split_outside_quotes(after, ',');
+        if is_next(parameters) {
+            return target.split_once('?').map(|(_, query)| query.to_owned());
+        }
+        rest = others;
+    }
+    None
+}
+
+/// Whether a link's parameters say that it leads to the next page: `; title="x"; rel="next last"`.
+fn is_next(parameters: &str) -> bool {
+    let mut rest = parameters;
+    while !rest.is_empty() {
+        let (parameter, others) = split_outside_quotes(rest, ';');
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let mut kinds = value.trim().trim_matches('"').split_ascii_whitespace();
+        if name.trim().eq_ignore_ascii_case("rel") && kinds.any(|kind| kind.eq_ignore_ascii_case("next")) {
+            return true;
+        }
+        rest = others;
+    }
+    false
+}
+
+/// What is before and after the first such character that is not quoted.
+fn split_outside_quotes(text: &str, separator: char) -> (&str, &str) {
+    let mut quoted = false;
+    let end = text.find(|next| {
+        quoted ^= next == '"';
+        next == separator && !quoted
+    });
+    end.and_then(|end| Some((text.get(..end)?, text.get(end + 1..)?))).unwrap_or((text, ""))
 }
 
 #[cfg(test)]
@@ -86,7 +116,12 @@ mod tests {
         let query = Some("last=x&n=10".to_owned());
         assert_eq!(next_query(r#"</v2/a/tags/list?last=x&n=10>; rel="next""#), query);
         assert_eq!(next_query("<https://r/v2/a/tags/list?last=x&n=10>;rel=next"), query);
-        for link in ["", "x", "</a?b>; rel=prev", "</a>; rel=next"] {
+        let several =
+            r#"</a?n=1,2>; rel="prev"; title="a, <b>; rel=next", </v2/a/tags/list?last=x&n=10>; REL="last next""#;
+        assert_eq!(next_query(several), query);
+        let none =
+            ["", "x", "</a?b>; rel=prev", "</a>; rel=next", "</a?b>; rel=prev, </c>; rel=next", "</a?b>; rel=nextly"];
+        for link in none {
             assert_eq!(next_query(link), None, "{link}");
         }
     }
