@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::{HeaderMap, StatusCode, header};
@@ -92,16 +92,19 @@ impl UpstreamError {
 /// Nobody means more than this; keeps sums of times in bounds.
 const LONGEST_WORD: Duration = Duration::from_secs(24 * 3600);
 
-/// The `Retry-After` of an answer: seconds, or a date.
+/// More seconds than this are no wait but a point in time, as some send it: seconds since 1970.
+const MOST_SECONDS: u64 = 1_000_000_000;
+
+/// The `Retry-After` of an answer: seconds, or a date. One that says "now" says nothing: whoever fails is to have a rest.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    let wanted = seconds.or_else(|| {
-        let date = httpdate::parse_http_date(text).ok()?;
-        // A date that is over says: now.
-        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-    });
-    wanted.map(|wanted| wanted.min(LONGEST_WORD))
+    let until = |at: SystemTime| at.duration_since(SystemTime::now()).ok();
+    let wanted = match text.parse() {
+        Ok(seconds) if seconds <= MOST_SECONDS => Some(Duration::from_secs(seconds)),
+        Ok(seconds) => UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).map_or(Some(LONGEST_WORD), until),
+        Err(_) => httpdate::parse_http_date(text).ok().and_then(until),
+    };
+    wanted.filter(|wanted| !wanted.is_zero()).map(|wanted| wanted.min(LONGEST_WORD))
 }
 
 #[cfg(test)]
@@ -117,10 +120,13 @@ mod tests {
     #[test]
     fn p10_retry_after_is_a_number_of_seconds_or_a_date() {
         assert_eq!(of(" 17 "), Some(Duration::from_secs(17)));
-        let left = of(&httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60))).unwrap();
-        assert!((58..=60).contains(&left.as_secs()), "{left:?}");
-        assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        for none in ["", "soon", "-5", "1.5"] {
+        let soon = SystemTime::now() + Duration::from_secs(60);
+        let seconds = soon.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        for text in [httpdate::fmt_http_date(soon), seconds.to_string()] {
+            let left = of(&text).unwrap();
+            assert!((58..=60).contains(&left.as_secs()), "{text}: {left:?}");
+        }
+        for none in ["", "soon", "-5", "1.5", "0", "1700000000", "Sun, 06 Nov 1994 08:49:37 GMT"] {
             assert_eq!(of(none), None, "{none}");
         }
         assert_eq!(of("18446744073709551615"), Some(LONGEST_WORD));
