@@ -73,7 +73,9 @@ impl Puller {
             permit.may_fetch()?;
             return deadline.wait(self.checked(source, tag, deadline.of_question())).await?;
         };
-        if permit.confirmed && source.upstream.breaker().may_check() {
+        if permit.confirmed
+            && let Some(_leave) = source.upstream.breaker().may_check()
+        {
             let check = self.checked(source, tag, Instant::now() + CHECK_HELD_WITHIN);
             match tokio::time::timeout_at(deadline.kept, check).await {
                 Ok(Ok(fresh)) => return Ok(fresh),

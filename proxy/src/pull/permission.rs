@@ -85,9 +85,9 @@ impl Puller {
             deadline.wait(self.ask_once(source, question)).await??;
             return Ok(true);
         }
-        if !source.upstream.breaker().may_check() {
+        let Some(_leave) = source.upstream.breaker().may_check() else {
             return Ok(false);
-        }
+        };
         match tokio::time::timeout_at(deadline.kept, self.ask_once(source, question)).await {
             Ok(Err(error)) if error.is_absence() => Err(error),
             Ok(answer) => Ok(answer.is_ok()),

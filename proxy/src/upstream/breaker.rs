@@ -2,6 +2,7 @@
 
 use std::{sync::Mutex, time::Duration};
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::UpstreamError;
@@ -17,6 +18,8 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 const LONGEST_LIMIT: Duration = Duration::from_secs(3600);
 /// How long one request may try alone, after a rest, whether the upstream is back.
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
+/// Silence that was waited for no longer than this says nothing: the time was ours, and short.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
 
 /// Remembers an upstream's failures.
 ///
@@ -49,13 +52,32 @@ impl Rest {
         self.until.is_some_and(|until| now < until) || self.probing_until.is_some_and(|until| now < until)
     }
 
-    /// Whether to go on: there is no rest, or it is over and nobody else looks.
-    fn probe(&mut self, now: Instant) -> bool {
-        let free = !self.lasts(now);
-        if free && self.until.is_some() {
-            self.probing_until = Some(now + PROBE_WITHIN);
+    /// Looks alone whether the rest is needed any longer, where there was one.
+    fn probe(&mut self, now: Instant) -> Option<Instant> {
+        self.probing_until = self.until.map(|_| now + PROBE_WITHIN);
+        self.probing_until
+    }
+
+    fn give_back(&mut self, probe: Option<Instant>) {
+        if probe.is_some() && self.probing_until == probe {
+            self.probing_until = None;
         }
-        free
+    }
+}
+
+/// Leave to ask. Whoever looks alone whether a rest is over, and lets go of this with nothing noted, has another look.
+#[derive(Debug)]
+pub(crate) struct Leave<'a> {
+    breaker: &'a Breaker,
+    open: Option<Instant>,
+    strained: Option<Instant>,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.breaker.0);
+        state.open.give_back(self.open);
+        state.strained.give_back(self.strained);
     }
 }
 
@@ -70,18 +92,22 @@ pub(super) struct Rests {
 
 impl Breaker {
     /// Leave to ask: after a rest to one alone, until that one knows.
-    pub(super) fn may_ask(&self) -> Result<(), UpstreamError> {
+    pub(super) fn may_ask(&self) -> Result<Leave<'_>, UpstreamError> {
         let (mut state, now) = (lock(&self.0), Instant::now());
-        if let Some(left) = left(state.limited_until, now) {
-            return Err(UpstreamError::Limited { retry_after: Some(left) });
-        }
-        if state.open.probe(now) { Ok(()) } else { Err(UpstreamError::Resting) }
+        state.may_pass(now)?;
+        Ok(Leave { breaker: self, open: state.open.probe(now), strained: None })
     }
 
-    /// Whether to ask about what we hold: not while the upstream is strained, and then one alone.
-    pub(crate) fn may_check(&self) -> bool {
+    /// The same for who cannot tell, whatever comes of it, whether the upstream is back: it looks for nobody else.
+    pub(super) fn may_pass(&self) -> Result<(), UpstreamError> {
+        lock(&self.0).may_pass(Instant::now())
+    }
+
+    /// Leave to ask about what we hold: none while the upstream is strained, and then to one alone.
+    pub(crate) fn may_check(&self) -> Option<Leave<'_>> {
         let (mut state, now) = (lock(&self.0), Instant::now());
-        left(state.limited_until, now).is_none() && !state.open.lasts(now) && state.strained.probe(now)
+        let free = state.may_pass(now).is_ok() && !state.strained.lasts(now);
+        free.then(|| Leave { breaker: self, open: None, strained: state.strained.probe(now) })
     }
 
     /// Whether what we hold is served without asking.
@@ -127,6 +153,8 @@ impl Breaker {
         match error {
             None | Some(UpstreamError::Gone(_)) => state.is_well(),
             Some(UpstreamError::Refused(_)) if answered => state.is_well(),
+            Some(UpstreamError::Failing(status)) if answered && is_of_request(*status) => state.is_well(),
+            Some(UpstreamError::Silent(waited)) if *waited < SILENT_AFTER => {}
             Some(UpstreamError::Unreachable(_) | UpstreamError::Realm(_)) if !answered => state.open(),
             Some(UpstreamError::Silent(_)) if !answered && !answered_others => state.open(),
             Some(UpstreamError::Limited { retry_after }) => {
@@ -158,11 +186,25 @@ impl Breaker {
     }
 }
 
+/// Whether an answer is about what was asked for, as some client may ask it, and not about how the registry is.
+fn is_of_request(status: StatusCode) -> bool {
+    let about_us = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    status.is_client_error() && !about_us.contains(&status)
+}
+
 fn left(until: Option<Instant>, now: Instant) -> Option<Duration> {
     until.and_then(|until| until.checked_duration_since(now)).filter(|left| !left.is_zero())
 }
 
 impl State {
+    fn may_pass(&self, now: Instant) -> Result<(), UpstreamError> {
+        match left(self.limited_until, now) {
+            Some(left) => Err(UpstreamError::Limited { retry_after: Some(left) }),
+            None if self.open.lasts(now) => Err(UpstreamError::Resting),
+            None => Ok(()),
+        }
+    }
+
     /// It answers. What it said about when to come back still holds.
     fn is_well(&mut self) {
         *self = Self { answered_at: self.answered_at, limited_until: self.limited_until, ..Self::default() };
@@ -198,129 +240,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http::StatusCode;
-
-    const SILENT: UpstreamError = UpstreamError::Silent(Duration::ZERO);
-
-    fn is_open(breaker: &Breaker) -> bool {
-        lock(&breaker.0).open.lasts(Instant::now())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failure_opens_it_for_longer_each_time_until_a_success() {
-        let breaker = Breaker::default();
-        for rest in [1, 2, 4, 8, 16, 30, 30] {
-            breaker.note(Some(&SILENT), false, Instant::now(), None);
-            assert!(is_open(&breaker) && breaker.is_strained());
-            tokio::time::advance(Duration::from_secs(rest) - Duration::from_millis(1)).await;
-            assert!(is_open(&breaker), "{rest}");
-            tokio::time::advance(Duration::from_millis(1)).await;
-            assert!(!is_open(&breaker), "{rest}");
-        }
-        breaker.note(None, true, Instant::now(), None);
-        breaker.note(Some(&SILENT), false, Instant::now(), None);
-        tokio::time::advance(FIRST_REST).await;
-        assert!(!is_open(&breaker));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failures_at_the_same_time_count_once() {
-        let breaker = Breaker::default();
-        for _ in 0..32 {
-            breaker.note(Some(&SILENT), false, Instant::now(), None);
-        }
-        tokio::time::advance(FIRST_REST).await;
-        assert!(!is_open(&breaker));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_does_not_open_it_while_others_are_answered() {
-        let (breaker, begun) = (Breaker::default(), Instant::now());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        breaker.note(None, true, begun, None);
-        breaker.note(Some(&SILENT), false, begun, None);
-        assert!(breaker.is_strained() && !is_open(&breaker));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        breaker.note(Some(&SILENT), false, Instant::now(), None);
-        assert!(is_open(&breaker));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn trouble_that_was_answered_strains_but_does_not_open() {
-        for error in [UpstreamError::Failing(StatusCode::BAD_GATEWAY), UpstreamError::Limited { retry_after: None }] {
-            let breaker = Breaker::default();
-            breaker.note(Some(&error), true, Instant::now(), None);
-            assert!(breaker.is_strained() && !is_open(&breaker));
-            tokio::time::advance(Duration::from_secs(6)).await;
-            assert!(!breaker.is_strained());
-        }
-        let breaker = Breaker::default();
-        breaker.note(Some(&UpstreamError::Refused(StatusCode::FORBIDDEN)), true, Instant::now(), None);
-        assert!(!breaker.is_strained());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_rest_one_tries_alone_and_the_others_go_on_once_it_knows() {
-        let breaker = Breaker::default();
-        breaker.note(Some(&SILENT), false, Instant::now(), None);
-        tokio::time::advance(FIRST_REST).await;
-        assert!(breaker.may_check() && breaker.may_ask().is_ok());
-        for _ in 0..64 {
-            assert!(!breaker.may_check() && matches!(breaker.may_ask(), Err(UpstreamError::Resting)));
-        }
-        breaker.note(Some(&SILENT), false, Instant::now(), None);
-        tokio::time::advance(2 * FIRST_REST).await;
-        assert!(breaker.may_ask().is_ok() && breaker.may_ask().is_err());
-        breaker.note(None, true, Instant::now(), None);
-        assert!(breaker.may_ask().is_ok() && breaker.may_ask().is_ok() && breaker.may_check());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_tries_alone_and_is_never_heard_of_again_is_followed_by_another() {
-        let breaker = Breaker::default();
-        breaker.note(Some(&SILENT), false, Instant::now(), None);
-        tokio::time::advance(FIRST_REST).await;
-        assert!(breaker.may_ask().is_ok() && breaker.may_ask().is_err());
-        tokio::time::advance(PROBE_WITHIN).await;
-        assert!(breaker.may_ask().is_ok() && breaker.may_ask().is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_strain_one_checks_alone_and_what_is_not_held_is_asked_for() {
-        let breaker = Breaker::default();
-        breaker.overdue();
-        assert!(!breaker.may_check() && breaker.may_ask().is_ok());
-        tokio::time::advance(FIRST_REST).await;
-        assert!(breaker.may_check() && !breaker.may_check() && breaker.may_ask().is_ok());
-        breaker.note(None, true, Instant::now(), None);
-        assert!(breaker.may_check() && breaker.may_check());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn p10_a_limit_is_obeyed_for_as_long_as_it_says_whatever_else_is_answered_meanwhile() {
-        for (said, obeyed) in [(90, 90), (100_000, 3600)] {
-            let breaker = Breaker::default();
-            let limited = UpstreamError::Limited { retry_after: Some(Duration::from_secs(said)) };
-            breaker.note(Some(&limited), true, Instant::now(), None);
-            breaker.note(None, true, Instant::now(), None);
-            tokio::time::advance(Duration::from_secs(obeyed) - Duration::from_millis(1)).await;
-            assert!(breaker.is_strained() && !breaker.may_check(), "{said}");
-            assert!(matches!(breaker.may_ask(), Err(UpstreamError::Limited { retry_after: Some(_) })));
-            tokio::time::advance(Duration::from_millis(1)).await;
-            assert!(breaker.may_ask().is_ok() && breaker.may_ask().is_ok(), "{said}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn trouble_that_says_when_it_ends_is_believed_for_half_a_minute() {
-        let breaker = Breaker::default();
-        let trouble = UpstreamError::Failing(StatusCode::SERVICE_UNAVAILABLE);
-        breaker.note(Some(&trouble), true, Instant::now(), Some(Duration::from_secs(7200)));
-        tokio::time::advance(LONGEST_REST - Duration::from_millis(1)).await;
-        assert!(breaker.may_ask().is_err());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(breaker.may_ask().is_ok());
-    }
-}
+mod tests;

@@ -46,6 +46,7 @@ impl Upstream {
 
     /// The request, and once more with what the registry asks for.
     async fn attempt(&self, ask: &Ask<'_>, who: Who, course: &Course) -> Answer {
+        course.go_as(who);
         let url = self.url(ask)?;
         let account = self.account.as_deref().filter(|_| who == Who::Us);
         if let Some(account) = account.filter(|account| account.basic().is_some()) {

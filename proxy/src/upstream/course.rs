@@ -10,7 +10,7 @@ use std::{
 
 use http::StatusCode;
 
-use super::error::retry_after;
+use super::{error::retry_after, token::Who};
 use crate::tasks::lock;
 
 /// The course of one request.
@@ -19,6 +19,7 @@ pub(super) struct Course {
     insists: bool,
     answered: AtomicBool,
     retry_after: Mutex<Option<Duration>>,
+    as_nobody: AtomicBool,
 }
 
 impl Course {
@@ -29,6 +30,16 @@ impl Course {
 
     pub(super) fn insists(&self) -> bool {
         self.insists
+    }
+
+    /// Takes note of as whom it goes from here.
+    pub(super) fn go_as(&self, who: Who) {
+        self.as_nobody.store(who == Who::Nobody, Ordering::Relaxed);
+    }
+
+    /// Whether it went as anybody could, at last.
+    pub(super) fn is_as_nobody(&self) -> bool {
+        self.as_nobody.load(Ordering::Relaxed)
     }
 
     /// Takes note of what the registry itself answered.

@@ -4,19 +4,16 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Breaker, UpstreamError};
+use super::{Breaker, UpstreamError, breaker::Leave};
 use crate::tasks::lock;
 
 /// Hosts remembered; beyond it all are forgotten, which costs a failure each.
 const MOST: usize = 64;
-/// Whoever leaves sooner gave up for reasons of their own; later, for there was no answer.
-const SILENT_AFTER: Duration = Duration::from_secs(3);
 
 /// A breaker for each of them.
 #[derive(Debug, Default)]
@@ -31,10 +28,8 @@ impl Elsewhere {
         asked: impl Future<Output = Result<T, UpstreamError>>,
     ) -> Result<T, UpstreamError> {
         let breaker = self.of(url);
-        if !insists && breaker.may_ask().is_err() {
-            return Err(UpstreamError::ElsewhereResting);
-        }
-        let mut visit = Visit { breaker, begun: Instant::now(), ended: false };
+        let leave = if insists { None } else { Some(breaker.may_ask().map_err(|_| UpstreamError::ElsewhereResting)?) };
+        let mut visit = Visit { breaker: &breaker, _leave: leave, begun: Instant::now(), ended: false };
         let result = asked.await;
         visit.ended = true;
         let answered = result.is_ok();
@@ -52,17 +47,17 @@ impl Elsewhere {
 }
 
 /// A request that was given up when its time was over did not end: its host is silent.
-struct Visit {
-    breaker: Arc<Breaker>,
+struct Visit<'a> {
+    breaker: &'a Breaker,
+    _leave: Option<Leave<'a>>,
     begun: Instant,
     ended: bool,
 }
 
-impl Drop for Visit {
+impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        let waited = self.begun.elapsed();
-        if !self.ended && waited >= SILENT_AFTER {
-            self.breaker.note(Some(&UpstreamError::Silent(waited)), false, self.begun, None);
+        if !self.ended {
+            self.breaker.note(Some(&UpstreamError::Silent(self.begun.elapsed())), false, self.begun, None);
         }
     }
 }
@@ -71,6 +66,7 @@ impl Drop for Visit {
 mod tests {
     use super::*;
     use http::StatusCode;
+    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_host_is_left_alone_and_asked_by_one_once_the_rest_is_over() {

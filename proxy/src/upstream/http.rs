@@ -77,6 +77,11 @@ impl Http {
         }
     }
 
+    /// The same connections to hosts whose word on limits is not the registry's.
+    pub(super) fn without_limits(&self) -> Self {
+        Self { limits: None, ..self.clone() }
+    }
+
     /// Goes to other addresses than this for a while, on other connections than those that are open.
     pub(super) fn avoid(&self, address: std::net::SocketAddr) {
         if self.boundary.avoid(address) {

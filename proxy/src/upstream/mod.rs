@@ -24,6 +24,7 @@ mod order;
 mod reach;
 mod token;
 mod turns;
+mod verdict;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -74,6 +75,8 @@ pub(crate) struct Upstream {
     http: Http,
     tokens: Tokens,
     breaker: Breaker,
+    /// What registries say of lists says nothing of pulls: only limits are noted here, and obeyed by lists.
+    lists: Breaker,
     last: LastWord,
     limits: Arc<Limits>,
     metrics: Metrics,
@@ -132,11 +135,12 @@ impl Upstream {
         };
         Ok(Self {
             repositories: repositories.map_err(ClientError::Repositories)?,
-            tokens: Tokens::new(http.clone(), account.clone(), tasks.clone()),
+            tokens: Tokens::new(http.without_limits(), account.clone(), tasks.clone()),
             account,
             base,
             http,
             breaker: Breaker::default(),
+            lists: Breaker::default(),
             last: LastWord::default(),
             limits,
             metrics,
@@ -222,9 +226,7 @@ impl Upstream {
 
     /// Asks, and returns an answer of success only: 200 or 206, body unread.
     pub(crate) async fn send(&self, ask: &Ask<'_>) -> Result<reqwest::Response, UpstreamError> {
-        if !ask.insist {
-            self.breaker.may_ask()?;
-        }
+        let _leave = self.leave(ask)?;
         let (begun, course) = (Instant::now(), Course::new(ask.insist));
         let sent = tokio::time::timeout_at(ask.until, self.converse(ask, &course)).await;
         let sent = match sent {
@@ -235,27 +237,7 @@ impl Upstream {
             Err(_) => Err(UpstreamError::Silent(begun.elapsed())),
         };
         let sent = sent.map_err(|error| if ask.anonymously { self.heard_by_stranger(error) } else { error });
-        // Where the registry itself answered, a failure is that of a host it redirected to.
-        let answered = course.answered();
-        // Registries gather lists for long: that says nothing about pulls.
-        let slow_list =
-            matches!(ask.class, Class::Tags | Class::Referrers) && matches!(sent, Err(UpstreamError::Silent(_)));
-        // Strangers are limited sooner than we are, and whoever has no certificate may not even get through.
-        let of_stranger = ask.anonymously
-            && match &sent {
-                Err(UpstreamError::Limited { .. }) => self.scope().is_some(),
-                Err(UpstreamError::Unreachable(_) | UpstreamError::Realm(_) | UpstreamError::Failing(_)) => {
-                    self.has_identity()
-                }
-                _ => false,
-            };
-        if (answered || !slow_list) && !of_stranger {
-            self.breaker.note(sent.as_ref().err(), answered, begun, course.retry_after());
-            self.last.note(sent.as_ref().err());
-            if let Some(left) = self.breaker.rests().limited {
-                self.metrics.upstream_health().retry_after(self.name(), seconds_now() + left.as_secs() + 1);
-            }
-        }
+        self.note(ask, &course, begun, sent.as_ref().err());
         let result = UpstreamResult::of(sent.as_ref().err());
         self.metrics.upstream_request(&self.entry.config.registry, ask.class, result, begun.elapsed());
         sent

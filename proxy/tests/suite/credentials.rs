@@ -225,3 +225,19 @@ async fn a_client_certificate_is_shown_to_the_registry_that_asks_for_one() {
     let proxy = Proxy::with(&fake, |file| file.upstreams[0].tls = Some(without)).await;
     assert_eq!(proxy.get(ONES).await.status, 503);
 }
+
+#[tokio::test]
+async fn p10_a_limit_of_strangers_is_not_ours_also_where_we_go_as_one() {
+    let fake = Fake::start().await;
+    fake.guard(Kind::Bearer, "secret", &fake.url());
+    fake.set_public("a/b", true);
+    fake.tag("a/b", "1", ONE);
+    fake.tag("a/b", "2", TWO);
+    let (proxy, _dir) = with_password(&fake, "wrong", Scope::PublicImages, None).await;
+    assert_eq!(proxy.get(ONES).await.status, 200);
+    assert_eq!(upstream(&proxy).await.credentials, CredentialState::Refused);
+    fake.fault("/manifests/2", Fault::With(429, "retry-after", "60".into()), 1);
+    assert_eq!(proxy.get("/v2/a/b/manifests/2").await.status, 503);
+    assert_eq!(upstream(&proxy).await.health.retry_after, None);
+    assert_eq!(proxy.get("/v2/a/b/manifests/2").await.bytes(), TWO.as_bytes(), "it is asked again");
+}

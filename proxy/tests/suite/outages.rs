@@ -55,7 +55,6 @@ fn ways() -> BTreeMap<&'static str, (Bad, u16, Again)> {
         ("silent", Bad::Fault(Fault::Silent)),
         ("204", status(204)),
         ("304", status(304)),
-        ("400", status(400)),
         ("408", status(408)),
         ("429", status(429)),
         ("429 for a minute", after(429, "60")),
@@ -82,6 +81,7 @@ fn ways() -> BTreeMap<&'static str, (Bad, u16, Again)> {
     for (name, code) in [("401", 401), ("403", 403), ("404", 404), ("410", 410)] {
         ways.insert(name, (status(code), 404, Again::Asks));
     }
+    ways.insert("400", (status(400), 503, Again::Asks));
     ways
 }
 
