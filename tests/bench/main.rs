@@ -1,8 +1,8 @@
 //! `tidepool-bench`: Tidepool beside nginx, distribution and direct access, in one run and one table.
 //!
 //! An upstream and the clients are threads of this process; what is measured are processes of their own, each started
-//! on a free port of loopback with an empty store, and stopped when their row is done. Only the bytes are asserted: what
-//! is slow shows in the table.
+//! on a free port of loopback with an empty store, and stopped when their row is done. Only
+//! Tidepool's bytes are asserted: what is slow, and what rivals do, shows in the table.
 
 mod content;
 mod floor;
@@ -18,7 +18,6 @@ mod stats;
 mod storm;
 mod subject;
 mod table;
-mod throttle;
 mod tls;
 mod upstream;
 mod usage;
@@ -31,7 +30,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 use content::Catalogue;
-use report::Report;
+use report::{Found, Report};
 use rows::Bench;
 use scale::{MIB, Scale, Size};
 use subject::Programs;
@@ -45,8 +44,8 @@ struct Args {
     #[arg(long, value_enum, default_value = "full")]
     size: Size,
     /// Tidepool's proxy
-    #[arg(long, value_name = "FILE")]
-    proxy: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "from")]
+    proxy: Option<PathBuf>,
     /// Where blobs and stores go for the time of the run
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     folder: PathBuf,
@@ -59,6 +58,9 @@ struct Args {
     /// Rows to measure: hot, tls, small, cold, links, herd, memory, faults, outage, start
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Measure nothing: show, or write, what an earlier run put into this file by --json
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "json"])]
+    from: Option<PathBuf>,
     /// The folder of this run, made by its supervisor
     #[arg(long, hide = true)]
     within: Option<PathBuf>,
@@ -78,22 +80,29 @@ fn run(args: &Args) -> Result<ExitCode> {
     let names = rows::ROWS.map(|(name, _)| name);
     let unknown = args.only.iter().find(|only| !names.contains(&only.as_str()));
     ensure!(unknown.is_none(), "there are no rows {}, but {}", unknown.map_or("", |name| name), names.join(", "));
-    let Some(folder) = &args.within else { return folder::supervise(&args.folder) };
-    let mut bench = prepare(args, folder)?;
-    rows::run(&mut bench, &args.only)?;
-    println!("{}", bench.report.markdown());
+    ensure!(!args.write || args.only.is_empty(), "--write is for all rows: some are no table for the README");
+    let found = match (&args.from, &args.within) {
+        (Some(file), _) => Found::read(file)?,
+        (None, None) => return folder::supervise(&args.folder),
+        (None, Some(folder)) => {
+            let mut bench = prepare(args, folder)?;
+            rows::run(&mut bench, &args.only)?;
+            bench.report.finish()
+        }
+    };
+    println!("{}", found.markdown());
     if let Some(path) = &args.json {
-        bench.report.write_json(path)?;
+        found.write_json(path)?;
     }
     if args.write {
-        bench.report.write_texts(&tidepool_tests::repository())?;
+        found.write_texts(&tidepool_tests::repository())?;
     }
-    // Figures are never a failure; bytes are, and rows that nobody could measure.
-    Ok(if bench.report.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // Figures are never a failure; wrong bytes of Tidepool are, and rows that nobody could measure.
+    Ok(if found.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn prepare(args: &Args, folder: &Path) -> Result<Bench> {
-    let scale = args.size.scale();
+    let (scale, proxy) = (args.size.scale(), args.proxy.as_ref().context("--proxy is missing")?);
     eprintln!("making {} of noise", scale::bytes(scale.huge + scale.large + scale.medium));
     let catalogue = Arc::new(catalogue(&scale, folder)?);
     let tree = folder.join("tree");
@@ -101,7 +110,7 @@ fn prepare(args: &Args, folder: &Path) -> Result<Bench> {
     let upstream = Upstream::start(Arc::clone(&catalogue))?;
     let smoke = scale.size == Size::Smoke;
     let programs = Programs {
-        tidepool: args.proxy.canonicalize().with_context(|| format!("no proxy {}", args.proxy.display()))?,
+        tidepool: proxy.canonicalize().with_context(|| format!("no proxy {}", proxy.display()))?,
         nginx: ["/usr/sbin/nginx", "/usr/bin/nginx"].map(PathBuf::from).into_iter().find(|file| file.is_file()),
         distribution: if smoke { None } else { Some(tidepool_tests::peer("registry")?) },
         upstream: upstream.address(),
@@ -109,11 +118,12 @@ fn prepare(args: &Args, folder: &Path) -> Result<Bench> {
         folder: folder.to_owned(),
     };
     ensure!(smoke || programs.nginx.is_some(), "there is no nginx: tests/tools/apt.sh installs it");
-    let report = Report::new(match scale.size {
+    let command = match scale.size {
         Size::Full => "make bench",
         Size::Quick => "make bench-quick",
         Size::Smoke => "a smoke test",
-    });
+    };
+    let report = Report::new(command, !args.only.is_empty());
     Ok(Bench { scale, programs, catalogue, upstream, report })
 }
 

@@ -20,7 +20,7 @@ const WHO: [(Who, RGBColor); 6] = [
 
 /// Writes the plot.
 pub(crate) fn write(lines: &[Line], path: &Path) -> Result<()> {
-    let chosen: Vec<_> = lines.iter().filter_map(|line| Some((line.plot?, line))).collect();
+    let chosen: Vec<_> = lines.iter().filter_map(|line| Some((line.plot.as_deref()?, line))).collect();
     let rows = chosen.len().div_ceil(COLUMNS).max(1);
     let width = PANEL.0 * u32::try_from(COLUMNS)?;
     let root = SVGBackend::new(path, (width, PANEL.1 * u32::try_from(rows)?)).into_drawing_area();

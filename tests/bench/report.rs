@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use crate::machine;
 use crate::plot;
-use crate::table::{self, Line, Verdict};
+use crate::table::{self, Line, USUAL, Verdict, Who};
 use crate::usage::{machine_cpu, own_cpu};
 
 const BEGIN: &str = "<!-- make bench writes from here -->\n";
@@ -18,15 +18,30 @@ const END: &str = "<!-- to here -->";
 const NOTES: &str = "nginx serves plain files by sendfile, in the better of two configurations (`tcp_nopush` with chunks of 512 KiB, and \
 without it); as a cache it is `proxy_cache`. The floor is one thread that receives, hashes and writes. 0.34 × nginx for tags is \
 twice what zot reached beside nginx in a run by hand: 16,400 a second where nginx had 97,300. The upstream, the clients and what \
-is measured share the machine.\n";
+is measured share the machine.\n\nA registry that says 401 or 403 is not in the line of tags that are not kept: Docker Hub, GHCR and \
+Quay say so of repositories that do not exist, so Tidepool answers 404 there, and the client asks the registry itself or ends.\n";
 
-/// Lines so far, and what else the reader should know.
+/// What a run found: all that the README and the plot are made of, and the file of a run.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Found {
+    command: String,
+    /// Whether rows were left out.
+    partial: bool,
+    date: String,
+    machine: String,
+    minutes: f64,
+    /// How much of the machine went to neither this process nor its subjects.
+    other_work: String,
+    lines: Vec<Line>,
+    /// Rows that could not be measured, and wrong bytes of Tidepool.
+    pub(crate) broken: Vec<String>,
+}
+
+/// What was found so far, and the clocks of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
-    lines: Vec<Line>,
-    /// Rows that could not be measured, and why.
-    pub(crate) broken: Vec<String>,
-    command: &'static str,
+    found: Found,
     /// CPU seconds of the machine and of this process when the run began.
     started: (Option<f64>, f64),
     clock: std::time::Instant,
@@ -34,24 +49,38 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(command: &'static str) -> Self {
-        let started = (machine_cpu(), own_cpu());
-        Self {
+    pub(crate) fn new(command: &str, partial: bool) -> Self {
+        let found = Found {
+            command: command.to_owned(),
+            partial,
+            date: machine::today(),
+            machine: machine::describe(),
+            minutes: 0.0,
+            other_work: String::new(),
             lines: Vec::new(),
             broken: Vec::new(),
-            command,
-            started,
-            clock: std::time::Instant::now(),
-            subjects: 0.0,
-        }
+        };
+        Self { found, started: (machine_cpu(), own_cpu()), clock: std::time::Instant::now(), subjects: 0.0 }
     }
 
     /// Takes a line, and shows it at once to who waits.
     pub(crate) fn push(&mut self, line: Line) {
-        let shown = line.cells.iter().map(|(who, _)| format!("{} {}", who.name(), line.show(*who)));
-        let mark = if matches!(line.verdict(), Verdict::Missed(_)) { "MISSED " } else { "" };
+        let shown = line.cells.iter().map(|cell| format!("{} {}", cell.who.name(), line.show(cell.who)));
+        let mark = match line.verdict() {
+            Verdict::Missed(_) => "MISSED ",
+            Verdict::NotMeasured => "NOT MEASURED ",
+            Verdict::Met(_) | Verdict::None => "",
+        };
         eprintln!("  {mark}{} ({}): {}", line.what, line.unit.name(), shown.collect::<Vec<_>>().join(", "));
-        self.lines.push(line);
+        if line.is_wrong() {
+            self.broken(format!("{}: Tidepool: {}", line.what, line.show(Who::Tidepool)));
+        }
+        self.found.lines.push(line);
+    }
+
+    /// Notes what makes the run a failure: rows that nobody could measure, wrong bytes.
+    pub(crate) fn broken(&mut self, why: String) {
+        self.found.broken.push(why);
     }
 
     /// Notes the CPU seconds of a subject that ends.
@@ -59,24 +88,13 @@ impl Report {
         self.subjects += cpu;
     }
 
-    pub(crate) fn markdown(&self) -> String {
-        let missed = self.lines.iter().filter(|line| matches!(line.verdict(), Verdict::Missed(_))).count();
-        let barred = self.lines.iter().filter(|line| line.bar.is_some()).count();
-        let broken: String = self.broken.iter().map(|why| format!("\nNot measured: {why}\n")).collect();
-        format!(
-            "`{}`, {}, on {}: medians, all peers in one run on loopback, {:.0} minutes; other work took {} of the machine. {} of {} bars are met.\n\n{}\n{NOTES}{broken}",
-            self.command,
-            machine::today(),
-            machine::describe(),
-            self.clock.elapsed().as_secs_f64() / 60.0,
-            self.other_work(),
-            barred - missed.min(barred),
-            barred,
-            table::markdown(&self.lines),
-        )
+    /// The end of the run.
+    pub(crate) fn finish(mut self) -> Found {
+        self.found.minutes = self.clock.elapsed().as_secs_f64() / 60.0;
+        self.found.other_work = self.other_work();
+        self.found
     }
 
-    /// How much of the machine went to neither this process nor its subjects.
     fn other_work(&self) -> String {
         let (Some(before), Some(after)) = (self.started.0, machine_cpu()) else { return "?".to_owned() };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -84,16 +102,38 @@ impl Report {
         let other = after - before - (own_cpu() - self.started.1) - self.subjects;
         format!("{:.0} %", (100.0 * other / all).max(0.0))
     }
+}
+
+impl Found {
+    /// What an earlier run wrote.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is not of a run", path.display()))
+    }
 
     /// Writes every sample.
     pub(crate) fn write_json(&self, path: &Path) -> Result<()> {
-        let lines: Vec<_> = self.lines.iter().map(Line::json).collect();
-        let text = json!({"command": self.command, "date": machine::today(), "machine": machine::describe(), "otherWork": self.other_work(), "lines": lines, "broken": self.broken});
-        fs::write(path, format!("{text:#}\n")).with_context(|| format!("cannot write {}", path.display()))
+        let text = serde_json::to_string_pretty(self).context("cannot write figures as JSON")?;
+        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    pub(crate) fn markdown(&self) -> String {
+        let broken: String = self.broken.iter().map(|why| format!("\nBroken: {why}\n")).collect();
+        let [met, missed, unmeasured] = table::tally(&self.lines);
+        format!(
+            "`{}`, {}, on {}: all peers in one run on loopback, {:.0} minutes; other work took {} of the machine. Medians of {USUAL} samples, or of as many as stand in brackets. Bars: {met} met, {missed} missed, {unmeasured} not measured.\n\n{}\n{NOTES}{broken}",
+            self.command,
+            self.date,
+            self.machine,
+            self.minutes,
+            self.other_work,
+            table::markdown(&self.lines),
+        )
     }
 
     /// Writes the table into the README, between its marks, and the plot beside the other texts.
     pub(crate) fn write_texts(&self, repository: &Path) -> Result<()> {
+        ensure!(!self.partial, "a run of some rows is no table for the README");
         plot::write(&self.lines, &repository.join("docs/bench.svg"))?;
         let readme = repository.join("README.md");
         let text = fs::read_to_string(&readme).context("cannot read the README")?;
@@ -112,6 +152,7 @@ fn between_marks(text: &str, table: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::{Bar, Unit};
 
     #[test]
     fn only_what_is_between_the_marks_is_replaced() {
@@ -119,6 +160,32 @@ mod tests {
         let new = between_marks(&text, "new\n").unwrap();
         assert_eq!(new, format!("a\n{BEGIN}new\n{END}\nb\n"));
         assert_eq!(between_marks("a", "new"), None);
+    }
+
+    #[test]
+    fn a_run_can_be_read_again_and_wrong_bytes_of_ours_break_it() {
+        let mut report = Report::new("make bench", false);
+        let mut line = Line::new("it", Unit::Seconds).bar(Bar::MostTimes(0.1 + 0.2, Who::Direct)).plot("it");
+        line.add(Who::Direct, 1.0 / 3.0);
+        line.wrong(Who::Distribution, "wrong bytes");
+        report.push(line.clone());
+        assert!(report.found.broken.is_empty(), "rivals' bytes are figures");
+        line.wrong(Who::Tidepool, "wrong bytes");
+        report.push(line);
+        let (found, dir) = (report.finish(), tempfile::tempdir().unwrap());
+        assert_eq!(found.broken, ["it: Tidepool: wrong bytes"]);
+        let file = dir.path().join("bench.json");
+        found.write_json(&file).unwrap();
+        let again = Found::read(&file).unwrap();
+        assert_eq!((&again.lines, again.markdown()), (&found.lines, found.markdown()));
+    }
+
+    #[test]
+    fn some_rows_are_no_table_for_the_readme() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = Report::new("make bench", true).finish().write_texts(dir.path()).unwrap_err();
+        assert!(refused.to_string().contains("some rows"), "{refused}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

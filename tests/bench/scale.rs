@@ -65,7 +65,7 @@ impl Size {
                 huge: 4 * GIB,
                 readers: [1, 8, 64],
                 storm: Duration::from_millis(1200),
-                stored: &[100_000, 1_000_000],
+                stored: &[1_000_000],
                 rivals_meet_faults: true,
                 patience: Duration::from_secs(20),
             },

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use serde_json::{Value, json};
 use tidepool_config::trust;
+use tidepool_tests::{Authority, Certificate};
 
 use crate::pull::{Got, Reading, receive, request};
 
@@ -21,26 +21,21 @@ const MIRROR: &str = "bench";
 /// An authority with a member and an agent that it vouches for.
 pub(crate) struct Identities {
     authority: String,
-    member: [String; 2],
+    member: Certificate,
     client: Arc<ClientConfig>,
     pub(crate) address: SocketAddr,
 }
 
 impl Identities {
     pub(crate) fn new() -> Result<Self> {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "bench");
-        let key = KeyPair::generate().context("no key for an authority")?;
-        let authority = params.self_signed(&key).context("cannot sign an authority")?.pem();
-        let issuer = Issuer::new(params, key);
-        let member = issue(&issuer, &trust::member_name(MIRROR))?;
-        let [certificate, key] = issue(&issuer, &trust::agent_name(MIRROR))?;
+        let authority = Authority::new("bench")?;
+        let issue = |name: String| authority.issue(&name, std::slice::from_ref(&name));
+        let (member, agent) = (issue(trust::member_name(MIRROR))?, issue(trust::agent_name(MIRROR))?);
         let mut roots = RootCertStore::empty();
-        let trusted = CertificateDer::from_pem_slice(authority.as_bytes()).context("no certificate")?;
+        let trusted = CertificateDer::from_pem_slice(authority.pem().as_bytes()).context("no certificate")?;
         roots.add(trusted).context("the authority is not accepted")?;
-        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).context("no certificate")?;
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).context("no key")?;
+        let certificate = CertificateDer::from_pem_slice(agent.certificate.as_bytes()).context("no certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(agent.key.as_bytes()).context("no key")?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let client = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -49,12 +44,17 @@ impl Identities {
             .with_client_auth_cert(vec![certificate], key)
             .context("cannot show a certificate")?;
         let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        Ok(Self { authority, member, client: Arc::new(client), address: address.context("no free port")? })
+        Ok(Self {
+            authority: authority.pem().to_owned(),
+            member,
+            client: Arc::new(client),
+            address: address.context("no free port")?,
+        })
     }
 
     /// Writes the member's files, and says what goes into its configuration.
     pub(crate) fn listener(&self, folder: &Path) -> Result<Value> {
-        let [certificate, key] = &self.member;
+        let Certificate { certificate, key } = &self.member;
         for (name, text) in [("tls.crt", certificate), ("tls.key", key), ("agents-ca.crt", &self.authority)] {
             fs::write(folder.join(name), text).context("cannot write a certificate")?;
         }
@@ -94,12 +94,4 @@ impl io::Read for Shared<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.borrow_mut().read(buffer)
     }
-}
-
-fn issue(issuer: &Issuer<'_, KeyPair>, name: &str) -> Result<[String; 2]> {
-    let mut params = CertificateParams::new([name.to_owned()]).context("cannot describe a certificate")?;
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-    let key = KeyPair::generate().context("no key")?;
-    let certificate = params.signed_by(&key, issuer).context("cannot sign a certificate")?;
-    Ok([certificate.pem(), key.serialize_pem()])
 }

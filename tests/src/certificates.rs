@@ -22,14 +22,20 @@ impl std::fmt::Debug for Certificate {
 }
 
 /// An authority that signs server certificates.
-pub(crate) struct Authority {
+pub struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
 impl Authority {
     /// Makes an authority with this common name.
-    pub(crate) fn new(name: &str) -> Result<Self> {
+    pub fn new(name: &str) -> Result<Self> {
         Self::with_key(name, KeyPair::generate().context("cannot make the key of an authority")?)
     }
 
@@ -48,7 +54,7 @@ impl Authority {
     }
 
     /// Its certificate.
-    pub(crate) fn pem(&self) -> &str {
+    pub fn pem(&self) -> &str {
         &self.pem
     }
 
@@ -58,7 +64,7 @@ impl Authority {
     }
 
     /// Signs a certificate of these names and addresses, for a server or a client.
-    pub(crate) fn issue(&self, name: &str, hosts: &[String]) -> Result<Certificate> {
+    pub fn issue(&self, name: &str, hosts: &[String]) -> Result<Certificate> {
         let mut params = CertificateParams::new(hosts).context("cannot describe a certificate")?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;

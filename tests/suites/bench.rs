@@ -34,3 +34,11 @@ fn every_row_gets_its_figures() {
     let left = std::fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(left, 1, "the run left something behind");
 }
+
+#[test]
+fn some_rows_alone_are_not_written_into_the_readme() {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_tidepool-bench"));
+    let output = bench.args(["--write", "--only=tls", "--size=smoke", "--proxy=/none"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("no table for the README"), "{said}");
+}

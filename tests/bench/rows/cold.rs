@@ -62,7 +62,7 @@ pub(super) fn links(bench: &mut Bench) -> Result<()> {
     for (what, behaviour, most, plot) in rates {
         bench.upstream.behave(behaviour)?;
         let mut done = Line::new(what.clone(), Unit::Seconds).bar(Bar::MostTimes(most, Who::Direct));
-        done.plot = plot;
+        done.plot = plot.map(str::to_owned);
         let mut sent = Line::new(what.clone(), Unit::Times).bar(Bar::Most(1.05));
         let mut first =
             Line::new(format!("{what}: first byte"), Unit::Milliseconds).bar(Bar::MostMore(50.0, Who::Direct));
@@ -70,9 +70,8 @@ pub(super) fn links(bench: &mut Bench) -> Result<()> {
         let got = direct(bench, &image)?;
         done.add(Who::Direct, got.took.as_secs_f64());
         first.add(Who::Direct, got.first_byte.as_secs_f64() * 1000.0);
-        let samples = if most < 1.0 { bench.scale.few } else { bench.scale.samples };
-        for (sample, who) in (0..samples).flat_map(|sample| MIRRORS.map(|who| (sample, who))) {
-            if sample > 0 && who != Who::Tidepool || most < 1.0 && who != Who::Tidepool {
+        for (sample, who) in (0..bench.scale.samples).flat_map(|sample| MIRRORS.map(|who| (sample, who))) {
+            if who != Who::Tidepool && (sample > 0 || most < 1.0) {
                 continue;
             }
             let Some(fill) = fill(bench, who, &image, false)? else { continue };

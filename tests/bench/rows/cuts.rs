@@ -16,14 +16,12 @@ pub(super) fn rows(bench: &mut Bench) -> Result<()> {
         let mut took = Line::new(format!("{what}: client has it after"), Unit::Seconds).bar(Bar::Right);
         let mut sent = Line::new(what, Unit::Times).bar(Bar::Most(1.05));
         for who in bench.mirrors_for_faults() {
-            let Some((got, times)) = faulty(bench, *who, fault)? else { continue };
-            let verdict = got.verdict(&bench.image("medium")?.layer.digest);
-            if verdict == "right" {
-                took.add(*who, got.took.as_secs_f64());
-                sent.add(*who, times);
+            let Some((got, times)) = faulty(bench, who, fault)? else { continue };
+            if took.judge(who, &got, &bench.image("medium")?.layer.digest) {
+                took.add(who, got.took.as_secs_f64());
+                sent.add(who, times);
             } else {
-                took.fail(*who, verdict.clone());
-                sent.fail(*who, verdict);
+                sent.fail(who, took.show(who));
             }
         }
         bench.report.push(took);
@@ -53,16 +51,17 @@ fn wrong(bench: &mut Bench, size: &str) -> Result<()> {
     let mut line = Line::new(what, Unit::Seconds).bar(Bar::Right);
     for who in bench.mirrors_for_faults() {
         bench.upstream.behave(Behaviour::blobs(BlobFault::Wrong))?;
-        let Some(subject) = bench.fresh(*who)? else { continue };
+        let Some(subject) = bench.fresh(who)? else { continue };
         let got = pull(subject.address, &image.blob_path(), Reading::Hash, bench.scale.patience);
         let first = got.verdict(&image.layer.digest);
         bench.upstream.behave(Behaviour::default())?;
         let got = pull(subject.address, &image.blob_path(), Reading::Hash, bench.scale.patience);
         let next = got.verdict(&image.layer.digest);
         match (first.as_str(), next.as_str()) {
-            ("right" | "wrong bytes", _) => line.fail(*who, format!("passes it on; next pull {next}")),
-            (_, "right") => line.add(*who, got.took.as_secs_f64()),
-            _ => line.fail(*who, format!("{first}; next pull {next}")),
+            ("right" | "wrong bytes", _) => line.wrong(who, format!("passes it on; next pull {next}")),
+            (_, "right") => line.add(who, got.took.as_secs_f64()),
+            (_, "wrong bytes") => line.wrong(who, format!("{first}; next pull wrong bytes")),
+            _ => line.fail(who, format!("{first}; next pull {next}")),
         }
         bench.end(subject);
     }

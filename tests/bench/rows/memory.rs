@@ -10,7 +10,8 @@ pub(super) fn rows(bench: &mut Bench) -> Result<()> {
     let image = bench.image("huge")?;
     let what = format!("fill of a {} blob: peak memory", bytes(image.layer.size));
     let mut line = Line::new(what, Unit::Mib).bar(Bar::Most(40.0));
-    if let Some(subject) = bench.fresh(Who::Tidepool)? {
+    for _ in 0..bench.scale.samples {
+        let Some(subject) = bench.fresh(Who::Tidepool)? else { break };
         subject.family.forget_peak()?;
         cold::fill_by(bench, &subject, &image)?;
         line.add(Who::Tidepool, subject.family.peak()?);

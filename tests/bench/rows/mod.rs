@@ -65,9 +65,10 @@ impl Bench {
         self.programs.mirror(who, &store)
     }
 
-    /// The mirrors that meet faults.
-    fn mirrors_for_faults(&self) -> &'static [Who] {
-        if self.scale.rivals_meet_faults { &MIRRORS } else { &MIRRORS[..1] }
+    /// The mirrors that meet faults, each as often as it is measured: rivals once, for some take long to fail.
+    fn mirrors_for_faults(&self) -> Vec<Who> {
+        let rivals = if self.scale.rivals_meet_faults { &MIRRORS[1..] } else { &[] };
+        std::iter::repeat_n(Who::Tidepool, self.scale.samples).chain(rivals.iter().copied()).collect()
     }
 
     /// Stops a subject, and notes what it used.
@@ -102,7 +103,7 @@ pub(crate) fn run(bench: &mut Bench, only: &[String]) -> Result<()> {
         let started = Instant::now();
         if let Err(error) = rows(bench) {
             eprintln!("  {name} could not be measured: {error:#}");
-            bench.report.broken.push(format!("{name}: {error:#}"));
+            bench.report.broken(format!("{name} could not be measured: {error:#}"));
         }
         eprintln!("  {:.0} s", started.elapsed().as_secs_f64());
         bench.upstream.behave(Behaviour::default()).context("the upstream does not recover")?;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::{Behaviour, BlobFault, Reach, Shared, lock};
 use crate::content::{Blob, MANIFEST};
 use crate::http::Request;
-use crate::throttle::Pace;
+use tidepool_tests::Pace;
 
 /// Bytes a call of sendfile.
 const PIECE: u64 = 1 << 20;
@@ -56,6 +56,8 @@ impl Shared {
             let mut counts = lock(&self.counts);
             *(if request.is_head { &mut counts.manifest_heads } else { &mut counts.manifest_gets }) += 1;
         }
+        let away = lock(&self.behaviour).away;
+        std::thread::sleep(away);
         let headers = format!("content-type: {MANIFEST}\r\ndocker-content-digest: {}\r\n", image.digest);
         send(stream, request, 200, &headers, &image.manifest)
     }

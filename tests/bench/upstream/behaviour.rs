@@ -1,5 +1,7 @@
 //! How an upstream may behave.
 
+use std::time::Duration;
+
 /// Whether and how requests are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -37,6 +39,8 @@ pub(crate) struct Behaviour {
     pub(crate) link: Option<u64>,
     /// Bytes a second of each connection.
     pub(crate) each: Option<u64>,
+    /// How long a manifest takes to be answered.
+    pub(crate) away: Duration,
 }
 
 impl Behaviour {

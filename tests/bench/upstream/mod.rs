@@ -20,7 +20,7 @@ pub(crate) use counts::Counts;
 
 use crate::content::Catalogue;
 use crate::http::Request;
-use crate::throttle::Pace;
+use tidepool_tests::Pace;
 
 /// Largest head of a request.
 const HEAD: usize = 16 << 10;

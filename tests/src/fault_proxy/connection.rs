@@ -9,8 +9,8 @@ use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
 
 use super::damage::{Damage, Ending};
 use super::head::Head;
-use super::pace::Pace;
 use super::record::Exchange;
+use super::trickle::Trickle;
 use super::{Fault, Shared, lock};
 
 /// What waits in the kernel counts as sent, so little may.
@@ -89,7 +89,7 @@ impl Client {
         }
         self.shared.records.answered(number, head.word(1).parse().unwrap_or_default());
         self.stream.write_all(&head.bytes())?;
-        let pace = Pace::of(damage.bytes_per_second, *lock(&self.shared.cap));
+        let pace = Trickle::of(damage.bytes_per_second, *lock(&self.shared.cap));
         let until = length.unwrap_or(u64::MAX).min(damage.until);
         self.send(&Body { number, until, corrupt: damage.corrupt }, body, pace)?;
         match damage.ending {
@@ -106,7 +106,7 @@ impl Client {
         }
     }
 
-    fn send(&mut self, body: &Body, from: &mut impl Read, mut pace: Pace) -> io::Result<()> {
+    fn send(&mut self, body: &Body, from: &mut impl Read, mut pace: Trickle) -> io::Result<()> {
         let mut buffer = vec![0; usize::try_from(pace.piece()).unwrap_or(1)];
         let mut at = 0;
         while at < body.until {

@@ -6,10 +6,10 @@
 mod connection;
 mod damage;
 mod head;
-mod pace;
 mod record;
 #[cfg(test)]
 mod tests;
+mod trickle;
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -7,18 +7,19 @@ const SLACK: Duration = Duration::from_millis(2);
 
 /// Says when the next bytes may go.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     bytes_per_second: u64,
     next: Instant,
 }
 
 impl Pace {
-    pub(crate) fn new(bytes_per_second: u64, now: Instant) -> Self {
+    /// A link that is free from now on.
+    pub fn new(bytes_per_second: u64, now: Instant) -> Self {
         Self { bytes_per_second, next: now }
     }
 
     /// When these bytes may go, if they are asked for `now`; they are taken for sent then.
-    pub(crate) fn reserve(&mut self, now: Instant, bytes: u64) -> Instant {
+    pub fn reserve(&mut self, now: Instant, bytes: u64) -> Instant {
         let at = now.checked_sub(SLACK).map_or(self.next, |earliest| self.next.max(earliest));
         let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second.max(1));
         self.next = at + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));

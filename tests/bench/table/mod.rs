@@ -1,12 +1,16 @@
 //! Lines of figures: who was measured, the bar, and whether it was met.
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
+use crate::pull::Got;
 use crate::scale::grouped;
 use crate::stats::median;
 
+/// As many samples as a figure has unless it says otherwise.
+pub(crate) const USUAL: usize = 5;
+
 /// Whose figure it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Who {
     Tidepool,
     /// The better of the two below.
@@ -22,7 +26,7 @@ pub(crate) enum Who {
 }
 
 /// What a figure counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Unit {
     MibPerSecond,
     CpuPerGib,
@@ -37,7 +41,7 @@ pub(crate) enum Unit {
 }
 
 /// What the figure of Tidepool has to be.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Bar {
     LeastTimes(f64, Who),
     MostTimes(f64, Who),
@@ -48,29 +52,34 @@ pub(crate) enum Bar {
     Right,
 }
 
-/// Samples, or what went wrong instead.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Somebody's samples, or what went wrong instead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cell {
+    pub(crate) who: Who,
     pub(crate) samples: Vec<f64>,
     pub(crate) failure: Option<String>,
+    /// Bytes that a client took for right were not.
+    pub(crate) wrong: bool,
 }
 
 /// One line of the table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Line {
     pub(crate) what: String,
     pub(crate) unit: Unit,
     pub(crate) bar: Option<Bar>,
-    pub(crate) cells: Vec<(Who, Cell)>,
+    pub(crate) cells: Vec<Cell>,
     /// Title in the plot, for lines that are in it.
-    pub(crate) plot: Option<&'static str>,
+    pub(crate) plot: Option<String>,
 }
 
 /// What became of a bar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// There is none, or nothing to compare with.
+    /// There is none.
     None,
+    /// Tidepool has no figure, or nobody has one to compare it with.
+    NotMeasured,
     Met(String),
     Missed(String),
 }
@@ -153,8 +162,8 @@ impl Line {
         self
     }
 
-    pub(crate) fn plot(mut self, title: &'static str) -> Self {
-        self.plot = Some(title);
+    pub(crate) fn plot(mut self, title: &str) -> Self {
+        self.plot = Some(title.to_owned());
         self
     }
 
@@ -168,16 +177,37 @@ impl Line {
         self.cell(who).failure.get_or_insert(failure.into());
     }
 
+    /// The same where a client was given wrong bytes and could not know.
+    pub(crate) fn wrong(&mut self, who: Who, failure: impl Into<String>) {
+        self.cell(who).wrong = true;
+        self.fail(who, failure);
+    }
+
+    /// Whether a pull gave the right bytes; what else it gave is noted.
+    pub(crate) fn judge(&mut self, who: Who, got: &Got, digest: &str) -> bool {
+        match got.verdict(digest).as_str() {
+            "right" => return true,
+            "wrong bytes" => self.wrong(who, "wrong bytes"),
+            verdict => self.fail(who, verdict),
+        }
+        false
+    }
+
+    /// Whether this product gave away wrong bytes.
+    pub(crate) fn is_wrong(&self) -> bool {
+        self.find(Who::Tidepool).is_some_and(|cell| cell.wrong)
+    }
+
     fn cell(&mut self, who: Who) -> &mut Cell {
-        let at = self.cells.iter().position(|(other, _)| *other == who).unwrap_or_else(|| {
-            self.cells.push((who, Cell::default()));
+        let at = self.cells.iter().position(|cell| cell.who == who).unwrap_or_else(|| {
+            self.cells.push(Cell { who, samples: Vec::new(), failure: None, wrong: false });
             self.cells.len() - 1
         });
-        &mut self.cells[at].1
+        &mut self.cells[at]
     }
 
     fn find(&self, who: Who) -> Option<&Cell> {
-        self.cells.iter().find(|(other, _)| *other == who).map(|(_, cell)| cell)
+        self.cells.iter().find(|cell| cell.who == who)
     }
 
     pub(crate) fn median(&self, who: Who) -> Option<f64> {
@@ -190,38 +220,55 @@ impl Line {
 
     /// Whether Tidepool did what it has to.
     pub(crate) fn verdict(&self) -> Verdict {
+        let Some(bar) = self.bar else { return Verdict::None };
         if let Some(failure) = self.find(Who::Tidepool).and_then(|cell| cell.failure.as_ref()) {
             return Verdict::Missed(failure.clone());
         }
-        let (Some(bar), Some(ours)) = (self.bar, self.median(Who::Tidepool)) else { return Verdict::None };
+        self.median(Who::Tidepool).and_then(|ours| self.compare(bar, ours)).unwrap_or(Verdict::NotMeasured)
+    }
+
+    /// None where there is nothing to compare with.
+    fn compare(&self, bar: Bar, ours: f64) -> Option<Verdict> {
         let (met, text) = match bar {
             Bar::Most(most) => (ours <= most, String::new()),
             Bar::Right => (true, String::new()),
-            Bar::MostMore(more, who) => match self.median(who) {
-                Some(theirs) => (ours <= theirs + more, format!("+ {}", self.unit.show((ours - theirs).max(0.0)))),
-                None => return Verdict::None,
-            },
+            Bar::MostMore(more, who) => {
+                let theirs = self.median(who)?;
+                (ours <= theirs + more, format!("+ {}", self.unit.show((ours - theirs).max(0.0))))
+            }
             Bar::LeastTimes(times, who) | Bar::MostTimes(times, who) => {
-                let Some(theirs) = self.median(who).filter(|theirs| *theirs > 0.0) else { return Verdict::None };
-                let ratio = ours / theirs;
+                let ratio = ours / self.median(who).filter(|theirs| *theirs > 0.0)?;
                 let met = if matches!(bar, Bar::LeastTimes(..)) { ratio >= times } else { ratio <= times };
                 (met, format!("{ratio:.2} ×"))
             }
         };
-        if met { Verdict::Met(text) } else { Verdict::Missed(text) }
+        Some(if met { Verdict::Met(text) } else { Verdict::Missed(text) })
+    }
+
+    /// How many samples are behind a figure.
+    fn samples(&self, who: Who) -> usize {
+        let parts = if who == Who::Nginx { [Who::NginxNopush, Who::NginxPush] } else { [who, who] };
+        parts.into_iter().filter_map(|who| self.find(who)).map(|cell| cell.samples.len()).min().unwrap_or(0)
     }
 
     /// A cell as the table shows it.
     pub(crate) fn show(&self, who: Who) -> String {
-        let failure = self.find(who).and_then(|cell| cell.failure.clone());
-        failure.or_else(|| self.median(who).map(|figure| self.unit.show(figure))).unwrap_or_default()
+        if let Some(failure) = self.find(who).and_then(|cell| cell.failure.clone()) {
+            return failure;
+        }
+        match (self.median(who), self.samples(who)) {
+            (None, _) => String::new(),
+            (Some(figure), USUAL) => self.unit.show(figure),
+            (Some(figure), samples) => format!("{} ({samples})", self.unit.show(figure)),
+        }
     }
 
     fn markdown(&self) -> String {
         let verdict = match self.verdict() {
             Verdict::None => String::new(),
+            Verdict::NotMeasured => "not measured".to_owned(),
             Verdict::Met(text) if text.is_empty() => "met".to_owned(),
-            Verdict::Met(text) => text,
+            Verdict::Met(text) => format!("met {text}"),
             Verdict::Missed(text) => format!("**missed** {text}"),
         };
         // The floor and direct access never meet in one line.
@@ -231,15 +278,16 @@ impl Line {
         let bar = self.bar.map_or(String::new(), |bar| bar.text(self.unit));
         format!("| {}, {} | {cells} | {limit} | {bar} | {} |", self.what, self.unit.name(), verdict.trim())
     }
+}
 
-    pub(crate) fn json(&self) -> Value {
-        let cells = self.cells.iter().map(|(who, cell)| {
-            json!({"who": who.name(), "median": median(&cell.samples), "samples": cell.samples, "failure": cell.failure})
-        });
-        let missed = matches!(self.verdict(), Verdict::Missed(_));
-        let bar = self.bar.map(|bar| bar.text(self.unit));
-        json!({"what": self.what, "unit": self.unit.name(), "bar": bar, "missed": missed, "cells": cells.collect::<Vec<_>>()})
-    }
+/// How many bars were met, were missed, and could not be measured.
+pub(crate) fn tally(lines: &[Line]) -> [usize; 3] {
+    lines.iter().fold([0; 3], |[met, missed, unmeasured], line| match line.verdict() {
+        Verdict::None => [met, missed, unmeasured],
+        Verdict::Met(_) => [met + 1, missed, unmeasured],
+        Verdict::Missed(_) => [met, missed + 1, unmeasured],
+        Verdict::NotMeasured => [met, missed, unmeasured + 1],
+    })
 }
 
 /// All lines as one table.
@@ -249,55 +297,4 @@ pub(crate) fn markdown(lines: &[Line]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(bar: Bar, unit: Unit) -> Line {
-        let mut line = Line::new("it", unit).bar(bar);
-        [90.0, 80.0, 100.0].into_iter().for_each(|sample| line.add(Who::Tidepool, sample));
-        line.add(Who::NginxNopush, 60.0);
-        line.add(Who::NginxPush, 120.0);
-        line
-    }
-
-    #[test]
-    fn nginx_is_the_better_of_its_two_configurations() {
-        let bar = Bar::LeastTimes(0.9, Who::Nginx);
-        assert_eq!(line(bar, Unit::PerSecond).median(Who::Nginx), Some(120.0));
-        assert_eq!(line(bar, Unit::CpuPerGib).median(Who::Nginx), Some(60.0));
-    }
-
-    #[test]
-    fn a_bar_is_met_or_missed_by_the_median() {
-        let verdict = |bar, unit| line(bar, unit).verdict();
-        let nginx = Who::Nginx;
-        assert_eq!(verdict(Bar::LeastTimes(0.75, nginx), Unit::PerSecond), Verdict::Met("0.75 ×".into()));
-        assert_eq!(verdict(Bar::LeastTimes(0.9, nginx), Unit::PerSecond), Verdict::Missed("0.75 ×".into()));
-        assert_eq!(verdict(Bar::MostTimes(1.1, nginx), Unit::CpuPerGib), Verdict::Missed("1.50 ×".into()));
-        assert_eq!(verdict(Bar::MostMore(29.0, nginx), Unit::Milliseconds), Verdict::Missed("+ 30".into()));
-        assert_eq!(verdict(Bar::Most(90.0), Unit::Mib), Verdict::Met(String::new()));
-        assert_eq!(verdict(Bar::Most(89.0), Unit::Mib), Verdict::Missed(String::new()));
-        assert_eq!(verdict(Bar::MostTimes(1.0, Who::Floor), Unit::Mib), Verdict::None, "nothing to compare with");
-    }
-
-    #[test]
-    fn who_fails_meets_no_bar() {
-        let mut line = line(Bar::Most(1000.0), Unit::Seconds);
-        line.fail(Who::Tidepool, "wrong bytes");
-        assert_eq!(line.verdict(), Verdict::Missed("wrong bytes".into()));
-        line.fail(Who::Distribution, "no answer");
-        assert_eq!(
-            line.markdown(),
-            "| it, s | wrong bytes | 60 |  | no answer |  | ≤ 1,000 | **missed** wrong bytes |"
-        );
-    }
-
-    #[test]
-    fn figures_have_two_or_three_digits() {
-        for (figure, text) in
-            [(0.0, "0.000"), (0.0123, "0.012"), (0.5, "0.50"), (4.26, "4.3"), (97.3, "97"), (97_300.0, "97,300")]
-        {
-            assert_eq!(Unit::Seconds.show(figure), text);
-        }
-    }
-}
+mod tests;
