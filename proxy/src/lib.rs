@@ -1,8 +1,11 @@
 //! The Tidepool proxy: a pull-through registry cache.
 //!
 //! Read in this order: [`routes`] is every route in one screen; [`pull`] is what a request does; [`store`] is what is
-//! kept and what it survives; [`upstream`] is how registries are asked; [`listen`] and [`access`] are who may ask us; [`settings`] is what a reload replaces, [`reload`] when it does; [`error`] is what each failure looks like to a
-//! client. [`Server`] holds them together, [`Args`] is the command line.
+//! kept and what it survives; [`upstream`] is how registries are asked; [`send`] is how bytes leave; [`answers`] is what an
+//! answer says of itself, [`error`] what each failure looks like to a client. Around them: [`listen`] and [`access`] are who
+//! may ask us, [`layers`] what surrounds every request; [`metrics`] and [`admin`] are what can be seen from outside;
+//! [`settings`] is what a reload replaces, [`reload`] when it does. [`Server`] holds them together, [`Args`] is the command
+//! line.
 //!
 //! Rules named P1 to P14 are those of the design document, section 5.
 #![cfg_attr(not(test), expect(rustdoc::private_intra_doc_links, reason = "the map above is for readers of the source"))]

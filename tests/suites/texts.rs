@@ -16,10 +16,18 @@ fn texts() -> Vec<PathBuf> {
     TEXTS.iter().map(|text| root.join(text)).chain(docs).collect()
 }
 
-/// Targets of a text's links to files; they are relative to the text.
-fn links(text: &str) -> Vec<&str> {
+/// Targets of a text's links to files, which are relative to the text, and the headings that they point at, if any.
+fn links(text: &str) -> Vec<(&str, Option<&str>)> {
     let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    links.filter(|link| !link.contains("://") && !link.starts_with('#')).collect()
+    let files = links.filter(|link| !link.contains("://") && !link.starts_with('#'));
+    files.map(|link| link.split_once('#').map_or((link, None), |(file, heading)| (file, Some(heading)))).collect()
+}
+
+/// Whether a text has a heading that links call by this name.
+fn has_heading(text: &str, name: &str) -> bool {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let mut names = headings.map(|heading| heading.to_lowercase().replace(' ', "-"));
+    names.any(|heading| heading.replace(|c: char| !c.is_alphanumeric() && c != '-', "") == name)
 }
 
 /// Words in backticks that begin with a folder of the repository.
@@ -41,13 +49,27 @@ fn every_path_that_a_text_names_exists() {
     for text in texts() {
         let contents = std::fs::read_to_string(&text).unwrap();
         let folder = text.parent().unwrap();
-        let paths = links(&contents).into_iter().map(|link| folder.join(link));
+        let paths = links(&contents).into_iter().map(|(link, _)| folder.join(link));
         for path in paths.chain(words(&contents).into_iter().map(|word| root.join(word))) {
             named += 1;
             assert!(Path::new(&path).exists(), "{} names {}, which does not exist", text.display(), path.display());
         }
     }
     assert!(named > 40, "only {named} paths were found: the reading of texts is broken");
+}
+
+#[test]
+fn every_heading_that_a_text_links_to_exists() {
+    let mut linked = 0;
+    for text in texts() {
+        let contents = std::fs::read_to_string(&text).unwrap();
+        for (file, heading) in links(&contents).into_iter().filter_map(|(file, heading)| Some((file, heading?))) {
+            linked += 1;
+            let target = std::fs::read_to_string(text.parent().unwrap().join(file)).unwrap();
+            assert!(has_heading(&target, heading), "{} links to {file}#{heading}", text.display());
+        }
+    }
+    assert!(linked > 0, "no link to a heading was found: the reading of texts is broken");
 }
 
 #[test]
