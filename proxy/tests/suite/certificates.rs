@@ -91,6 +91,7 @@ pub(crate) fn write_member(folder: &Path, leaf: &Leaf, authorities: &[&Authority
 }
 
 /// Where to find a member and how to speak to it.
+#[derive(Clone)]
 pub(crate) struct Peer<'a> {
     pub(crate) at: SocketAddr,
     /// The authorities by which the member is believed.

@@ -137,14 +137,14 @@ async fn a_refusal_says_nothing_while_another_is_let_in_or_the_registry_cannot_s
         assert_eq!(proxy.get(ONES).await.status, 200);
         fake.fault("/v2/x/y/", Fault::Status(401), 10);
         let expected = if lets_everybody_in {
-            fake.fault("/v2/a/b/", Fault::Late(500), 1);
+            fake.fault("/v2/a/b/", Fault::Late(2000), 1);
             404
         } else {
             fake.fault("GET /v2/ ", Fault::Status(502), 1);
             503
         };
         let closed = async {
-            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            eventually(async || !fake.asked("/v2/a/b/manifests/2").is_empty()).await;
             proxy.get("/v2/x/y/manifests/1").await.status.as_u16()
         };
         let (closed, open) = tokio::join!(closed, proxy.get("/v2/a/b/manifests/2"));

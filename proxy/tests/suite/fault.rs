@@ -6,6 +6,7 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use tidepool_oci::ByteRanges;
+use tokio::sync::watch;
 
 /// How an answer goes wrong.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub(crate) enum Fault {
     Page,
     /// So many milliseconds before each of ten pieces.
     Slow(u64),
+    /// A little at a time until told otherwise, and then the rest.
+    Trickle(watch::Receiver<bool>),
     /// With these headers besides.
     Plus(&'static [(&'static str, &'static str)]),
     /// So many bytes in ten milliseconds, on each connection.
@@ -113,6 +116,7 @@ fn broken(bytes: Bytes, fault: Option<&Fault>) -> Body {
                 Ok::<_, std::io::Error>(piece)
             }))
         }
+        Some(Fault::Trickle(told)) => Body::from_stream(trickle(bytes.clone(), told.clone())),
         Some(Fault::Paced(piece)) => {
             let clock = tokio::time::interval(Duration::from_millis(10));
             let paced = pieces(&bytes, *piece).zip(futures::stream::unfold(clock, |mut clock| async move {
@@ -123,6 +127,20 @@ fn broken(bytes: Bytes, fault: Option<&Fault>) -> Body {
         }
         _ => Body::from_stream(pieces(&bytes, 64 << 10)),
     }
+}
+
+fn trickle(
+    bytes: Bytes,
+    told: watch::Receiver<bool>,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
+    futures::stream::unfold((bytes, told), |(mut rest, mut told)| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        let all = tokio::time::timeout(Duration::from_millis(200), told.wait_for(|told| *told)).await.is_ok();
+        let piece = rest.split_to(if all { rest.len() } else { rest.len().min(1000) });
+        Some((Ok(piece), (rest, told)))
+    })
 }
 
 fn pieces(bytes: &Bytes, len: usize) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -27,6 +28,31 @@ impl Drop for Ended {
     }
 }
 
+/// A configuration with a secret wherever it takes one.
+fn configuration(folder: &Path, url: &str) -> String {
+    let folder = folder.display();
+    format!(
+        "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstorage: {{path: {folder}/store}}\n\
+         access: {{usersFile: {folder}/users}}\n\
+         egressProxy: {{url: \"http://127.0.0.1:1\", noProxy: [127.0.0.1], username: out, passwordFile: {folder}/out}}\n\
+         agents: {{listen: \"127.0.0.1:0\", mirror: {MIRROR}, certFile: {folder}/tls.crt, keyFile: {folder}/tls.key, caFile: {folder}/agents-ca.crt}}\n\
+         upstreams: [{{registry: docker.io, url: \"{url}\", credentials: {{username: me, passwordFile: {folder}/password}}}}, \
+         {{registry: ghcr.io, url: \"http://192.0.2.1\"}}]\n"
+    )
+}
+
+/// The program with the configuration in `folder`, saying all it can in a log there; where it listens for clients, and
+/// its admin port.
+fn talkative(folder: &Path) -> (Ended, String, String) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_tidepool-proxy"));
+    program.arg("--config").arg(folder.join("proxy.yaml")).args(["--log-level", "trace"]);
+    let log = File::create(folder.join("log")).unwrap();
+    let mut child = program.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let said: Vec<_> = BufReader::new(child.stdout.take().unwrap()).lines().take(3).map(Result::unwrap).collect();
+    let address = |line: &str| line.split([' ', ',']).find(|word| word.starts_with("http://")).unwrap().to_owned();
+    (Ended(child), address(&said[0]), address(&said[2]))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_shows_in_the_log_in_metrics_or_in_the_state() {
     let (fake, dir, authority) = (Fake::start().await, tempfile::tempdir().unwrap(), Authority::new());
@@ -37,24 +63,8 @@ async fn no_secret_shows_in_the_log_in_metrics_or_in_the_state() {
     write_password(dir.path(), "wrong-secret");
     std::fs::write(dir.path().join("out"), "egress-secret").unwrap();
     write_users(dir.path(), &[("alice", "client-secret")]);
-    let (folder, url) = (dir.path().display(), fake.url());
-    let text = format!(
-        "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstorage: {{path: {folder}/store}}\n\
-         access: {{usersFile: {folder}/users}}\n\
-         egressProxy: {{url: \"http://127.0.0.1:1\", noProxy: [127.0.0.1], username: out, passwordFile: {folder}/out}}\n\
-         agents: {{listen: \"127.0.0.1:0\", mirror: {MIRROR}, certFile: {folder}/tls.crt, keyFile: {folder}/tls.key, caFile: {folder}/agents-ca.crt}}\n\
-         upstreams: [{{registry: docker.io, url: \"{url}\", credentials: {{username: me, passwordFile: {folder}/password}}}}, \
-         {{registry: ghcr.io, url: \"http://192.0.2.1\"}}]\n"
-    );
-    std::fs::write(dir.path().join("proxy.yaml"), text).unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_tidepool-proxy"));
-    program.arg("--config").arg(dir.path().join("proxy.yaml")).args(["--log-level", "trace"]);
-    let mut child =
-        program.stdout(Stdio::piped()).stderr(File::create(dir.path().join("log")).unwrap()).spawn().unwrap();
-    let said: Vec<_> = BufReader::new(child.stdout.take().unwrap()).lines().take(3).map(Result::unwrap).collect();
-    let _ended = Ended(child);
-    let address = |line: &str| line.split([' ', ',']).find(|word| word.starts_with("http://")).unwrap().to_owned();
-    let (clients, admin) = (address(&said[0]), address(&said[2]));
+    std::fs::write(dir.path().join("proxy.yaml"), configuration(dir.path(), &fake.url())).unwrap();
+    let (_running, clients, admin) = talkative(dir.path());
 
     tidepool_runtime::install_crypto();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -82,16 +92,9 @@ async fn no_secret_shows_in_the_log_in_metrics_or_in_the_state() {
     let shown = [log(), ask(format!("{admin}/metrics"), "").await, state].concat();
     assert!(shown.contains("request") && shown.contains("a/b"), "{shown}");
     let key = member.key.lines().nth(1).unwrap();
-    for secret in [
-        "-secret",
-        "$2b$04$",
-        "Bearer ",
-        key,
-        &STANDARD.encode("me:upstream-secret"),
-        &STANDARD.encode("out:egress-secret"),
-        &logins[0][6..],
-        &logins[1][6..],
-    ] {
+    let encoded = ["me:upstream-secret", "out:egress-secret"].map(|login| STANDARD.encode(login));
+    let of_clients = [&logins[0][6..], &logins[1][6..]];
+    for secret in ["-secret", "$2b$04$", "Bearer ", key, &encoded[0], &encoded[1], of_clients[0], of_clients[1]] {
         let line = shown.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret}");
     }
