@@ -26,7 +26,7 @@ use crate::{
 };
 use access_log::Asked;
 use sent::{Holds, Sent};
-pub(crate) use trace::Trace;
+pub(crate) use trace::{TRACE_HEADERS, Trace};
 
 /// The end of every wait for response headers, above the deadlines of the pulls themselves: whatever goes wrong in
 /// between, a node gets its 503 well before containerd's own 30 s.

@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
+/// The headers that carry a trace.
+pub(crate) const TRACE_HEADERS: [HeaderName; 2] = [PARENT, STATE];
 /// More than that is left out, as the recommendation allows.
 const LONGEST_STATE: usize = 512;
 

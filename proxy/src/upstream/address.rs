@@ -1,7 +1,9 @@
 //! Where an upstream may send us: never from the outside to the inside, nor from HTTPS to plain HTTP.
 //!
 //! A registry chooses where its blobs and tokens come from. A public one must not be able to make the proxy ask hosts
-//! of the network it stands in, so private addresses are refused, unless the registry is at one itself.
+//! of the network it stands in, so private addresses are refused, unless the registry is at one itself. This host and its
+//! link, where clouds keep credentials, are refused also then: only a registry that is written as such an address leads
+//! there, for whoever answers for its name could have it lead inside.
 
 use std::{
     io,
@@ -28,7 +30,10 @@ pub(super) struct Boundary {
     /// Hosts of the egress proxies that the environment names: the administrator's choice, wherever they are. Where one
     /// is used, names are resolved by it, and it decides where they may lead.
     proxies: Arc<[String]>,
+    /// The registry is at a private address, as written or as its name was resolved last.
     inside: Arc<AtomicBool>,
+    /// It is written as an address of this host or its link.
+    near: bool,
     /// The registry speaks HTTPS: nobody on the way may then read or change what it refers to.
     secure: bool,
     lookups: Arc<Lookups>,
@@ -39,10 +44,12 @@ impl Boundary {
     /// The boundary of the upstream at `base`.
     pub(super) fn new(base: &Url, proxies: Vec<String>, lookup: Lookup) -> Self {
         let inside = Arc::new(AtomicBool::new(literal(base).is_some_and(is_private)));
+        let near = literal(base).is_some_and(is_near);
         Self {
             host: base.host_str().unwrap_or_default().into(),
             proxies: proxies.into(),
             inside,
+            near,
             secure: base.scheme() == "https",
             lookups: Arc::new(Lookups::new(lookup)),
             order: Arc::default(),
@@ -69,7 +76,11 @@ impl Boundary {
     /// Whether `url` may be asked, as far as it tells: names are judged when they are resolved.
     pub(super) fn allows(&self, url: &Url) -> bool {
         let known = url.scheme() == "https" || (url.scheme() == "http" && !self.secure);
-        known && (self.inside.load(Ordering::Relaxed) || !literal(url).is_some_and(is_private))
+        known && literal(url).is_none_or(|address| self.may_lead_to(address))
+    }
+
+    fn may_lead_to(&self, address: IpAddr) -> bool {
+        if is_near(address) { self.near } else { self.inside.load(Ordering::Relaxed) || !is_private(address) }
     }
 
     /// The addresses among `found` that may be asked for `name`.
@@ -80,11 +91,11 @@ impl Boundary {
             self.inside.store(inside, Ordering::Relaxed);
             return Ok(found);
         }
-        if self.inside.load(Ordering::Relaxed) || self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name)) {
+        if self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name)) {
             return Ok(found);
         }
-        let outside: Vec<_> = found.into_iter().filter(|address| !is_private(address.ip())).collect();
-        if outside.is_empty() { Err(io::Error::other("the name leads to a private address")) } else { Ok(outside) }
+        let allowed: Vec<_> = found.into_iter().filter(|address| self.may_lead_to(address.ip())).collect();
+        if allowed.is_empty() { Err(io::Error::other("the name leads to a private address")) } else { Ok(allowed) }
     }
 }
 
@@ -114,7 +125,8 @@ fn proxy_host(text: &str) -> Option<String> {
 
 fn literal(url: &Url) -> Option<IpAddr> {
     match url.host()? {
-        Host::Domain(_) => None,
+        // That name is an address, whatever a name server says.
+        Host::Domain(name) => name.eq_ignore_ascii_case("localhost").then(|| Ipv4Addr::LOCALHOST.into()),
         Host::Ipv4(address) => Some(address.into()),
         Host::Ipv6(address) => Some(address.into()),
     }
@@ -122,9 +134,34 @@ fn literal(url: &Url) -> Option<IpAddr> {
 
 /// Whether an address is one of a private network, a link, or this host.
 fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
+    match plain(address) {
         IpAddr::V4(address) => is_private_v4(address),
         IpAddr::V6(address) => is_private_v6(address),
+    }
+}
+
+/// Whether an address is one of this host or its link, where clouds tell who we are.
+fn is_near(address: IpAddr) -> bool {
+    const ALIBABA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+    const AWS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    let address = plain(address);
+    let local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address == ALIBABA,
+        IpAddr::V6(address) => address.is_unicast_link_local() || address == AWS,
+    };
+    local || address.is_loopback() || address.is_unspecified()
+}
+
+/// The IPv4 address that an IPv6 address stands for, where it does.
+fn plain(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address.to_canonical() else { return address.to_canonical() };
+    match v6.segments() {
+        // NAT64 and 6to4.
+        [0x64, 0xff9b, .., high, low] | [0x2002, high, low, ..] => {
+            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+            Ipv4Addr::new(a, b, c, d).into()
+        }
+        _ => v6.into(),
     }
 }
 
@@ -142,95 +179,8 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
 
 fn is_private_v6(address: Ipv6Addr) -> bool {
     let local = address.is_unique_local() || address.is_unicast_link_local() || address.is_multicast();
-    // NAT64 and 6to4 carry an IPv4 address inside.
-    let carried = match address.segments() {
-        [0x64, 0xff9b, .., high, low] | [0x2002, high, low, ..] => {
-            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-            is_private_v4(Ipv4Addr::new(a, b, c, d))
-        }
-        _ => false,
-    };
-    address.is_loopback() || address.is_unspecified() || local || carried
+    address.is_loopback() || address.is_unspecified() || local
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn url(text: &str) -> Url {
-        Url::parse(text).unwrap()
-    }
-
-    #[test]
-    fn knows_private_addresses_in_every_notation() {
-        for text in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.100.100.200",
-            "0.0.0.0",
-            "224.0.0.1",
-            "::1",
-            "::",
-            "fd00::1",
-            "fe80::1",
-            "::ffff:10.0.0.1",
-            "64:ff9b::a00:1",
-            "2002:a00:1::",
-        ] {
-            assert!(is_private(text.parse().unwrap()), "{text}");
-        }
-        for text in ["1.1.1.1", "172.32.0.1", "192.0.1.1", "2606:4700::1111", "64:ff9b::101:101"] {
-            assert!(!is_private(text.parse().unwrap()), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_outside_registry_leads_nobody_inside() {
-        let boundary = Boundary::new(&url("https://registry.example"), vec!["proxy.corp".into()], Lookup::default());
-        for inside in
-            ["https://127.0.0.1/", "https://[::1]:80/", "https://2130706433/", "https://0x7f.1/", "ftp://1.1.1.1/"]
-        {
-            assert!(!boundary.allows(&url(inside)), "{inside}");
-        }
-        assert!(boundary.allows(&url("https://cdn.example/x")) && boundary.allows(&url("https://1.1.1.1/")));
-        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
-        assert!(boundary.filter("cdn.example", vec![address("10.0.0.1:0")]).is_err());
-        let both = vec![address("10.0.0.1:0"), address("1.1.1.1:0")];
-        assert_eq!(boundary.filter("cdn.example", both).unwrap(), vec![address("1.1.1.1:0")]);
-        assert!(boundary.filter("proxy.corp", vec![address("10.0.0.1:0")]).is_ok());
-        let stray = vec![address("10.0.0.1:0"), address("1.1.1.1:0")];
-        boundary.filter("registry.example", stray).unwrap();
-        assert!(!boundary.allows(&url("https://10.0.0.1/")));
-    }
-
-    #[test]
-    fn a_registry_that_speaks_https_leads_to_https_only() {
-        for (base, expected) in [("https://registry.example", false), ("http://registry.example", true)] {
-            assert_eq!(
-                Boundary::new(&url(base), Vec::new(), Lookup::default()).allows(&url("http://cdn.example/")),
-                expected
-            );
-        }
-    }
-
-    #[test]
-    fn a_proxys_host_is_found_with_and_without_a_scheme() {
-        for text in ["http://u:p@proxy.corp:3128", "proxy.corp:3128", "https://proxy.corp/", "proxy.corp"] {
-            assert_eq!(proxy_host(text).as_deref(), Some("proxy.corp"), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_inside_registry_may_lead_anywhere() {
-        assert!(
-            Boundary::new(&url("http://10.0.0.1:5000"), Vec::new(), Lookup::default()).allows(&url("http://10.0.0.2/"))
-        );
-        let boundary = Boundary::new(&url("https://registry.internal"), Vec::new(), Lookup::default());
-        boundary.filter("Registry.internal", vec!["10.0.0.1:0".parse().unwrap()]).unwrap();
-        assert!(boundary.allows(&url("https://10.0.0.2/")));
-        assert!(boundary.filter("minio.internal", vec!["10.0.0.3:0".parse().unwrap()]).is_ok());
-    }
-}
+mod tests;

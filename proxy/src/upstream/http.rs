@@ -23,6 +23,7 @@ use super::{
     order::Blame,
     token::Who,
 };
+use crate::layers::TRACE_HEADERS;
 
 /// Redirects of one request; what the Go clients allow.
 const MOST_REDIRECTS: usize = 10;
@@ -93,7 +94,7 @@ impl Http {
         self.turned.fetch_xor(true, Ordering::Relaxed);
     }
 
-    /// Sends a request without body and follows redirects; `authorization` goes to the first host only.
+    /// Sends a request without body and follows redirects; `authorization` and the trace go to the first host only.
     ///
     /// `course` hears of the first host's answer. No deadline of its own: callers have one.
     pub(super) async fn send(
@@ -109,11 +110,11 @@ impl Http {
             if !self.boundary.allows(&target) {
                 return Err(UpstreamError::Redirect("to an address that it may not lead to"));
             }
-            let authorization = authorization.as_ref().filter(|_| target.origin() == url.origin());
             let answer = if target.origin() == url.origin() {
-                self.send_twice(method, &target, headers, authorization).await?
+                self.send_twice(method, &target, headers, authorization.as_ref()).await?
             } else {
-                let visit = self.send_twice(method, &target, headers, authorization);
+                let headers = without_trace(headers);
+                let visit = self.send_twice(method, &target, &headers, None);
                 self.elsewhere.visit(&target, course.insists(), visit).await?
             };
             if hop == 0 {
@@ -233,6 +234,15 @@ impl UpstreamError {
     }
 }
 
+/// What a host elsewhere is told: nothing of who asks us.
+fn without_trace(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    for name in TRACE_HEADERS {
+        headers.remove(name);
+    }
+    headers
+}
+
 /// Where an answer redirects to: `None` if it does not, `Some(None)` if to nowhere.
 fn location(answer: &reqwest::Response) -> Option<Option<Url>> {
     let redirects = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
@@ -256,54 +266,4 @@ pub(crate) async fn read_limited(mut answer: reqwest::Response, limit: usize) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-    };
-
-    use super::*;
-
-    /// Answers everything, on connections that stay.
-    fn serve(listener: TcpListener) {
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut request = [0; 4096];
-                    while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
-                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-                    }
-                });
-            }
-        });
-    }
-
-    #[tokio::test]
-    async fn p10_an_address_to_be_avoided_is_left_also_where_a_connection_to_it_is_open() {
-        tidepool_runtime::install_crypto();
-        let one = TcpListener::bind("127.79.0.1:0").await.unwrap();
-        let port = one.local_addr().unwrap().port();
-        let other = TcpListener::bind(("127.79.0.2", port)).await.unwrap();
-        serve(one);
-        serve(other);
-        let lookup =
-            Lookup::new(move |_| async move { Ok([1, 2].map(|last| ([127, 79, 0, last], 0).into()).to_vec()) });
-        let base = Url::parse(&format!("http://reg.test:{port}")).unwrap();
-        let http = Http::to(&base, lookup);
-        let ask = async || {
-            let (headers, course) = (HeaderMap::new(), Course::default());
-            let answer = http.send(&Method::GET, base.clone(), &headers, None, &course).await.unwrap();
-            answer.remote_addr().unwrap()
-        };
-        let (first, second): (SocketAddr, SocketAddr) =
-            (([127, 79, 0, 1], port).into(), ([127, 79, 0, 2], port).into());
-        assert_eq!([ask().await, ask().await], [first; 2]);
-        http.avoid(first);
-        http.avoid(first); // by each of many connections that it cut
-        assert_eq!([ask().await, ask().await], [second; 2]);
-        http.avoid(second);
-        assert_eq!(ask().await, first, "the one that failed longer ago");
-    }
-}
+mod tests;
