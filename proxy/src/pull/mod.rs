@@ -57,7 +57,7 @@ use crate::{
     metrics::{Class, Metrics, RequestResult},
     store::{Manifest, Store},
     tasks::{Flights, Tasks},
-    upstream::{Ask, Upstream},
+    upstream::{Ask, Upstream, UpstreamId},
 };
 use absent::Absent;
 use fill::Fill;
@@ -104,11 +104,6 @@ pub(crate) struct Source {
     pub(crate) trace: Option<Trace>,
 }
 
-/// An upstream as it was configured at one time. A reload that changes it makes another of the same name: what the one
-/// reads with its credentials, the other may not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct UpstreamId(usize);
-
 impl Source {
     fn is(&self, other: &Self) -> bool {
         self.upstream_id() == other.upstream_id() && self.repository == other.repository
@@ -121,9 +116,8 @@ impl Source {
         ask
     }
 
-    /// Good for as long as anybody holds this source, as the work does that it is a key of.
     fn upstream_id(&self) -> UpstreamId {
-        UpstreamId(Arc::as_ptr(&self.upstream).addr())
+        self.upstream.id()
     }
 }
 

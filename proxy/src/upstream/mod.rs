@@ -26,7 +26,14 @@ mod token;
 mod turns;
 mod verdict;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use ::http::{HeaderMap, Method, StatusCode, header};
 use tidepool_config::{CredentialState, Scope, UpstreamHealth, UpstreamState, default_url};
@@ -65,9 +72,23 @@ pub(crate) fn fuzz_challenge(headers: &HeaderMap) -> Vec<Url> {
     }
 }
 
+/// An upstream as it was configured at one time. A reload that changes it makes another of the same name: what the one
+/// reads with its credentials, the other may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct UpstreamId(u64);
+
+impl UpstreamId {
+    /// One that no other has had.
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// One mirrored registry.
 #[derive(Debug)]
 pub(crate) struct Upstream {
+    id: UpstreamId,
     entry: Entry,
     base: Url,
     account: Option<Arc<Account>>,
@@ -134,6 +155,7 @@ impl Upstream {
             None => None,
         };
         Ok(Self {
+            id: UpstreamId::next(),
             repositories: repositories.map_err(ClientError::Repositories)?,
             tokens: Tokens::new(http.without_limits(), account.clone(), tasks.clone()),
             account,
@@ -146,6 +168,10 @@ impl Upstream {
             metrics,
             entry,
         })
+    }
+
+    pub(crate) fn id(&self) -> UpstreamId {
+        self.id
     }
 
     /// Whether `entry` would make the same upstream.
@@ -268,3 +294,6 @@ fn classify(answer: reqwest::Response) -> Result<reqwest::Response, UpstreamErro
         status => Err(UpstreamError::Failing(status)),
     }
 }
+
+#[cfg(test)]
+mod tests;
