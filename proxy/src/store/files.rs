@@ -106,6 +106,16 @@ impl Drop for Scratch {
     }
 }
 
+/// Waits until the disk has a file, or a folder's entries. Some network file systems cannot tell.
+pub(super) fn sync(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    tests::note_sync(path);
+    match File::open(path)?.sync_all() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
+    }
+}
+
 /// What is in a folder; nothing where there is none, and where it cannot be read.
 pub(super) fn entries(folder: &Path) -> Vec<DirEntry> {
     match fs::read_dir(folder).and_then(Iterator::collect) {
@@ -131,9 +141,27 @@ pub(super) fn remove(file: &Path) -> bool {
 }
 
 #[cfg(test)]
+pub(super) use tests::synced;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
+    use std::{
+        collections::HashMap,
+        io::Write as _,
+        sync::{LazyLock, Mutex},
+    };
+
+    static SYNCED: LazyLock<Mutex<HashMap<PathBuf, u64>>> = LazyLock::new(Mutex::default);
+
+    pub(super) fn note_sync(path: &Path) {
+        *SYNCED.lock().unwrap().entry(path.to_owned()).or_default() += 1;
+    }
+
+    /// How often a file or folder was synced.
+    pub(in crate::store) fn synced(path: &Path) -> u64 {
+        SYNCED.lock().unwrap().get(path).copied().unwrap_or_default()
+    }
 
     #[test]
     fn publishing_makes_folders_and_replaces() {

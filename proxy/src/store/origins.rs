@@ -2,7 +2,8 @@
 //!
 //! Content is kept once, by its digest, whoever it came from. Without this, who knows the digest of a closed image could
 //! have it as a part of any repository that is open. What is noted goes with the content, and not before: both under one
-//! lock, so that no content is ever there without it.
+//! lock, so that no content is ever there without it. Nor after a power loss: what is noted is synced, with all folders
+//! above it, before closed content takes its place, and the content's removal before what is noted of it goes.
 
 use std::{
     collections::HashSet,
@@ -15,6 +16,7 @@ use std::{
     },
 };
 
+use quick_cache::sync::Cache;
 use tidepool_oci::{Digest, RegistryName, RepositoryName};
 
 use super::{
@@ -25,6 +27,9 @@ use super::{
 };
 use crate::tasks::lock;
 
+/// How much content is remembered to be synced.
+const MOST_SYNCED: usize = 4096;
+
 /// What is noted of the content of one store.
 #[derive(Debug)]
 pub(super) struct Origins {
@@ -33,6 +38,8 @@ pub(super) struct Origins {
     /// Whether there is any: most stores have none, and need not look.
     any: AtomicBool,
     writing: Mutex<()>,
+    /// Of which content something is noted that a power loss leaves: whoever is not among them is synced once more.
+    synced: Cache<Digest, ()>,
     /// Here, for what is removed goes from memory too.
     pub(super) recent_manifests: RecentManifests,
 }
@@ -40,7 +47,8 @@ pub(super) struct Origins {
 impl Origins {
     pub(super) fn new(layout: Layout, scratches: ScratchNames) -> Self {
         let any = AtomicBool::new(may_exist(&layout.all_origins()));
-        Self { layout, scratches, any, writing: Mutex::default(), recent_manifests: RecentManifests::default() }
+        let (synced, recent_manifests) = (Cache::new(MOST_SYNCED), RecentManifests::default());
+        Self { layout, scratches, any, writing: Mutex::default(), synced, recent_manifests }
     }
 
     /// What is noted, a line each. A file that a power loss tore says less than it did, never that nothing is noted.
@@ -64,24 +72,51 @@ impl Origins {
         if before.lines().any(|known| known == line) {
             return Ok(());
         }
+        self.synced.remove(digest);
         let end = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
         let scratch = self.scratches.create()?;
         scratch.file().as_ref().write_all(format!("{before}{end}{line}\n").as_bytes())?;
         scratch.publish(&self.layout.origins(digest))
     }
 
-    /// Notes `line`, where there is one, and puts the content in its place, with nothing removed in between.
+    /// Notes `line`. Before the content comes to stay, or of content that something is noted of already.
+    fn note(&self, digest: &Digest, line: &str) -> io::Result<()> {
+        let _alone = lock(&self.writing);
+        self.add(digest, line)
+    }
+
+    /// Notes `line`, where there is one, and puts the content in its place, with nothing removed in between, and once a
+    /// power loss cannot take what is noted and leave the content.
     pub(super) fn with<T>(
         &self,
         digest: &Digest,
         line: Option<&str>,
         publish: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
-        let _alone = lock(&self.writing);
-        if let Some(line) = line {
-            self.add(digest, line)?;
+        loop {
+            let alone = lock(&self.writing);
+            if let Some(line) = line {
+                self.add(digest, line)?;
+            }
+            if line.is_none() || self.synced.get(digest).is_some() {
+                return publish();
+            }
+            drop(alone); // a slow disk holds up nobody else
+            self.sync(digest)?;
         }
-        publish()
+    }
+
+    /// An entry that is new may be in any of the folders above.
+    fn sync(&self, digest: &Digest) -> io::Result<()> {
+        let path = self.layout.origins(digest);
+        match files::sync(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // it went, and is noted anew
+            synced => synced?,
+        }
+        let folders = path.ancestors().skip(1).take_while(|folder| folder.starts_with(self.layout.all_tags()));
+        folders.chain(self.layout.all_tags().parent()).try_for_each(files::sync)?;
+        self.synced.insert(digest.clone(), ());
+        Ok(())
     }
 
     /// Removes the damaged blob at `path` if that is still the one; says whether it is gone. What is noted of it stays: it
@@ -140,16 +175,47 @@ impl Origins {
     /// Removes the content at `path`, and what is noted of it unless the digest has content elsewhere; says whether the
     /// content is gone.
     pub(super) fn evict(&self, path: &Path) -> bool {
-        let _alone = lock(&self.writing);
-        let gone = self.remove(path);
-        if gone
-            && self.any.load(Ordering::Relaxed)
-            && let Some(digest) = Layout::digest_of(path)
-            && ![self.layout.blob(&digest), self.layout.manifest(&digest)].iter().any(|path| may_exist(path))
-        {
-            files::remove(&self.layout.origins(&digest));
+        let gone = self.take_out(path);
+        if gone && let Some(digest) = Layout::digest_of(path) {
+            self.forget(&[digest]);
         }
         gone
+    }
+
+    /// Removes the content at `path`: what is noted of it is left to `forget`.
+    pub(super) fn take_out(&self, path: &Path) -> bool {
+        let _alone = lock(&self.writing);
+        self.remove(path)
+    }
+
+    /// Whether something is noted of this content.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.any.load(Ordering::Relaxed) && may_exist(&self.layout.origins(digest))
+    }
+
+    /// Removes what is noted of content that went, of folders of one name: once a power loss cannot bring it back.
+    pub(super) fn forget(&self, digests: &[Digest]) {
+        let noted: Vec<_> = digests.iter().filter(|digest| self.has(digest)).collect();
+        let Some(one) = noted.first() else { return };
+        let places = [self.layout.blob(one), self.layout.manifest(one)];
+        let synced =
+            places.iter().filter_map(|place| place.parent()).try_for_each(|folder| match files::sync(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                synced => synced,
+            });
+        if let Err(error) = synced {
+            tracing::warn!(%error, "cannot sync a folder of the store: what is known of content that went stays");
+            return;
+        }
+        for digest in noted {
+            let _alone = lock(&self.writing);
+            // Came again, or is on its way: who fills it has noted where it is from.
+            let there = [self.layout.blob(digest), self.layout.manifest(digest), self.layout.fill(digest)];
+            if !there.iter().any(|path| may_exist(path)) {
+                files::remove(&self.layout.origins(digest));
+                self.synced.remove(digest);
+            }
+        }
     }
 }
 
@@ -178,7 +244,7 @@ impl Store {
     /// Notes that content which needs credentials somewhere is in a repository, a line.
     pub(crate) async fn add_origin(&self, digest: &Digest, line: String) -> io::Result<()> {
         let (origins, digest) = (Arc::clone(&self.origins), digest.clone());
-        blocking(move || origins.with(&digest, Some(&line), || Ok(()))).await
+        blocking(move || origins.note(&digest, &line)).await
     }
 }
 
@@ -222,6 +288,35 @@ mod tests {
             store.add_origin(&digest(), "three".into()).await.unwrap();
             assert_eq!(store.origins(&digest()).await.unwrap().lines().last(), Some("three"));
         }
+    }
+
+    /// What a power loss leaves is what was synced: the note and all that leads to it, before the content is in its place.
+    #[tokio::test]
+    async fn p14_a_power_loss_never_leaves_closed_content_without_its_note() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let (origins, note) = (&store.origins, store.layout.origins(&digest()));
+        let synced = || -> Vec<_> { note.ancestors().take(6).map(files::synced).collect() };
+        origins.with(&digest(), None, || Ok(())).unwrap();
+        assert_eq!(synced(), [0; 6], "open content needs none of it");
+        store.add_origin(&digest(), "one".into()).await.unwrap();
+        let before = |times: u64| move |synced: Vec<u64>| assert_eq!(synced, [times; 6]);
+        for (line, times) in [("one", 1), ("one", 1), ("two", 2)] {
+            origins.with(&digest(), Some(line), || Ok(before(times)(synced()))).unwrap();
+        }
+        assert_eq!(note.ancestors().nth(5), Some(dir.path()), "up to the store's own folder");
+
+        // And the content's removal is certain before the note goes.
+        let blob = store.layout.blob(&digest());
+        fs::create_dir_all(blob.parent().unwrap()).unwrap();
+        fs::write(&blob, "").unwrap();
+        assert!(origins.take_out(&blob) && note.exists() && files::synced(blob.parent().unwrap()) == 0);
+        fs::write(store.layout.fill(&digest()), "").unwrap();
+        origins.forget(&[digest()]);
+        assert!(note.exists(), "it is on its way again");
+        fs::remove_file(store.layout.fill(&digest())).unwrap();
+        origins.forget(&[digest()]);
+        assert!(!note.exists() && files::synced(blob.parent().unwrap()) == 2);
     }
 
     #[tokio::test]

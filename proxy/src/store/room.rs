@@ -2,6 +2,7 @@
 
 use std::{
     os::unix::fs::MetadataExt as _,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use prometheus_client::metrics::gauge::Gauge;
+use tidepool_oci::Digest;
 use tokio::sync::Notify;
 
 use super::{
@@ -27,6 +29,9 @@ const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
 
 /// Until then the process has better things to do: it starts, and nodes may be waiting.
 const FIRST_COUNT_AFTER: Duration = Duration::from_secs(1);
+
+/// Of so much closed content is remembered that it went, before what is noted of it goes.
+const AT_ONCE: usize = 4096;
 
 /// Counts what is kept and evicts the least recently pulled.
 #[derive(Debug)]
@@ -125,6 +130,11 @@ impl Room {
         let _ = self.bytes.inner().fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
     }
 
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
     fn wake_if_over(&self) {
         let all = self.bytes.get().saturating_add(self.reserved.load(Ordering::Relaxed));
         if all > self.limit() {
@@ -204,18 +214,34 @@ impl Room {
 
     /// Removes the least recently pulled. What was pulled since it was counted stays: its time is read again.
     fn evict(&self, mut cutoff: Cutoff) -> u64 {
-        let (mut removed, mut files) = (0, 0_u64);
+        let (mut removed, mut files, mut went) = (0, 0_u64, Vec::new());
         walk(&self.layout, &mut |found| {
             let Found::Content(digest, path, meta) = found else { return };
-            if cutoff.takes(meta.mtime()) && self.origins.evict(&path) {
+            if cutoff.takes(meta.mtime()) && self.origins.take_out(&path) {
                 self.opened.forget(&digest);
                 cutoff.took(meta.mtime(), meta.len());
                 removed += meta.len();
                 files += 1;
+                self.forget_origin(&mut went, digest);
             }
         });
-        tracing::info!(files, bytes = removed, "evicted the least recently pulled");
+        self.origins.forget(&went);
+        if files > 0 {
+            tracing::info!(files, bytes = removed, "evicted the least recently pulled");
+        }
         removed
+    }
+
+    /// What is noted of content goes after it, a folder at a time: each is synced for it.
+    fn forget_origin(&self, went: &mut Vec<Digest>, digest: Digest) {
+        if !self.origins.has(&digest) {
+            return;
+        }
+        let folder = |digest: &Digest| self.layout.blob(digest).parent().map(Path::to_owned);
+        if went.first().is_some_and(|first| folder(first) != folder(&digest)) || went.len() >= AT_ONCE {
+            self.origins.forget(&std::mem::take(went));
+        }
+        went.push(digest);
     }
 }
 
@@ -308,7 +334,7 @@ mod tests {
         assert_eq!((left(&dir).join(""), room.bytes.get()), ("123456789".into(), 900));
     }
 
-    fn age(path: &std::path::Path, hours: u64) {
+    fn age(path: &Path, hours: u64) {
         let then = SystemTime::now() - Duration::from_secs(3600 * hours);
         fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
     }
