@@ -27,7 +27,6 @@ pub(super) const LIST: &str = "tags/list?n=1";
 /// What is known of repositories of upstreams with credentials.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    public: Mutex<HashMap<String, PublicRecord>>,
     /// By repository, or by path where only that was not found.
     closed: Mutex<HashMap<String, Instant>>,
 }
@@ -86,7 +85,6 @@ impl Puller {
 
     async fn note_public(&self, source: &Source) {
         let record = PublicRecord { at: source.upstream.base().clone(), seen: seconds_now() };
-        self.known.note_public(name(source), record.clone());
         if let Err(error) = self.store.put_public(source.upstream.name(), &source.repository, record).await {
             self.not_kept(&error, "that a repository is public");
         }
@@ -99,7 +97,6 @@ impl Puller {
             self.known.note_closed(path_key(&name, path), CLOSED_FOR);
             return;
         }
-        lock(&self.known.public).remove(&name);
         self.known.note_closed(name, CLOSED_FOR);
         if let Err(error) = self.store.forget_public(source.upstream.name(), &source.repository).await {
             self.not_kept(&error, "that a repository is closed");
@@ -107,18 +104,7 @@ impl Puller {
     }
 
     pub(super) async fn known_public(&self, source: &Source) -> Option<PublicRecord> {
-        let key = name(source);
-        let held = lock(&self.known.public).get(&key).cloned();
-        let record = match held {
-            Some(record) => Some(record),
-            None => {
-                let stored = self.store.public(source.upstream.name(), &source.repository).await;
-                if let Some(record) = &stored {
-                    self.known.note_public(key, record.clone());
-                }
-                stored
-            }
-        };
+        let record = self.store.public(source.upstream.name(), &source.repository).await;
         record.filter(|record| record.at == *source.upstream.base())
     }
 }
@@ -159,14 +145,6 @@ impl Known {
         if closed.len() < MOST {
             closed.insert(key, now + how_long);
         }
-    }
-
-    fn note_public(&self, key: String, record: PublicRecord) {
-        let mut public = lock(&self.public);
-        if public.len() >= MOST {
-            public.clear();
-        }
-        public.insert(key, record);
     }
 }
 

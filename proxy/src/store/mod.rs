@@ -8,8 +8,8 @@
 //! <store>/manifests/sha256/ab/abcd…            one line with the media type, then the manifest's bytes, verbatim
 //! <store>/tags/<registry>/<repository>/_tags/<tag>   JSON: digest and when it was last asked of the upstream
 //! <store>/tags/<registry>/<repository>/_public     JSON: when it was last read without credentials, and where
-//! <store>/tags/_origins/sha256/ab/abcd…   of content that needed credentials: the repositories it is in and where they are
-//!                                              reached, a line each
+//! <store>/tags/_origins/sha256/ab/abcd…        of content that needed credentials: the repositories it is in and where they
+//!                                              are reached, a line each
 //! <store>/tmp/fill-sha256-<hex>                a blob on its way, sparse until it is whole
 //! <store>/tmp/fill-sha256-<hex>.sums           checksums of those of its blocks that are there
 //! <store>/tmp/<process>-<n>                    files being written
@@ -18,14 +18,18 @@
 //! **Durability.** Every file is written in `tmp` and renamed into place when it is whole and its digest was checked; a
 //! blob's checksums before the blob. So a process killed at any instant leaves whole files, blobs on their way, which are
 //! gone on with ([`resume`]), and leftovers, which the next process removes while it already serves ([`leftovers`]).
-//! Nothing but `VERSION` is synced: cached content can be had again. What a power loss or a bad disk tears is found when it
-//! is read. A manifest is hashed whenever it is read from the disk. A blob's blocks are compared with their checksums before
+//! Cached content can be had again, so it is not synced: what a power loss or a bad disk tears is found when it is read.
+//! Synced are `VERSION` and, with the folders above it, what is noted in `_origins`, before the content that it is of takes
+//! its place; and that content's removal before its note goes. Without a note content is everybody's, so no loss of power
+//! may take it alone ([`origins`]). A tag's or a `_public` record that is lost is asked for again; a torn one is none. A
+//! manifest is hashed whenever it is read from the disk. A blob's blocks are compared with their checksums before
 //! this process first serves them and whenever its inode, size or times changed since ([`soundness`]); one without usable
 //! checksums is hashed whole, which makes them ([`rehash`]). What does not match is removed and counts as missing, so it is
 //! filled again.
 //!
 //! **Memory.** No index is kept in memory or on disk, so there is none to repair, and starting takes the same time whatever
 //! is kept. A blob that was found sound costs less than 32 bytes ([`verified`]); a few hundred stay open ([`opened`]).
+//! Besides, memory holds 8 MiB of manifests that were read lately, and 8192 records each of tags and of public repositories.
 //!
 //! **Room.** A blob's or manifest's modification time is its last pull, to ten minutes. Beyond the limit those blobs on
 //! their way go that nobody fills, and then the least recently pulled, down to nine tenths of it ([`room`]); before a blob
@@ -98,6 +102,7 @@ pub(crate) struct Store {
     room: Arc<room::Room>,
     origins: Arc<origins::Origins>,
     recent_tags: tags::RecentTags,
+    recent_public: public::RecentPublic,
     /// Unlocked when the last user of the store is gone.
     _lock: File,
 }
@@ -183,6 +188,7 @@ impl Store {
             room,
             origins,
             recent_tags,
+            recent_public: public::RecentPublic::default(),
             _lock: lock,
         }))
     }

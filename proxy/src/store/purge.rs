@@ -6,7 +6,8 @@
 //! seen in.
 //!
 //! The store is read from end to end for it, which is an administrator's to wait for: pulls go on. One that races sees
-//! either what was there, or nothing and asks the upstream; and what it brings stays. A blob on its way is not stopped.
+//! either what was there, or nothing and asks the upstream; and what it brings stays. One that is on its way goes, too,
+//! unless somebody fills it: that is not stopped.
 
 use std::{
     collections::HashSet,
@@ -18,7 +19,7 @@ use std::{
 use serde::Serialize;
 use tidepool_oci::{Digest, Reference, RegistryName, RepositoryName};
 
-use super::{Store, TagRecord, blocking, files, named::names_in};
+use super::{Store, TagRecord, blocking, files, named::names_in, unfinished::Unfinished};
 
 /// What to take out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +66,9 @@ impl Store {
             Purge::Repository { registry, repository } => {
                 let tags = files::entries(&self.layout.tags(registry, repository));
                 let tags: Vec<_> = tags.into_iter().map(|entry| entry.path()).collect();
-                files::remove(&self.layout.public(registry, repository));
+                let public = self.layout.public(registry, repository);
+                files::remove(&public);
+                self.recent_public.forget(&public);
                 let closed = self.origins.leave(registry, repository)?;
                 self.purge_tags(&tags, closed, &mut purged)
             }
@@ -122,6 +125,11 @@ impl Store {
             }
         }
         self.opened.forget(digest);
+        let on_its_way =
+            Unfinished::of(&self.layout, digest).map_or(0, |one| one.remove(&self.layout, &self.room.claims));
+        purged.blobs += u64::from(on_its_way > 0);
+        purged.bytes += on_its_way;
+        self.origins.forget(std::slice::from_ref(digest)); // of what was on its way, and of what went before
     }
 }
 
@@ -148,8 +156,11 @@ fn each_file(folder: &Path, visit: &mut dyn FnMut(&Path)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::FileExt as _;
+
     use crate::store::{
-        Manifest,
+        BLOCK, Manifest,
+        blocks::block_sum,
         tests::{keep, sha256, store},
     };
 
@@ -246,6 +257,30 @@ mod tests {
         store.add_origin(&closed, line("a")).await.unwrap();
         store.purge(a_tag("c", "1")).await.unwrap();
         assert!(store.manifest(&closed).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn p11_a_blob_on_its_way_that_nobody_fills_goes_with_what_is_noted_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let (digest, block) = (sha256(b"large"), vec![1; usize::try_from(BLOCK).unwrap()]);
+        let begin = async || {
+            let partial = store.partial(&digest).await.unwrap();
+            partial.set_size(2 * BLOCK).unwrap();
+            partial.file().write_all_at(&block, 0).unwrap();
+            partial.note(0, block_sum(&block)).unwrap();
+            store.add_origin(&digest, "docker.io a https://h/".into()).await.unwrap();
+            partial
+        };
+        let (partial, purge) = (begin().await, || store.purge(Purge::Digest(digest.clone())));
+        assert_eq!(purge().await.unwrap(), Purged::default(), "somebody fills it");
+        assert!(store.origins(&digest).await.is_some() && store.layout.fill(&digest).exists());
+        drop(partial);
+        let kept = store.room.bytes();
+        let purged = purge().await.unwrap();
+        assert!(purged.blobs == 1 && purged.bytes >= BLOCK && store.room.bytes() == kept - purged.bytes, "{purged:?}");
+        assert_eq!(fs::read_dir(store.layout.scratch()).unwrap().count(), 0);
+        assert_eq!(store.origins(&digest).await, None);
     }
 
     #[tokio::test]

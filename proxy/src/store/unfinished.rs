@@ -25,6 +25,12 @@ pub(super) fn taken(path: &Path) -> u64 {
 }
 
 impl Unfinished {
+    /// That of one digest, if there is one; somebody may fill it.
+    pub(super) fn of(layout: &Layout, digest: &Digest) -> Option<Self> {
+        let meta = layout.fill(digest).symlink_metadata().ok()?;
+        Some(Self { written: meta.mtime(), digest: digest.clone(), bytes: meta.blocks() * 512 })
+    }
+
     /// Those that nobody fills, the oldest first. There are as many as fills that failed within a day.
     pub(super) fn all(layout: &Layout, claims: &Claims) -> Vec<Self> {
         let mut all: Vec<_> = files::entries(&layout.scratch())

@@ -33,6 +33,7 @@ mod power;
 mod private;
 mod program;
 mod proxy;
+mod purge;
 mod ranges;
 mod reload;
 mod resume;
