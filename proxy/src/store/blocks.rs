@@ -8,7 +8,7 @@
 //! offset  bytes
 //!      0      8  "TPBLOCK1"
 //!      8      8  the blob's size in bytes, little endian
-//!     16      8  XXH3-64 of the digest's text: a file in the wrong place is none
+//!     16      8  XXH3-64 of the digest's text and those 8 bytes: a file in the wrong place is none, a torn size either
 //!     24    8*n  XXH3-64 of each block of 1 MiB, the last may be shorter; 0 where the block is not there
 //!   24+8n     8  XXH3-64 of all before it; only of a whole blob
 //! ```
@@ -119,10 +119,9 @@ impl BlockSums {
 
     /// The first bytes of a file of checksums, before those of the blocks.
     pub(super) fn head(digest: &Digest, size: u64) -> Vec<u8> {
-        let mut head = MAGIC.to_vec();
-        head.extend(size.to_le_bytes());
-        head.extend(XxHash3_64::oneshot(digest.to_string().as_bytes()).to_le_bytes());
-        head
+        let size = size.to_le_bytes();
+        let check = XxHash3_64::oneshot(&[digest.to_string().as_bytes(), &size].concat());
+        [MAGIC, size, check.to_le_bytes()].concat()
     }
 
     /// Where the checksum of a block lies in the file.
@@ -147,19 +146,20 @@ impl BlockSums {
     /// Reads the file of a whole blob; none where it is torn, or that of another.
     pub(super) fn decode(digest: &Digest, text: &[u8]) -> Option<Self> {
         let (body, check) = text.split_last_chunk::<8>()?;
-        let sums = Self::decode_part(digest, body)?;
+        let size = u64::from_le_bytes(*body.get(8..)?.first_chunk::<8>()?);
+        // Before memory is taken for it.
+        if Self::offset(block_count(size)) != body.len() as u64 {
+            return None;
+        }
+        let sums = Self::decode_part(digest, size, body)?;
         (u64::from_le_bytes(*check) == XxHash3_64::oneshot(body) && sums.is_whole()).then_some(sums)
     }
 
-    /// Reads the file of a blob that is not whole yet; none where it is that of another. What it says of a block is to be
-    /// believed only when the block matches.
-    pub(super) fn decode_part(digest: &Digest, text: &[u8]) -> Option<Self> {
-        let head = text.get(..usize::try_from(HEAD).ok()?)?;
-        let size = u64::from_le_bytes(*head[8..].first_chunk::<8>()?);
-        if head != Self::head(digest, size) {
-            return None;
-        }
-        let (words, _) = text[head.len()..].as_chunks::<8>();
+    /// Reads the file of a blob of that many bytes that is not whole yet; none where it is that of another. What it says of
+    /// a block is to be believed only when the block matches.
+    pub(super) fn decode_part(digest: &Digest, size: u64, text: &[u8]) -> Option<Self> {
+        let words = text.strip_prefix(&Self::head(digest, size)[..])?;
+        let (words, _) = words.as_chunks::<8>();
         let mut found = Self::new(size)?;
         found.sums.iter_mut().zip(words).for_each(|(sum, word)| *sum = u64::from_le_bytes(*word));
         Some(found)
@@ -172,7 +172,7 @@ impl BlockSums {
 pub(crate) fn fuzz_sums(digest: &Digest, size: u64, data: &[u8]) -> Vec<(BlockSums, bool)> {
     let text = [&BlockSums::head(digest, size), data].concat();
     let whole = BlockSums::decode(digest, &text).map(|sums| (sums.encode(digest) == text, sums));
-    let part = BlockSums::decode_part(digest, &text).map(|sums| (true, sums));
+    let part = BlockSums::decode_part(digest, size, &text).map(|sums| (true, sums));
     whole.into_iter().chain(part).map(|(same, sums)| (sums, same)).collect()
 }
 
@@ -201,13 +201,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_torn_size_is_none_and_takes_no_memory() {
+        let part = BlockSums::head(&digest("a"), 5 * BLOCK);
+        assert_eq!(BlockSums::decode_part(&digest("a"), 5 * BLOCK, &part).map(|sums| sums.size()), Some(5 * BLOCK));
+        for bit in 0..64 {
+            let mut torn = part.clone();
+            torn[8 + bit / 8] ^= 1 << (bit % 8);
+            let size = u64::from_le_bytes(*torn[8..].first_chunk().unwrap());
+            assert_eq!(BlockSums::decode_part(&digest("a"), size, &torn), None, "bit {bit}");
+            let right = BlockSums::head(&digest("a"), size);
+            assert_eq!(BlockSums::decode(&digest("a"), &[&right[..], &[1; 48]].concat()), None, "bit {bit}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_without_harm(text in proptest::collection::vec(any::<u8>(), 0..200)) {
             let framed = [&BlockSums::head(&digest("a"), 5 * BLOCK)[..], &text].concat();
             for bytes in [&text, &framed] {
                 prop_assert!(BlockSums::decode(&digest("a"), bytes).is_none());
-                let part = BlockSums::decode_part(&digest("a"), bytes);
+                let part = BlockSums::decode_part(&digest("a"), 5 * BLOCK, bytes);
                 prop_assert!(part.is_none_or(|part| part.size() == 5 * BLOCK));
             }
         }

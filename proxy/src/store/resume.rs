@@ -22,9 +22,7 @@ pub(super) fn resume(digest: &Digest, data: &File, sums: &File) -> io::Result<Op
     let size = data.metadata()?.len();
     let mut text = Vec::new();
     sums.take(BlockSums::offset(block_count(size))).read_to_end(&mut text)?;
-    let Some(mut found) = BlockSums::decode_part(digest, &text).filter(|found| found.size() == size) else {
-        return Ok(None);
-    };
+    let Some(mut found) = BlockSums::decode_part(digest, size, &text) else { return Ok(None) };
     found.forget(block_count(size).saturating_sub(1));
     let until = Instant::now() + RESUME_WITHIN;
     for block in found.there().collect::<Vec<_>>() {
