@@ -86,28 +86,52 @@ impl Opened {
         Ok(found != Found::Damaged)
     }
 
-    /// Whether the file is still what was opened, and in its place.
-    fn is_current(&self, meta: &Metadata) -> bool {
-        meta.nlink() > 0 && Stamp::of(meta) == *lock(&self.stamp)
+    /// What the file looks like, if it is still what was opened, and in its place.
+    fn current(&self) -> Option<Metadata> {
+        let is = |meta: &Metadata, stamp: &Stamp| meta.nlink() > 0 && Stamp::of(meta) == *stamp;
+        let meta = self.file.metadata().ok()?;
+        if is(&meta, &lock(&self.stamp)) {
+            return Some(meta);
+        }
+        // Perhaps it was touched between the two looks.
+        let stamp = lock(&self.stamp);
+        self.file.metadata().ok().filter(|meta| is(meta, &stamp))
     }
 
     /// Notes a pull in the file's modification time.
     ///
     /// Where the time cannot be set (a disk remounted read-only, a file of another user) the content is served all the same.
+    /// A file that others changed is left as it is: it must not pass for what was checked.
     pub(super) fn touch(&self) {
-        let times = FileTimes::new().set_modified(SystemTime::now());
-        let touched = self.file.set_times(times).and_then(|()| Stamp::of_file(&self.file));
-        match touched {
-            Ok(stamp) => {
+        let mut stamp = lock(&self.stamp);
+        match self.touch_if_same(&stamp) {
+            Ok(None) => self.touching.store(false, Ordering::Release),
+            Ok(Some(touched)) => {
                 if self.soundness.is_whole() {
-                    self.verified.note(&self.digest, &stamp);
+                    self.verified.note(&self.digest, &touched);
                 }
-                *lock(&self.stamp) = stamp;
+                *stamp = touched;
                 self.touching.store(false, Ordering::Release);
             }
             // And it is not tried again for as long as the blob is open.
             Err(error) => tracing::debug!(%error, "cannot note a pull of stored content"),
         }
+    }
+}
+
+impl Opened {
+    /// Whether it has a name.
+    fn is_in_place(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.nlink() > 0)
+    }
+
+    /// What it looks like then; none where it was changed.
+    fn touch_if_same(&self, stamp: &Stamp) -> io::Result<Option<Stamp>> {
+        if Stamp::of_file(&self.file)? != *stamp {
+            return Ok(None);
+        }
+        self.file.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
+        Stamp::of_file(&self.file).map(Some)
     }
 }
 
@@ -120,16 +144,16 @@ impl OpenBlobs {
     /// the pull is to be noted now: to be done by the caller, where it may block.
     pub(super) fn get(&self, digest: &Digest) -> Option<(Arc<Opened>, bool)> {
         let opened = self.cache.get(digest)?;
-        match opened.file.metadata() {
-            Ok(meta) if opened.is_current(&meta) => {
-                let due = is_touch_due(&meta) && !opened.touching.swap(true, Ordering::AcqRel);
-                Some((opened, due))
-            }
-            _ => {
-                self.cache.remove_if(digest, |cached| Arc::ptr_eq(cached, &opened));
-                None
-            }
-        }
+        let Some(meta) = opened.current() else {
+            self.drop_one(&opened);
+            return None;
+        };
+        let due = is_touch_due(&meta) && !opened.touching.swap(true, Ordering::AcqRel);
+        Some((opened, due))
+    }
+
+    fn drop_one(&self, opened: &Arc<Opened>) {
+        self.cache.remove_if(&opened.digest, |cached| Arc::ptr_eq(cached, opened));
     }
 
     /// Adds a blob that was just opened; the one that is there where another request was faster.
@@ -150,6 +174,9 @@ impl OpenBlobs {
             opened.touch();
         }
         self.cache.insert(digest.clone(), Arc::clone(&opened));
+        if !opened.is_in_place() {
+            self.drop_one(&opened); // removed meanwhile, and let go of before it was added
+        }
         opened
     }
 
@@ -161,7 +188,7 @@ impl OpenBlobs {
 
     /// Lets go of what other hands removed.
     pub(super) fn forget_removed(&self) {
-        self.cache.retain(|_, opened| opened.file.metadata().is_ok_and(|meta| meta.nlink() > 0));
+        self.cache.retain(|_, opened| opened.is_in_place());
     }
 }
 
