@@ -25,6 +25,11 @@ impl Tasks {
         });
     }
 
+    /// Whether they are to end: for work that blocks, which nobody else can break off.
+    pub(crate) fn are_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Stops all tasks, waits for them, and refuses none later: those end at once.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();

@@ -102,7 +102,7 @@ impl Store {
             Soundness::whole()
         } else if meta.len() <= BLOCK {
             // As quickly hashed as compared with a checksum, so it has none.
-            if measure(digest, &file, meta.len(), |_| {})?.is_none() {
+            if measure(digest, &file, meta.len(), |_| Ok(()))?.is_none() {
                 self.remove_damaged(digest, &file);
                 return Ok(None);
             }
@@ -174,12 +174,15 @@ impl Store {
         let sums = match partial.whole_sums(size) {
             Some(sums) => Some(sums),
             // Not all blocks were noted: hashed again rather than trusted.
-            None => measure(digest, &partial.file(), size, |_| {})?,
+            None => measure(digest, &partial.file(), size, |_| self.unless_stopping())?,
         };
         let sums = sums.ok_or(io::ErrorKind::InvalidData)?;
         // The checksums first: a blob without them would have to be hashed.
         self.origins.with(digest, origin, || {
-            self.write_sums(digest, &sums)?;
+            if let Err(error) = self.write_sums(digest, &sums) {
+                // The last bytes of the disk went to the blob: it is hashed by the next process.
+                tracing::debug!(%digest, %error, "cannot keep the checksums of a blob");
+            }
             partial.publish(&self.layout.blob(digest))
         })?;
         // After the rename, which changes the stamp.

@@ -27,6 +27,9 @@
 //! checksums is hashed whole, which makes them ([`rehash`]). What does not match is removed and counts as missing, so it is
 //! filled again.
 //!
+//! **Stop.** Work that blocks for long, a count or a hash, ends soon after the process is told to. The lock is held for as
+//! long as anybody writes: the next process waits for it.
+//!
 //! **Memory.** No index is kept in memory or on disk, so there is none to repair, and starting takes the same time whatever
 //! is kept. A blob that was found sound costs less than 32 bytes ([`verified`]); a few hundred stay open ([`opened`]).
 //! Besides, memory holds 8 MiB of manifests that were read lately, and 8192 records each of tags and of public repositories.
@@ -103,8 +106,8 @@ pub(crate) struct Store {
     origins: Arc<origins::Origins>,
     recent_tags: tags::RecentTags,
     recent_public: public::RecentPublic,
-    /// Unlocked when the last user of the store is gone.
-    _lock: File,
+    /// Unlocked when the last user of the store is gone: whoever writes a blob has it, too.
+    lock: Arc<File>,
 }
 
 /// What a store tells of itself.
@@ -169,11 +172,13 @@ impl Store {
     ) -> Result<Arc<Self>, OpenError> {
         let Meters { bytes, damaged } = meters.into();
         let layout = Layout::new(path);
-        let lock = layout.open().await?;
+        let lock = Arc::new(layout.open().await?);
         let scratches = files::ScratchNames::new(layout.scratch());
         let origins = Arc::new(origins::Origins::new(layout.clone(), scratches.clone()));
         let opened = Arc::new(opened::OpenBlobs::new());
-        let room = Arc::new(room::Room::new(layout.clone(), Arc::clone(&origins), Arc::clone(&opened), limit, bytes));
+        let (held, kept) = (Arc::clone(&origins), Arc::clone(&opened));
+        let room = room::Room::new(layout.clone(), held, kept, limit, bytes, (tasks.clone(), Arc::downgrade(&lock)));
+        let room = Arc::new(room);
         tasks.spawn(leftovers::remove_leftovers(layout.clone(), scratches.clone(), room.claims.clone()));
         tasks.spawn(Arc::clone(&room).keep());
         let verifying = Flights::new(tasks.clone());
@@ -189,7 +194,7 @@ impl Store {
             origins,
             recent_tags,
             recent_public: public::RecentPublic::default(),
-            _lock: lock,
+            lock,
         }))
     }
 

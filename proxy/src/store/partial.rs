@@ -35,22 +35,30 @@ pub(crate) struct Partial {
     known: Mutex<Option<BlockSums>>,
     discarded: AtomicBool,
     room: Arc<Room>,
-    /// None of a second one of the same blob: it lies elsewhere, and nobody resumes it. Last, for it is to be dropped
+    /// None of a second one of the same blob: it lies elsewhere, and nobody resumes it. It is to be dropped
     /// after the files.
     claim: Option<Claim>,
+    /// Only then the next process may begin.
+    _lock: Arc<File>,
 }
 
 impl Store {
     /// Begins a blob, or goes on with what an earlier fill or process left of it.
     pub(crate) async fn partial(&self, digest: &Digest) -> io::Result<Partial> {
         let (layout, names, room) = (self.layout.clone(), self.scratches.clone(), Arc::clone(&self.room));
-        let digest = digest.clone();
-        blocking(move || Partial::open(&layout, &names, room, &digest)).await
+        let (digest, lock) = (digest.clone(), Arc::clone(&self.lock));
+        blocking(move || Partial::open(&layout, &names, room, &digest, lock)).await
     }
 }
 
 impl Partial {
-    fn open(layout: &Layout, names: &ScratchNames, room: Arc<Room>, digest: &Digest) -> io::Result<Self> {
+    fn open(
+        layout: &Layout,
+        names: &ScratchNames,
+        room: Arc<Room>,
+        digest: &Digest,
+        held: Arc<File>,
+    ) -> io::Result<Self> {
         let claim = room.claims.take(digest);
         if claim.is_some() {
             // From now on the fill's reservation counts it.
@@ -65,7 +73,7 @@ impl Partial {
             None
         });
         let (data, known) = (Mutex::new(data), Mutex::new(known));
-        let opened = Self { data, sums, known, discarded: AtomicBool::new(false), room, claim };
+        let opened = Self { data, sums, known, discarded: AtomicBool::new(false), room, claim, _lock: held };
         if opened.size().is_none() {
             opened.forget()?;
         }

@@ -24,12 +24,13 @@ pub(crate) struct Unchecked {
     pub(crate) size: u64,
 }
 
-/// The checksums of a file's blocks if it is the digest's content. `progress` hears up to where it was hashed.
+/// The checksums of a file's blocks if it is the digest's content. `progress` hears up to where it was hashed, and may end
+/// it.
 pub(super) fn measure(
     digest: &Digest,
     file: &File,
     size: u64,
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(u64) -> io::Result<()>,
 ) -> io::Result<Option<BlockSums>> {
     let Some(mut sums) = BlockSums::new(size) else { return Ok(None) };
     let (mut whole, mut piece) =
@@ -43,7 +44,7 @@ pub(super) fn measure(
             whole.update(&piece[..count]);
             hasher.write(&piece[..count]);
             at += count as u64;
-            progress(at);
+            progress(at)?;
         }
         sums.set(block, sum_of(hasher.finish()));
     }
@@ -51,16 +52,25 @@ pub(super) fn measure(
 }
 
 impl Store {
+    /// Ends work that may take minutes: the process stops when it has ended.
+    pub(super) fn unless_stopping(&self) -> io::Result<()> {
+        if self.tasks.are_stopping() { Err(io::Error::other("the proxy is stopping")) } else { Ok(()) }
+    }
+
     /// Hashes a blob from end to end and writes its checksums; `None` when it is damaged, and removed. `progress` hears
     /// up to where it was hashed. Reads all of it: to be called where it may block.
     pub(crate) fn rehash(
         &self,
         digest: &Digest,
         blob: &Unchecked,
-        progress: impl FnMut(u64),
+        mut progress: impl FnMut(u64),
     ) -> io::Result<Option<StoredBlob>> {
         let before = Stamp::of_file(&blob.file)?;
-        let sums = match measure(digest, &blob.file, blob.size, progress) {
+        let tell = |at| {
+            progress(at);
+            self.unless_stopping()
+        };
+        let sums = match measure(digest, &blob.file, blob.size, tell) {
             Ok(sums) => sums,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
             Err(error) => return Err(error),

@@ -1,13 +1,15 @@
 //! Room: how much is kept, and what goes when it is too much.
 
 use std::{
+    fs::File,
+    ops::RangeInclusive,
     os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -23,6 +25,7 @@ use super::{
     unfinished::Unfinished,
     walk::{Found, walk},
 };
+use crate::tasks::{Tasks, lock};
 
 /// How often the content is counted anew even when nothing was added: other hands may have removed some.
 const RECOUNT_EVERY: Duration = Duration::from_secs(3600);
@@ -32,6 +35,15 @@ const FIRST_COUNT_AFTER: Duration = Duration::from_secs(1);
 
 /// Of so much closed content is remembered that it went, before what is noted of it goes.
 const AT_ONCE: usize = 4096;
+
+/// Counting reads every folder: a pause of so many times what it took comes after it, within these bounds. What comes
+/// meanwhile may be too much, for as long.
+const PAUSE_FACTOR: u32 = 10;
+const PAUSE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+
+/// How often content goes for a full disk that has as much free as would come of it: perhaps a blob is larger than the
+/// disk, and it would all go for nothing.
+const FULL_EVERY: Duration = Duration::from_secs(60);
 
 /// Counts what is kept and evicts the least recently pulled.
 #[derive(Debug)]
@@ -48,10 +60,16 @@ pub(super) struct Room {
     /// Added since the last count began.
     came: AtomicU64,
     disk_is_full: AtomicBool,
+    /// When content last went for it.
+    was_full: Mutex<Option<Instant>>,
     wake: Notify,
+    stop: Tasks,
+    /// The store's, which is gone once nobody uses it.
+    lock: Weak<File>,
 }
 
-/// Room for a blob being filled, given back when dropped: by then the blob is counted, or there is none.
+/// Room for a blob being filled, given back when dropped. The blob is counted a moment later, when it is in its place: by
+/// so much too little is known to be kept until then.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     room: Arc<Room>,
@@ -87,6 +105,7 @@ impl Room {
         opened: Arc<OpenBlobs>,
         limit: Option<u64>,
         bytes: Gauge<u64, AtomicU64>,
+        (stop, lock): (Tasks, Weak<File>),
     ) -> Self {
         Self {
             layout,
@@ -98,7 +117,10 @@ impl Room {
             reserved: AtomicU64::new(0),
             came: AtomicU64::new(0),
             disk_is_full: AtomicBool::new(false),
+            was_full: Mutex::default(),
             wake: Notify::new(),
+            stop,
+            lock,
         }
     }
 
@@ -147,20 +169,23 @@ impl Room {
         self.wake.notify_one();
     }
 
-    /// Waits, counts, evicts; for ever.
+    /// Waits, counts, evicts; for as long as the store is used.
     pub(super) async fn keep(self: Arc<Self>) {
         let mut pause = FIRST_COUNT_AFTER;
         loop {
             let _ = tokio::time::timeout(pause, self.wake.notified()).await;
             pause = RECOUNT_EVERY;
-            let room = Arc::clone(&self);
+            let Some(held) = self.lock.upgrade() else { return };
+            let (room, began) = (Arc::clone(&self), Instant::now());
             let tidied = super::blocking(move || {
                 room.tidy();
+                drop(held);
                 Ok(())
             });
             if let Err(error) = tidied.await {
                 tracing::warn!(%error, "cannot count or evict stored content");
             }
+            tokio::time::sleep((began.elapsed() * PAUSE_FACTOR).clamp(*PAUSE.start(), *PAUSE.end())).await;
         }
     }
 
@@ -170,6 +195,9 @@ impl Room {
         self.came.store(0, Ordering::Relaxed);
         self.opened.forget_removed();
         let ages = self.count(now);
+        if self.stop.are_stopping() {
+            return; // not all was counted
+        }
         let unfinished = Unfinished::all(&self.layout, &self.claims);
         let total = ages.total() + unfinished.iter().map(Unfinished::bytes).sum::<u64>();
         let surplus = self.surplus(total);
@@ -185,7 +213,7 @@ impl Room {
     /// Bytes of content by age; removes checksums of blobs that are gone.
     fn count(&self, now: i64) -> Ages {
         let mut ages = Ages::new(now);
-        walk(&self.layout, &mut |found| match found {
+        walk(&self.layout, &self.stop, &mut |found| match found {
             Found::Content(_, _, meta) => ages.add(meta.mtime(), meta.len()),
             Found::Sums(sums) => self.origins.remove_orphan(&sums),
         });
@@ -197,8 +225,24 @@ impl Room {
         let all = total.saturating_add(self.reserved.load(Ordering::Relaxed));
         let limit = self.limit();
         let over = if all > limit { all - (limit - limit / 10) } else { 0 };
-        let full = if self.disk_is_full.swap(false, Ordering::Relaxed) { total / 10 } else { 0 };
+        let is_full = self.disk_is_full.swap(false, Ordering::Relaxed);
+        let full = if is_full && self.eviction_helps(total / 10, self.free()) { total / 10 } else { 0 };
         over.max(full)
+    }
+
+    /// Whether a full disk is to be given so many bytes more than are free now.
+    fn eviction_helps(&self, more: u64, free: u64) -> bool {
+        let mut was_full = lock(&self.was_full);
+        if free >= more && was_full.is_some_and(|then| then.elapsed() < FULL_EVERY) {
+            return false;
+        }
+        *was_full = Some(Instant::now());
+        true
+    }
+
+    /// Bytes that are free on the disk; 0 where it cannot say.
+    fn free(&self) -> u64 {
+        rustix::fs::statvfs(self.layout.blobs()).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Removes blobs on their way that nobody fills: old ones, and others until `surplus` bytes are gone.
@@ -215,7 +259,7 @@ impl Room {
     /// Removes the least recently pulled. What was pulled since it was counted stays: its time is read again.
     fn evict(&self, mut cutoff: Cutoff) -> u64 {
         let (mut removed, mut files, mut went) = (0, 0_u64, Vec::new());
-        walk(&self.layout, &mut |found| {
+        walk(&self.layout, &self.stop, &mut |found| {
             let Found::Content(digest, path, meta) = found else { return };
             if cutoff.takes(meta.mtime()) && self.origins.take_out(&path) {
                 self.opened.forget(&digest);
@@ -269,7 +313,14 @@ mod tests {
 
     fn room(layout: &Layout, limit: Option<u64>) -> Room {
         let origins = Arc::new(Origins::new(layout.clone(), files::ScratchNames::new(layout.scratch())));
-        Room::new(layout.clone(), origins, Arc::new(OpenBlobs::new()), limit, Gauge::default())
+        Room::new(
+            layout.clone(),
+            origins,
+            Arc::new(OpenBlobs::new()),
+            limit,
+            Gauge::default(),
+            (Tasks::default(), Weak::new()),
+        )
     }
 
     /// The first letters of the names of those that are left.
@@ -327,11 +378,45 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_costs_a_tenth() {
+    fn a_full_disk_costs_a_tenth_and_no_more_within_a_minute_where_that_gains_nothing() {
         let (dir, room) = ten_blobs(None);
-        room.disk_is_full();
+        for _ in 0..3 {
+            room.disk_is_full();
+            room.tidy();
+            assert_eq!((left(&dir).join(""), room.bytes.get()), ("123456789".into(), 900));
+        }
+        assert!(room.eviction_helps(90, 89) && room.eviction_helps(90, 0), "it is full indeed");
+        assert!(!room.eviction_helps(90, 90));
+        *lock(&room.was_full) = Instant::now().checked_sub(FULL_EVERY);
+        assert!(room.eviction_helps(90, 90), "perhaps others need it");
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_a_count_and_nothing_goes_by_half_of_one() {
+        let (dir, room) = ten_blobs(Some(500));
+        room.stop.stop().await;
+        assert_eq!(room.count(0).total(), 0);
         room.tidy();
-        assert_eq!((left(&dir).join(""), room.bytes.get()), ("123456789".into(), 900));
+        assert_eq!(left(&dir).len(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn between_two_counts_there_is_a_pause() {
+        let (dir, room) = ten_blobs(None);
+        let lock = Arc::new(File::open(dir.path()).unwrap());
+        let room = Arc::new(Room { lock: Arc::downgrade(&lock), ..room });
+        tokio::spawn(Arc::clone(&room).keep());
+        let evicted = async |count: usize| {
+            while left(&dir).len() > count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        room.set_limit(Some(900));
+        evicted(8).await;
+        let began = tokio::time::Instant::now();
+        room.set_limit(Some(500));
+        evicted(4).await;
+        assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
     }
 
     fn age(path: &Path, hours: u64) {

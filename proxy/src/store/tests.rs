@@ -11,7 +11,7 @@ use std::{
 use prometheus_client::metrics::gauge::Gauge;
 use tidepool_oci::{Algorithm, Digest, Window};
 
-use super::{BLOCK, Kept, Store, StoredBlob, blocks::block_sum};
+use super::{BLOCK, Kept, Store, StoredBlob, Unchecked, blocks::block_sum};
 use crate::{hash::digest_of, tasks::Tasks};
 
 pub(super) async fn store(dir: &Path) -> Arc<Store> {
@@ -230,6 +230,87 @@ async fn an_old_blob_is_touched_by_a_pull_and_stays_verified() {
     kept.opened.forget_removed();
     let meta = fs::metadata(&path).unwrap();
     assert!(kept.opened.verified.knows(&digest, &super::verified::Stamp::of(&meta)));
+}
+
+#[tokio::test]
+async fn p5_a_pull_that_is_noted_does_not_make_sound_what_others_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = store(dir.path()).await;
+    let digest = keep(&kept, &large()).await;
+    let path = kept.layout.blob(&digest);
+    writable(&path).set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    kept.blob(&digest).await.unwrap();
+    let (opened, _) = kept.opened.get(&digest).unwrap();
+    writable(&path).write_all_at(b"x", 0).unwrap();
+    opened.touch();
+    assert!(kept.opened.get(&digest).is_none(), "it is not what was opened");
+    assert_eq!(read(&kept, &digest).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_blob_stays_open_while_its_pull_is_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = store(dir.path()).await;
+    let digest = keep(&kept, &large()).await;
+    kept.blob(&digest).await.unwrap();
+    let (opened, _) = kept.opened.get(&digest).unwrap();
+    let touching = std::thread::spawn(move || (0..2000).for_each(|_| opened.touch()));
+    while !touching.is_finished() {
+        assert!(kept.opened.get(&digest).is_some(), "a touch of ours looks like a change");
+    }
+}
+
+#[tokio::test]
+async fn what_went_before_it_was_added_is_not_held_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = store(dir.path()).await;
+    let digest = keep(&kept, &large()).await;
+    let file = File::open(kept.layout.blob(&digest)).unwrap();
+    let meta = file.metadata().unwrap();
+    assert!(kept.origins.evict(&kept.layout.blob(&digest)));
+    kept.opened.forget(&digest);
+    let held = Arc::downgrade(&kept.opened.add(&digest, file, &meta, super::soundness::Soundness::whole()));
+    assert!(held.upgrade().is_none());
+}
+
+#[tokio::test]
+async fn a_blob_is_kept_where_the_disk_has_no_room_for_its_checksums() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = store(dir.path()).await;
+    let sums = first.layout.sums(&sha256(&large()));
+    fs::create_dir_all(sums.join("in the way")).unwrap();
+    let digest = keep(&first, &large()).await;
+    assert!(first.blob(&digest).await.unwrap().is_sound(whole(&first.blob(&digest).await.unwrap())));
+    fs::remove_dir_all(sums).unwrap();
+    drop(first);
+    assert_eq!(read(&store(dir.path()).await, &digest).await, Some(large()));
+}
+
+#[tokio::test]
+async fn a_hash_of_a_large_blob_ends_when_the_process_stops_and_removes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let tasks = Tasks::default();
+    let kept = Store::open(dir.path().into(), None, Gauge::default(), &tasks).await.unwrap();
+    let digest = keep(&kept, &large()).await;
+    let file = Arc::new(File::open(kept.layout.blob(&digest)).unwrap());
+    let (unchecked, mut hashed) = (Unchecked { file, size: large().len() as u64 }, 0);
+    tasks.stop().await;
+    assert!(kept.rehash(&digest, &unchecked, |at| hashed = at).is_err());
+    assert!(hashed <= BLOCK && kept.layout.blob(&digest).exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_is_locked_for_as_long_as_somebody_writes_a_blob() {
+    let dir = tempfile::tempdir().unwrap();
+    let tasks = Tasks::default();
+    let first = Store::open(dir.path().into(), None, Gauge::default(), &tasks).await.unwrap();
+    let partial = first.partial(&sha256(b"abc")).await.unwrap();
+    tasks.stop().await;
+    drop(first);
+    let next = async || Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await;
+    assert!(matches!(next().await, Err(super::OpenError::Taken { .. })));
+    drop(partial);
+    assert!(next().await.is_ok());
 }
 
 #[tokio::test]

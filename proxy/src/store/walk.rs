@@ -9,6 +9,7 @@ use std::{
 use tidepool_oci::Digest;
 
 use super::layout::{Layout, SUMS};
+use crate::tasks::Tasks;
 
 /// What lies there.
 #[derive(Debug)]
@@ -19,11 +20,13 @@ pub(super) enum Found {
     Sums(PathBuf),
 }
 
-/// Visits every file of a blob or manifest; passes over what else lies there. Files may come and go meanwhile.
-pub(super) fn walk(layout: &Layout, visit: &mut dyn FnMut(Found)) {
+/// Visits every file of a blob or manifest until the process stops; passes over what else lies there. Files may come and go
+/// meanwhile.
+pub(super) fn walk(layout: &Layout, stop: &Tasks, visit: &mut dyn FnMut(Found)) {
     for folder in [layout.blobs(), layout.manifests()] {
         for prefix in folders(&folder).flat_map(|algorithm| folders(&algorithm)) {
-            entries(&prefix).filter_map(|entry| found(&entry)).for_each(&mut *visit);
+            let entries = entries(&prefix).take_while(|_| !stop.are_stopping());
+            entries.filter_map(|entry| found(&entry)).for_each(&mut *visit);
         }
     }
 }
