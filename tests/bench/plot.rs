@@ -32,19 +32,22 @@ pub(crate) fn write(lines: &[Line], path: &Path) -> Result<()> {
 }
 
 fn panel(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, title: &str, line: &Line) -> Result<()> {
-    let area = area.titled(&format!("{title}, {}", line.unit.name()), ("sans-serif", 15)).map_err(broken)?;
-    let bars: Vec<_> = WHO.iter().filter_map(|(who, colour)| Some((who, colour, line.median(*who)?))).collect();
-    let most = bars.iter().map(|(_, _, figure)| *figure).fold(f64::MIN_POSITIVE, f64::max);
+    let better = if line.unit.more_is_better() { "more is better" } else { "less is better" };
+    let area = area.titled(&format!("{title}, {} ({better})", line.unit.name()), ("sans-serif", 14)).map_err(broken)?;
+    // Who failed has no bar, but a word.
+    let shown = |who: Who| (!line.show(who).is_empty()).then(|| (line.median(who).unwrap_or(0.0), line.show(who)));
+    let bars: Vec<_> = WHO.iter().filter_map(|(who, colour)| Some((who, colour, shown(*who)?))).collect();
+    let most = bars.iter().map(|(_, _, (figure, _))| *figure).fold(f64::MIN_POSITIVE, f64::max);
     let count = crate::storm::precise(bars.len().max(1) as u64);
     // Room on the left for names, on the right for figures.
     let mut chart =
         ChartBuilder::on(&area).margin(6).build_cartesian_2d(-0.62 * most..1.3 * most, 0.0..count).map_err(broken)?;
-    for (row, (who, colour, figure)) in (0..).zip(bars) {
+    for (row, (who, colour, (figure, shown))) in (0..).zip(bars) {
         let top = count - f64::from(row);
         let bar = Rectangle::new([(0.0, top - 0.82), (figure, top - 0.18)], colour.filled());
         chart.draw_series([bar]).map_err(broken)?;
         let named = Text::new(who.name(), (-0.6 * most, top - 0.4), ("sans-serif", 13));
-        let shown = Text::new(line.unit.show(figure), (figure + 0.02 * most, top - 0.4), ("sans-serif", 13));
+        let shown = Text::new(shown, (figure + 0.02 * most, top - 0.4), ("sans-serif", 13));
         chart.draw_series([named]).map_err(broken)?;
         chart.draw_series([shown]).map_err(broken)?;
     }
@@ -64,12 +67,12 @@ mod tests {
     fn a_plot_shows_everybody_with_a_figure() {
         let mut line = Line::new("hot", Unit::MibPerSecond).plot("hot blob");
         line.add(Who::Tidepool, 4000.0);
-        line.add(Who::Distribution, 2000.0);
+        line.fail(Who::Distribution, "wrong bytes");
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("plot.svg");
         write(&[line, Line::new("not in it", Unit::Mib)], &file).unwrap();
         let text = std::fs::read_to_string(file).unwrap();
-        for word in ["hot blob", "Tidepool", "4,000", "distribution"] {
+        for word in ["hot blob", "more is better", "Tidepool", "4,000", "distribution", "wrong bytes"] {
             assert!(text.contains(word), "{word}");
         }
         assert!(!text.contains("nginx") && !text.contains("not in it"));

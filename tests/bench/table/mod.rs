@@ -122,7 +122,8 @@ impl Unit {
         }
     }
 
-    fn more_is_better(self) -> bool {
+    /// Or less is.
+    pub(crate) fn more_is_better(self) -> bool {
         matches!(self, Self::MibPerSecond | Self::PerSecond)
     }
 
