@@ -58,7 +58,9 @@ fn podman_pulls_by_path_as_a_user_and_by_a_host_for_each_upstream() {
     let (pulled, log) = hub.requests_during(|| client.pull("mirror.test/large:1", None)).unwrap();
     assert!(pulled.success, "{pulled:?}");
     let layer = log.iter().filter(|request| request.served() && request.reference() == large.layers[1].digest);
-    assert_eq!(layer.count(), 1, "the large layer is had once: {log:#?}");
+    // By one connection or several, where the upstream is slow: it is the bytes that come once, and a broken one's twice.
+    let sent: u64 = layer.map(|request| request.bytes).sum();
+    assert!(sent <= u64::from(LARGE_MIB) * (105 << 20) / 100, "the large layer is had once: {log:#?}");
     let peak = peak_of_members(&cluster);
     assert!(peak < 100, "a member needs {peak} MiB for a layer of {LARGE_MIB} MiB");
 
