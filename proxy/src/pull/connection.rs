@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    PullError, blob_path,
+    ANSWER_WITHIN, PullError, blob_path,
     fill::Fill,
     lanes::Lane,
     planner::{Line, Plan},
@@ -34,8 +34,6 @@ const STALLED: Duration = Duration::from_secs(3);
 const MOST_TRIES: u32 = 5;
 /// Wait before the first resumption; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Answers to requests after the first come within this.
-const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
 /// What the connections of one fill share.
 pub(super) struct Shared {

@@ -35,7 +35,7 @@ pub(crate) enum PullError {
     #[error("cannot write to the store")]
     Store(#[source] Arc<io::Error>),
     /// More is being fetched than can be at once.
-    #[error("too many blobs are being fetched")]
+    #[error("more is being fetched than can be at once")]
     Crowded,
     /// Nobody read it, and there was much to go.
     #[error("nobody reads it any more")]

@@ -1,19 +1,27 @@
 //! Tags and referrers: passed through, never kept.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::{Deserialize, de::IgnoredAny};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{ANSWER_WITHIN, Permit, PullError, Puller, Source, manifests::media_type};
 use crate::{metrics::Class, upstream::read_limited};
 
-/// Some 100,000 tags.
-const LARGEST_LIST: usize = 16 << 20;
+/// Some 50,000 tags.
+const LARGEST_LIST: usize = 8 << 20;
+/// Bytes of all lists that are being read, or wait for slow clients.
+const MOST_BYTES: usize = 64 << 20;
+/// What is counted as one.
+const KIB: usize = 1 << 10;
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 
 /// A list as the upstream sent it.
 #[derive(Debug)]
 pub(crate) struct List {
+    /// Keeps its room until it is sent.
     pub(crate) body: Bytes,
     /// `Content-Type` and `OCI-Filters-Applied`.
     pub(crate) headers: HeaderMap,
@@ -48,13 +56,63 @@ impl Puller {
         let headers = headers.collect();
         let links = answer.headers().get_all(header::LINK).iter().filter_map(|value| value.to_str().ok());
         let next_query = links.filter_map(next_query).next();
+        let room = permit.deadline.wait(self.lists.room(answer.content_length())).await;
+        let room = room.map_err(|_| PullError::Crowded)??;
         let body = permit.deadline.wait(read_limited(answer, LARGEST_LIST)).await;
         let body = body??;
         if !is_list(&body) {
             return Err(PullError::Garbage("no list"));
         }
-        Ok(List { body, headers, next_query })
+        Ok(List { body: room.hold(body), headers, next_query })
     }
+}
+
+/// How much memory lists take: they are held whole, each for as long as its client takes.
+#[derive(Debug)]
+pub(super) struct Lists(Arc<Semaphore>);
+
+/// Room for one list.
+#[derive(Debug)]
+struct Room(OwnedSemaphorePermit);
+
+/// A list in its room.
+struct Housed {
+    body: Bytes,
+    _room: Room,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_BYTES / KIB)))
+    }
+}
+
+impl Lists {
+    /// Waits for room for a list of so many bytes, where that is known.
+    async fn room(&self, length: Option<u64>) -> Result<Room, PullError> {
+        let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(LARGEST_LIST);
+        let room = Arc::clone(&self.0).acquire_many_owned(in_kib(length)).await;
+        Ok(Room(room.map_err(|_| PullError::Stopped)?))
+    }
+}
+
+impl Room {
+    /// Keeps no more room than the list needs, until it is sent.
+    fn hold(mut self, body: Bytes) -> Bytes {
+        let unused = self.0.num_permits().saturating_sub(in_kib(body.len()) as usize);
+        drop(self.0.split(unused));
+        Bytes::from_owner(Housed { body, _room: self })
+    }
+}
+
+impl AsRef<[u8]> for Housed {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+fn in_kib(length: usize) -> u32 {
+    u32::try_from(length.min(LARGEST_LIST).div_ceil(KIB)).unwrap_or(u32::MAX)
 }
 
 /// What a list never has, but every answer of a registry that says no, some of them with 200.
@@ -109,7 +167,30 @@ fn split_outside_quotes(text: &str, separator: char) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
+
+    #[tokio::test]
+    async fn lists_that_nobody_takes_fill_the_room_there_is_and_no_more() {
+        let lists = Lists::default();
+        let mut held = Vec::new();
+        for _ in 0..MOST_BYTES / LARGEST_LIST {
+            held.push(lists.room(None).await.unwrap().hold(vec![0; LARGEST_LIST].into()));
+        }
+        let late = async || timeout(Duration::from_millis(10), lists.room(Some(10))).await;
+        assert!(late().await.is_err(), "there is room for more");
+        let rest = held.pop().unwrap().slice(5..);
+        assert!(late().await.is_err(), "it is not sent yet");
+        drop(rest);
+        // What turned out small leaves the rest to others.
+        held.push(lists.room(None).await.unwrap().hold(vec![0; 10].into()));
+        assert_eq!(lists.0.available_permits(), LARGEST_LIST / KIB - 1);
+        drop(held);
+        assert_eq!(lists.0.available_permits(), MOST_BYTES / KIB);
+    }
 
     #[test]
     fn finds_the_next_page_and_nothing_else() {

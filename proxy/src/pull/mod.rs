@@ -63,10 +63,10 @@ use absent::Absent;
 use fill::Fill;
 use manifests::TagKey;
 
-/// Headers of HEAD and manifests are answered within this (P1).
-const ANSWER_WITHIN: Duration = Duration::from_secs(8);
-/// The first byte of a blob comes within this (P1).
-const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(15);
+/// Headers of HEAD and manifests are answered within 8 s (P1): what is waited for has to come somewhat earlier.
+const ANSWER_WITHIN: Duration = Duration::from_millis(7500);
+/// The first byte of a blob comes within 15 s (P1).
+const FIRST_BYTE_WITHIN: Duration = Duration::from_millis(14_500);
 /// How many blobs are filled at once: each holds a connection, a file and a thread that writes.
 const MOST_FILLS: usize = 128;
 
@@ -92,6 +92,7 @@ pub(crate) struct Puller {
     tags: Flights<TagKey, Found>,
     fills: Mutex<HashMap<Digest, Arc<Fill>>>,
     fill_slots: Arc<Semaphore>,
+    lists: lists::Lists,
     lanes: lanes::Lanes,
 }
 
@@ -136,6 +137,7 @@ impl Puller {
             tags: Flights::new(tasks.clone()),
             fills: Mutex::default(),
             fill_slots: Arc::new(Semaphore::new(MOST_FILLS)),
+            lists: lists::Lists::default(),
             lanes: lanes::Lanes::default(),
             tasks,
         })

@@ -69,3 +69,18 @@ impl Permit {
         if self.confirmed { Ok(()) } else { Err(PullError::Unconfirmed) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn p1_the_end_of_a_wait_leaves_time_to_say_so() {
+        let begun = Instant::now();
+        for (deadline, seconds) in [(Deadline::of_headers(begun), 8), (Deadline::of_blob(begun), 15)] {
+            assert!(deadline.wait(std::future::pending::<()>()).await.is_err());
+            let after = begun.elapsed();
+            assert!(after + Duration::from_millis(250) < Duration::from_secs(seconds), "{after:?}");
+        }
+    }
+}
