@@ -9,13 +9,14 @@ mod head;
 pub(crate) mod tls;
 mod turn_away;
 
-use std::{convert::Infallible, net::IpAddr, time::Duration};
+use std::{convert::Infallible, io, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -46,7 +47,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(120);
 pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 /// Connections of one listener at once. The share is far more than a node needs, and what an Ingress may need for all.
 pub(crate) const CONNECTIONS: Limits = Limits { most: 8192, share: 1024 };
-/// Pause after a failure to accept, which means that file descriptors have run out.
+/// Pause where file descriptors or memory have run out: to try again at once would keep a processor busy.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection that came in.
@@ -100,12 +101,20 @@ where
                 }
                 None => {}
             },
-            Err(error) => {
+            Err(error) if lasts(&error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+            // It was gone before we took it; those behind it are not to wait for that.
+            Err(error) => tracing::debug!(%error, "cannot accept a connection"),
         }
     }
+}
+
+/// Whether an error is not of the connection, but will be there for the next one too.
+fn lasts(error: &io::Error) -> bool {
+    let ours = [Errno::CONNABORTED, Errno::CONNRESET, Errno::INTR, Errno::PROTO, Errno::PERM, Errno::TIMEDOUT];
+    !Errno::from_io_error(error).is_some_and(|error| ours.contains(&error))
 }
 
 /// Serves one connection; once told to `stop`, to the end of the answer in flight. Where files can be lent to it, its

@@ -102,6 +102,24 @@ async fn one_client_that_takes_all_it_can_leaves_the_others_theirs() {
     }
 }
 
+#[tokio::test]
+async fn one_that_is_turned_away_is_answered_when_it_has_asked_and_not_before() {
+    let (address, _stop) = few_places(Limits { most: 0, share: 0 }, TurnAway::Tell).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut piece = [0; 10];
+    for part in ["GET / HTTP/1.1\r\n", "host: a\r\n"] {
+        let early = tokio::time::timeout(Duration::from_millis(100), stream.read(&mut piece)).await;
+        assert!(early.is_err(), "{early:?}");
+        stream.write_all(part.as_bytes()).await.unwrap();
+    }
+    stream.write_all(b"\r\n").await.unwrap();
+    stream.read_exact(&mut piece).await.unwrap();
+    assert_eq!(&piece, b"HTTP/1.1 5");
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut piece)).await;
+    assert_eq!(ended.expect("it is waited for").unwrap(), 0);
+}
+
 /// A connection to a server whose answers take `pause`.
 fn connection(pause: Duration) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(100_000);
