@@ -2,7 +2,7 @@
 //!
 //! The admin port knows no users, and scrapers reach it from other pods. So only this machine's own loopback address is
 //! heard, which is `kubectl exec` or a port that is forwarded, both of which Kubernetes asks an administrator's rights for.
-//! What a page in a browser sends is refused: by its type, and by the name it calls us by.
+//! What a page in a browser sends is refused: by its type, by the name it calls us by, and by what browsers and proxies add.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -122,7 +122,7 @@ pub(super) async fn purge(
     wanted: Result<Json<PurgeArgs>, JsonRejection>,
 ) -> Response {
     let peer = peer.map(|axum::Extension(ConnectInfo(address))| address.ip());
-    if !peer.is_some_and(is_this_machine) || !is_called_so(&headers) {
+    if !peer.is_some_and(is_this_machine) || !is_called_so(&headers) || is_passed_on(&headers) {
         let text =
             "only from 127.0.0.1: run `/tidepool-proxy purge` in the pod with kubectl exec, or forward the port\n";
         tracing::warn!(?peer, "a purge was refused, it did not come from this machine");
@@ -158,4 +158,10 @@ fn is_this_machine(address: IpAddr) -> bool {
 fn is_called_so(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|value| host_name(value.to_str().ok()?));
     host.is_some_and(|host| host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(is_this_machine))
+}
+
+/// Whether a proxy of this machine passes it on for somebody, or a browser sends it for a page.
+fn is_passed_on(headers: &HeaderMap) -> bool {
+    let tells = |name: &str| matches!(name, "forwarded" | "via" | "origin") || name.starts_with("x-forwarded-");
+    headers.keys().any(|name| tells(name.as_str()) || name.as_str().starts_with("sec-fetch-"))
 }

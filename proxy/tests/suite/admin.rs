@@ -127,6 +127,12 @@ async fn only_this_machine_may_purge_and_no_page_in_its_browser() {
         assert_eq!(got, status, "{host} {kind} {body}: {text}");
         assert!(status != StatusCode::FORBIDDEN || text.contains("kubectl exec"), "{text}");
     }
+    for name in ["forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "origin", "sec-fetch-site"] {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = client.post(format!("http://{}/purge", proxy.admin)).header(name, "x").body(what);
+        let answer = request.header("content-type", json).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{name}");
+    }
     assert_eq!(proxy.kept("manifests"), 1, "it went all the same");
     assert_eq!(post(us, "localhost:8080", json, what).await.0, StatusCode::OK);
     assert_eq!(proxy.kept("manifests"), 0);
