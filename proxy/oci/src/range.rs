@@ -89,7 +89,9 @@ impl ByteRange {
         }
     }
 
-    fn window(self, size: u64) -> Option<Window> {
+    /// The part of a blob of `size` bytes that it asks for; `None` when that has none.
+    #[must_use]
+    pub fn window(self, size: u64) -> Option<Window> {
         let (start, end) = match self {
             Self::Bounded { first, last } => (first, last.saturating_add(1).min(size)),
             Self::From(first) => (first, size),

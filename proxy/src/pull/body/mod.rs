@@ -56,7 +56,7 @@ enum From {
 
 impl From {
     async fn of(blob: &Blob, at: u64, end: u64, held_back: bool, way: &Way) -> Result<Self, PullError> {
-        let source = |file, whole| FileSource::new(file, blob.size, end - at, whole, way);
+        let source = |file, whole| FileSource::new(file, blob.size, whole, way);
         Ok(match &blob.bytes {
             blobs::Bytes::Kept(kept) => Self::Kept(kept.clone(), source(&kept.file, true)),
             blobs::Bytes::Filling(fill, opened) => {
@@ -87,6 +87,8 @@ impl BlobBody {
     pub(crate) async fn open(puller: &Arc<Puller>, blob: Blob, part: &Part, way: Way) -> Result<Self, PullError> {
         let (held_back, tail) = (part.held_back, part.tail(&blob.digest));
         let mut sections = part.sections(&blob.digest, blob.size);
+        let wanted = sections.as_slice().iter().map(|section| section.end - section.start).sum();
+        let way = way.of(wanted, sections.len());
         let Some(Section { head, start: at, end }) = sections.next() else { return Err(PullError::Stopped) };
         let until = blob.permit.deadline.until;
         let from = From::of(&blob, at, end, held_back, &way).await?;

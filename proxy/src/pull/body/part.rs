@@ -47,7 +47,9 @@ impl Part {
     pub(crate) fn of(ranges: Option<&ByteRanges>, size: u64) -> Result<Self, Unsatisfiable> {
         let Some(ranges) = ranges else { return Ok(Self::WHOLE) };
         let windows = ranges.windows(size)?;
-        let bounded = ranges.as_slice().iter().all(|range| matches!(range, ByteRange::Bounded { .. }));
+        // Those that ask for nothing that there is are not answered, and verify nothing.
+        let mut answered = ranges.as_slice().iter().filter(|range| range.window(size).is_some());
+        let bounded = answered.all(|range| matches!(range, ByteRange::Bounded { .. }));
         let total = windows.iter().fold(0, |total: u64, window| total.saturating_add(window.len()));
         let shape = match windows.as_slice() {
             [window] => Shape::Range(*window),
@@ -123,6 +125,7 @@ mod tests {
             ("bytes=90-99", false),
             ("bytes=0-1,5-6", false),
             ("bytes=0-1,5-", true),
+            ("bytes=0-1,100-", false),
             ("bytes=0-49,50-99", true),
             ("bytes=50-99,0-49", true),
         ] {

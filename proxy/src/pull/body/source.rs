@@ -18,6 +18,8 @@ use crate::send::{
 pub(super) const SPAN: u64 = 2 << 20;
 /// Up to so many bytes a copy is cheaper than a map of the file.
 const WORTH_A_MAP: u64 = 64 << 10;
+/// Where ranges have no more than so many bytes, the system calls for each cost more than copies.
+const LEAST_LENT: u64 = 16 << 10;
 
 /// How the bytes of one response leave.
 #[derive(Clone, Debug)]
@@ -38,10 +40,18 @@ pub(super) struct FileSource {
     copied: Counter,
 }
 
+impl Way {
+    /// The way for so many bytes in so many ranges: many small ones are cheaper copied.
+    pub(super) fn of(self, bytes: u64, ranges: usize) -> Self {
+        let worth = bytes / (ranges.max(1) as u64) > LEAST_LENT && bytes > WORTH_A_MAP;
+        Self { lender: self.lender.filter(|_| worth), ..self }
+    }
+}
+
 impl FileSource {
-    /// Of a blob of `size` bytes, `wanted` of which are to be sent; `whole` says that the file has them all.
-    pub(super) fn new(file: &Arc<File>, size: u64, wanted: u64, whole: bool, way: &Way) -> Self {
-        let lent = way.lender.as_ref().filter(|_| wanted > WORTH_A_MAP).and_then(|lender| {
+    /// Of a blob of `size` bytes; `whole` says that the file has them all.
+    pub(super) fn new(file: &Arc<File>, size: u64, whole: bool, way: &Way) -> Self {
+        let lent = way.lender.as_ref().and_then(|lender| {
             // Only a file that has its full length already: a fill of unknown size has not.
             let whole = whole || file.metadata().is_ok_and(|meta| meta.len() >= size);
             whole.then(|| lender.lend(file, size, way.lent.clone()).ok())?
