@@ -81,10 +81,23 @@ impl Line {
 }
 
 fn shortened(path: &str) -> Box<str> {
-    // A request line is ASCII: hyper takes no other.
-    path.get(..LONGEST_PATH).unwrap_or(path).into()
+    // Not within a character: hyper takes paths in UTF-8.
+    let end = (0..=path.len().min(LONGEST_PATH)).rev().find(|at| path.is_char_boundary(*at));
+    path[..end.unwrap_or_default()].into()
 }
 
 fn ms(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_cut_between_characters() {
+        assert_eq!(&*shortened("/v2/"), "/v2/");
+        assert_eq!(shortened(&"a".repeat(9999)).len(), LONGEST_PATH);
+        assert_eq!(shortened(&format!("/{}", "ü".repeat(9999))).len(), LONGEST_PATH - 1);
+    }
 }

@@ -30,7 +30,7 @@ pub(crate) use trace::{TRACE_HEADERS, Trace};
 
 /// The end of every wait for response headers, above the deadlines of the pulls themselves: whatever goes wrong in
 /// between, a node gets its 503 well before containerd's own 30 s.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(20);
 /// Blobs of one listener on their way to clients at once: each may cost a piece in memory, and what TLS holds of it. Of
 /// requests there are no more than connections, which have a bound of their own.
 const BLOBS: Limits = Limits { most: 4096, share: 1024 };
@@ -65,7 +65,7 @@ impl Stack {
     pub(crate) async fn answer(self, address: IpAddr, request: Request<Incoming>) -> http::Response<Sent> {
         let (app, door) = (self.app, self.door);
         let answer = async |parts| {
-            let answer = tokio::time::timeout(ANSWER_WITHIN, routes::serve(&app, door, parts));
+            let answer = tokio::time::timeout(GIVEN_UP_AFTER, routes::serve(&app, door, parts));
             answer.await.unwrap_or_else(|_| answers::error(ApiError::Late, Outcome::refused()))
         };
         self.gate.watch(address, request.into_parts().0, answer).await

@@ -6,9 +6,10 @@
 //!   [`super::Outlet`], which takes of them the address and the length and sends from the file itself. hyper copies bytes
 //!   only for streams that write no vectors: `Outlet` says that it does, and other streams have no `Lender`.
 //! - Where the kernel cannot `sendfile`, `Outlet` reads the file, not the map.
-//! - Should somebody read all the same, it is memory that is mapped, and the right bytes: the store's files are written
-//!   before they are lent and never again, and are removed, not cut short. Only another program that truncates a file in
-//!   the store could then do harm.
+//! - Should somebody read all the same, it is memory that is mapped: a file has its full length before it is lent, and is
+//!   from then on removed or replaced by another, never cut short. A kept blob is never written again. The file of a fill
+//!   is written while it is lent, but bodies hand out only what was written before. So only another program that writes
+//!   to the store's files, or truncates them, could then do harm.
 
 use std::{fs::File, io};
 
