@@ -21,5 +21,5 @@ pub use registry_mirror::{
     Access, Address, AnonymousPull, CaKind, CaRef, CredentialScope, Credentials, EgressProxy, EphemeralStorage,
     Ingress, LabelOperator, LabelRequirement, Members, NodeLabels, NodeMode, NodeSettings, NodesStatus, ProxySettings,
     RegistryMirror, RegistryMirrorSpec, RegistryMirrorStatus, Retention, Routing, SecretRef, Storage, StorageType,
-    Upstream, UpstreamStatus, UpstreamTls, VolumeStorage, condition,
+    Tags, Upstream, UpstreamGone, UpstreamStatus, UpstreamTls, VolumeStorage, condition,
 };

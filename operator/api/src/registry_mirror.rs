@@ -8,6 +8,7 @@ mod proxy;
 mod references;
 mod status;
 mod storage;
+mod tags;
 mod upstream;
 
 use kube::CustomResource;
@@ -24,6 +25,7 @@ pub use proxy::ProxySettings;
 pub use references::{CaKind, CaRef, SecretRef};
 pub use status::{Address, Members, NodesStatus, RegistryMirrorStatus, UpstreamStatus, condition};
 pub use storage::{EphemeralStorage, Retention, Storage, StorageType, VolumeStorage};
+pub use tags::{Tags, UpstreamGone};
 pub use upstream::{CredentialScope, Credentials, Upstream, UpstreamTls};
 
 /// What is mirrored, where it is kept and which nodes use it. Only `upstreams` is needed:

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
 use tidepool_api::{ProxySettings, RegistryMirror, Retention};
-use tidepool_config::{AnonymousPull, ByteSize, Login, MirrorEntry, Mode, NodeSelector, Scope};
+use tidepool_config::{AnonymousPull, ByteSize, Login, MirrorEntry, Mode, NodeSelector, Scope, Tags};
 use tidepool_oci::{RegistryName, RepositoryGlob};
 use url::Url;
 
@@ -57,6 +57,8 @@ pub struct ValidUpstream {
     pub insecure_skip_verify: bool,
     /// The repositories that may be pulled; empty: all.
     pub repositories: Vec<RepositoryGlob>,
+    /// How tags are kept; none: as members do by themselves.
+    pub tags: Option<Tags>,
 }
 
 /// Who we are to a registry, and what for.

@@ -11,6 +11,7 @@ mod login;
 mod nodes;
 mod references;
 mod storage;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -18,14 +18,17 @@ mod registries;
 mod report;
 mod state;
 mod strict;
+mod time_span;
 pub mod trust;
 
 pub use bytesize::{ByteSize, ByteSizeError};
 pub use credentials::{DockerConfigError, Login, UsersError, docker_login, users};
 pub use nodes::{MirrorEntry, Mode, NodeSelector, NodesDocument, Operator, Requirement, UnknownVersion, is_excluded};
 pub use proxy::{
-    Access, Agents, AnonymousPull, Credentials, EgressProxy, ProxyFile, ProxyFileError, Scope, Storage, Tls, Upstream,
+    Access, Agents, AnonymousPull, Credentials, EgressProxy, ProxyFile, ProxyFileError, Scope, Storage, Tags, Tls,
+    Upstream, UpstreamGone,
 };
 pub use registries::{PUBLIC_REGISTRIES, default_url};
 pub use report::{FillReport, ListenerReport, ProxyReport, StoreReport};
 pub use state::{CredentialState, Failure, ProxyState, RateLimit, Reach, UpstreamHealth, UpstreamState};
+pub use time_span::{TimeSpan, TimeSpanError};

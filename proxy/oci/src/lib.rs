@@ -13,6 +13,7 @@ mod range;
 mod reference;
 mod registry;
 mod route;
+mod tag_glob;
 
 pub use digest::{Algorithm, Digest, DigestError};
 pub use error_code::{ErrorBody, ErrorCode};
@@ -23,6 +24,7 @@ pub use range::{ByteRange, ByteRanges, ContentRange, Unsatisfiable, Window};
 pub use reference::{Reference, ReferenceError, RepositoryName, RepositoryNameError};
 pub use registry::{RegistryName, RegistryNameError};
 pub use route::{Object, Route, RouteError, route, route_at};
+pub use tag_glob::{TagGlob, TagGlobError};
 
 /// Serialises a type as its text and reads it back through `FromStr`.
 macro_rules! serde_as_text {

@@ -1,6 +1,7 @@
 //! Pulls: what a client asked for, from the store or by one shared transfer from the upstream.
 //!
-//! - [`manifests`]: by digest from the store or by one GET; by tag after one shared HEAD, stale when that fails.
+//! - [`manifests`]: by digest from the store or by one GET. [`tags`]: by tag after one shared HEAD, stale when that fails.
+//!   [`documents`]: what they say.
 //! - [`blobs`]: from the store, or by following a fill.
 //! - [`fill`]: one transfer of one blob into the store. [`transfer`] runs it, over the [`lines`] that [`planner`] gives their
 //!   parts, each a [`connection`]; [`sink`] writes and hashes it ([`frontier`]). [`growth`] tells how many connections are
@@ -15,6 +16,7 @@ mod blobs;
 mod body;
 mod connection;
 mod direct;
+mod documents;
 mod error;
 mod fill;
 mod frontier;
@@ -31,6 +33,7 @@ mod planner;
 mod probe;
 mod segments;
 mod sink;
+mod tags;
 mod transfer;
 
 use std::{
@@ -61,7 +64,7 @@ use crate::{
 };
 use absent::Absent;
 use fill::Fill;
-use manifests::TagKey;
+use tags::TagKey;
 
 /// Headers of HEAD and manifests are answered within 8 s (P1): what is waited for has to come somewhat earlier.
 const ANSWER_WITHIN: Duration = Duration::from_millis(7500);
@@ -123,7 +126,7 @@ impl Source {
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use manifests::is_manifest as fuzz_manifest;
+pub(crate) use documents::is_manifest as fuzz_manifest;
 
 impl Puller {
     pub(crate) fn new(store: Arc<Store>, metrics: Metrics, tasks: Tasks) -> Arc<Self> {

@@ -47,15 +47,22 @@ impl Puller {
         }
         let question = Question { reader: permit.reader, path, witnesses: Vec::new() };
         permit.deadline.wait(self.ask_once(source, question)).await??;
+        if matches!(target, Target::Manifest(_)) && !speaks_for_itself(source, &origins) {
+            self.fetched_manifest(source, digest, permit).await?;
+        }
         self.note_part(name, digest).await;
         Ok(())
     }
 
-    /// Notes that content which is kept is in this repository, too, where that is asked.
-    pub(super) async fn note_also(self: &Arc<Self>, source: &Source, digest: &Digest) {
-        if self.store.origins(digest).await.is_some() {
+    /// Believes the registry, which names a manifest that is kept, that it is in this repository, and notes that where it
+    /// is asked; false where the registry has to show it.
+    pub(super) async fn believes(self: &Arc<Self>, source: &Source, digest: &Digest) -> bool {
+        let Some(origins) = self.store.origins(digest).await else { return true };
+        let believed = speaks_for_itself(source, &origins);
+        if believed {
             self.note_part(name(source), digest).await;
         }
+        believed
     }
 
     async fn note_part(&self, name: String, digest: &Digest) {
@@ -78,4 +85,11 @@ impl Puller {
             && self.store.origins(digest).await.is_some()
             && !self.known_public(source).await.as_ref().is_some_and(super::probe::is_fresh)
     }
+}
+
+/// Whether the registry is one that the content came from. Any other may name a digest it only heard of, to have what
+/// needed credentials elsewhere served as its own.
+fn speaks_for_itself(source: &Source, origins: &str) -> bool {
+    let (begin, end) = (format!("{} ", source.upstream.name()), format!(" {}", source.upstream.base()));
+    origins.lines().any(|line| line.starts_with(&begin) && line.ends_with(&end))
 }

@@ -6,6 +6,7 @@
 
 use tidepool_config::{AnonymousPull, Scope};
 use tidepool_oci::{Reference, Target};
+use tokio::time::Instant;
 
 use std::sync::Arc;
 
@@ -88,11 +89,14 @@ impl Puller {
         let Some(_leave) = source.upstream.breaker().may_check() else {
             return Ok(false);
         };
+        let begun = Instant::now();
         match tokio::time::timeout_at(deadline.kept, self.ask_once(source, question)).await {
             Ok(Err(error)) if error.is_absence() => Err(error),
             Ok(answer) => Ok(answer.is_ok()),
             Err(_) => {
-                source.upstream.breaker().overdue();
+                if deadline.was_fair(begun) {
+                    source.upstream.breaker().overdue();
+                }
                 Ok(false)
             }
         }

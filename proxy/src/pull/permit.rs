@@ -8,6 +8,8 @@ use super::{ANSWER_WITHIN, FIRST_BYTE_WITHIN, PullError};
 
 /// Patience with an upstream when the answer is here already: a stale tag is served within 2 s.
 const STALE_AFTER: Duration = Duration::from_millis(1500);
+/// Whoever had less time to answer is not called slow.
+const FAIR: Duration = Duration::from_secs(1);
 /// Work that ends at the deadline itself is heard of so much later: it tells more than that the time is over.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -36,6 +38,12 @@ impl Deadline {
     pub(super) fn of_question(self) -> Instant {
         let now = Instant::now();
         if self.until > now + ANSWER_WITHIN / 2 { self.until.min(now + ANSWER_WITHIN) } else { now + ANSWER_WITHIN }
+    }
+
+    /// Whether an upstream that was asked at `begun`, and has not answered by [`Deadline::kept`], is overdue: what came
+    /// before may have taken most of the time.
+    pub(super) fn was_fair(self, begun: Instant) -> bool {
+        self.kept >= begun + FAIR
     }
 
     /// Waits for work no longer than the request can.

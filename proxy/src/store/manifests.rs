@@ -37,6 +37,9 @@ const OVERHEAD: u64 = 512;
 /// How long one is taken from memory before it is read again, which notes that it is still pulled.
 const READ_EVERY: Duration = Duration::from_secs(300);
 
+/// How many manifests one thread looks for before it is given back.
+const READ_AT_ONCE: usize = 256;
+
 /// The manifests that were read lately.
 #[derive(Debug)]
 pub(super) struct RecentManifests(Cache<Digest, (Arc<Manifest>, Instant), Weight>);
@@ -87,6 +90,21 @@ impl Store {
         }
     }
 
+    /// Whether one of these is here and whole.
+    pub(crate) async fn has_any_manifest(self: &Arc<Self>, digests: &[Digest]) -> bool {
+        if digests.iter().any(|digest| self.origins.recent_manifests.get(digest).is_some()) {
+            return true;
+        }
+        for some in digests.chunks(READ_AT_ONCE) {
+            let (store, some) = (Arc::clone(self), some.to_vec());
+            let read = move || Ok(some.iter().any(|digest| matches!(store.read_manifest(digest), Ok(Some(_)))));
+            if blocking(read).await.unwrap_or(false) {
+                return true;
+            }
+        }
+        false
+    }
+
     fn read_manifest(&self, digest: &Digest) -> io::Result<Option<Arc<Manifest>>> {
         let path = self.layout.manifest(digest);
         let Some(mut file) = open(&path)? else { return Ok(None) };
@@ -121,7 +139,11 @@ impl Store {
             file.write_all(&manifest.bytes)?;
             let size = file.metadata()?.len();
             let (digest, place) = (&manifest.digest, store.layout.manifest(&manifest.digest));
-            store.origins.with(digest, origin.as_deref(), || scratch.publish(&place))?;
+            store.origins.with(digest, origin.as_deref(), || {
+                scratch.publish(&place)?;
+                store.origins.recent_manifests.note(&manifest);
+                Ok(())
+            })?;
             store.room.added(size);
             Ok(())
         })
@@ -165,9 +187,33 @@ mod tests {
         let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
         assert_eq!(store.manifest(&manifest().digest).await, None);
         store.put_manifest(&manifest(), None).await.unwrap();
+        store.origins.recent_manifests.forget(&manifest().digest);
         for from in ["the disk", "memory"] {
             assert_eq!(store.manifest(&manifest().digest).await, Some(manifest()), "{from}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_just_now_is_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
+        store.put_manifest(&manifest(), None).await.unwrap();
+        let other = Arc::new(Manifest { media_type: "application/vnd.y+json".into(), ..(*manifest()).clone() });
+        store.put_manifest(&other, None).await.unwrap();
+        assert_eq!(store.origins.recent_manifests.get(&other.digest), Some(other));
+    }
+
+    #[tokio::test]
+    async fn one_of_many_manifests_is_found_whether_in_memory_or_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
+        let mut many: Vec<Digest> = (0..600).map(|n| format!("sha256:{n:064x}").parse().unwrap()).collect();
+        assert!(!store.has_any_manifest(&many).await);
+        many.push(manifest().digest.clone());
+        store.put_manifest(&manifest(), None).await.unwrap();
+        assert!(store.has_any_manifest(&many).await);
+        store.origins.recent_manifests.forget(&manifest().digest);
+        assert!(store.has_any_manifest(&many).await);
     }
 
     #[tokio::test]
@@ -186,6 +232,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().into(), None, Gauge::default(), &Tasks::default()).await.unwrap();
         store.put_manifest(&manifest(), None).await.unwrap();
+        store.origins.recent_manifests.forget(&manifest().digest);
         let path = store.layout.manifest(&manifest().digest);
         let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() {

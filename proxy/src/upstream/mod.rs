@@ -36,7 +36,7 @@ use std::{
 };
 
 use ::http::{HeaderMap, Method, StatusCode, header};
-use tidepool_config::{CredentialState, Scope, UpstreamHealth, UpstreamState, default_url};
+use tidepool_config::{CredentialState, Scope, Tags, UpstreamHealth, UpstreamState, default_url};
 use tidepool_oci::{RegistryName, RepositoryGlob, RepositoryName};
 use tokio::time::Instant;
 use url::Url;
@@ -93,6 +93,7 @@ pub(crate) struct Upstream {
     base: Url,
     account: Option<Arc<Account>>,
     repositories: Vec<RepositoryGlob>,
+    tags: Tags,
     http: Http,
     tokens: Tokens,
     breaker: Breaker,
@@ -161,6 +162,7 @@ impl Upstream {
             account,
             base,
             http,
+            tags: config.tags.clone().unwrap_or_default(),
             breaker: Breaker::default(),
             lists: Breaker::default(),
             last: LastWord::default(),
@@ -238,6 +240,11 @@ impl Upstream {
     /// Whether the repository may be pulled.
     pub(crate) fn lists(&self, repository: &RepositoryName) -> bool {
         self.repositories.is_empty() || self.repositories.iter().any(|glob| glob.matches(repository))
+    }
+
+    /// How its tags are kept.
+    pub(crate) fn tags(&self) -> &Tags {
+        &self.tags
     }
 
     /// Counts bytes of a body that this upstream sent.

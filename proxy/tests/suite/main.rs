@@ -41,6 +41,8 @@ mod secrets;
 mod segments;
 mod serving;
 mod sick;
+#[cfg(test)]
+mod tag_rules;
 mod tags;
 mod tokens;
 mod verdicts;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CaRef, SecretRef, rule};
+use super::{CaRef, SecretRef, Tags, rule};
 
 /// One registry that is mirrored.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +56,10 @@ pub struct Upstream {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 255), regex(pattern = r"^[a-z0-9*._/-]+$")), extend("x-kubernetes-list-type" = "set"))]
     pub repositories: Vec<String>,
+    /// How tags are kept: how often the registry is asked for them, and what is served while it fails. Default: asked
+    /// for at each pull, and served without limit while the registry fails. Example: `{immutable: ["v*.*.*"]}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
 }
 
 /// Who the cache is to a registry. A change is used within two minutes, without a restart.

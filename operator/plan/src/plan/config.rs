@@ -6,7 +6,7 @@ use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::me
 use serde_yaml::Mapping;
 use sha2::{Digest as _, Sha256};
 use tidepool_config::{
-    Access, Agents, ByteSize, Credentials, EgressProxy, Login, ProxyFile, Storage, Tls, Upstream,
+    Access, Agents, ByteSize, Credentials, EgressProxy, Login, ProxyFile, Storage, Tags, Tls, Upstream,
     names::{ADMIN_PORT, AGENTS_PORT, MEMBER_PORT},
 };
 
@@ -129,6 +129,8 @@ fn upstream(n: usize, valid: &ValidUpstream, files: &mut Files) -> Upstream {
         credentials,
         tls: (tls != Tls::default()).then_some(tls),
         repositories: valid.repositories.iter().map(ToString::to_string).collect(),
+        // Only what differs: members of versions that know no tags start all the same.
+        tags: valid.tags.clone().filter(|tags| *tags != Tags::default()),
     }
 }
 

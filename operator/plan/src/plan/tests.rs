@@ -4,7 +4,7 @@ mod config;
 mod reach;
 
 use proptest::prelude::*;
-use tidepool_config::ProxyFile;
+use tidepool_config::{ProxyFile, UpstreamGone};
 
 use super::*;
 use crate::{
@@ -136,6 +136,21 @@ fn the_configuration_reads_back_and_says_what_the_spec_says() {
     assert_eq!(file.storage.as_ref().unwrap().path.as_ref().unwrap().to_str(), Some("/var/lib/tidepool/store"));
     assert_eq!(file.storage.unwrap().limit, Some(ByteSize((50_u64 << 30) / 10 * 9)));
     assert_eq!(file.listen.unwrap().port(), 5000);
+}
+
+#[test]
+fn how_tags_are_kept_reaches_the_configuration_and_the_defaults_leave_it_as_it_was() {
+    let tags = "{revalidateAfter: 10m, serveStaleFor: 168h, immutable: ['v*.*.*'], upstreamGone: Refuse}";
+    let file =
+        file(&planned(&format!("upstreams: [{{registry: a.io, tags: {tags}}}, {{registry: b.io, tags: {{}}}}]")));
+    let said = file.upstreams[0].tags.clone().unwrap();
+    assert_eq!(
+        (said.revalidate_after.to_string(), said.serve_stale_for.unwrap().to_string()),
+        ("10m".into(), "168h".into())
+    );
+    assert!(said.is_immutable("v1.2.3") && !said.is_immutable("v1"));
+    assert_eq!(said.upstream_gone, UpstreamGone::Refuse);
+    assert_eq!(file.upstreams[1].tags, None, "members of 0.2.0 know no such key");
 }
 
 #[test]

@@ -39,6 +39,26 @@ fn faults_of_a_spec_name_the_field_and_the_remedy() {
         ("upstreams: [{registry: a.io, url: 'ftp://a.io'}]", "spec.upstreams[0].url", "use http:// or https://"),
         ("upstreams: [{registry: a.io, url: 'https://a.io?b'}]", "spec.upstreams[0].url", "leave"),
         ("upstreams: [{registry: a.io, repositories: [a, 'b c']}]", "spec.upstreams[0].repositories[1]", "team/**"),
+        (
+            "upstreams: [{registry: a.io, tags: {immutable: ['v1', 'a/b']}}]",
+            "spec.upstreams[0].tags.immutable[1]",
+            "v1.*.*",
+        ),
+        (
+            "upstreams: [{registry: a.io, tags: {revalidateAfter: 7d}}]",
+            "spec.upstreams[0].tags.revalidateAfter",
+            "168h",
+        ),
+        (
+            "upstreams: [{registry: a.io, tags: {revalidateAfter: 8761h}}]",
+            "spec.upstreams[0].tags.revalidateAfter",
+            "tags.immutable",
+        ),
+        (
+            "upstreams: [{registry: a.io, tags: {serveStaleFor: 9000h}}]",
+            "spec.upstreams[0].tags.serveStaleFor",
+            "leave it out",
+        ),
         ("upstreams: [{registry: a.io}]\nstorage: {ephemeral: {}}", "spec.storage.ephemeral", "remove ephemeral"),
         (
             "upstreams: [{registry: a.io}]\nstorage: {type: Ephemeral, volume: {}}",

@@ -4,7 +4,7 @@ use tidepool_api::{CredentialScope, Credentials, Upstream};
 use tidepool_config::Scope;
 use tidepool_oci::{RegistryName, RepositoryGlob};
 
-use super::{Invalid, login, parsed, tls, url::url};
+use super::{Invalid, login, parsed, tags::tags, tls, url::url};
 use crate::{Referenced, ValidCredentials, ValidUpstream};
 
 pub(super) fn upstreams(raw: &[Upstream], referenced: &Referenced, faults: &mut Vec<Invalid>) -> Vec<ValidUpstream> {
@@ -38,6 +38,7 @@ fn one_upstream(
     let repositories = globs
         .filter_map(|(index, text)| parsed::<RepositoryGlob>(&format!("{field}.repositories[{index}]"), text, faults))
         .collect();
+    let tags = raw.tags.as_ref().map(|raw| tags(&format!("{field}.tags"), raw, faults));
     let registry = registry?;
     let credentials = raw.credentials.as_ref().map(|raw| credentials(field, raw, &registry, referenced));
     let settings = raw.tls.clone().unwrap_or_default();
@@ -58,6 +59,7 @@ fn one_upstream(
         client: kept(client, faults),
         insecure_skip_verify: settings.insecure_skip_verify,
         repositories,
+        tags,
     })
 }
 

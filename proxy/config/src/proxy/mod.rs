@@ -1,6 +1,7 @@
 //! The proxy's configuration file (design, "standalone file").
 
 mod check;
+mod tags;
 mod upstream;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use check::ProxyFileError;
+pub use tags::{Tags, UpstreamGone};
 pub use upstream::{Credentials, Scope, Tls, Upstream};
 
 use crate::{ByteSize, PUBLIC_REGISTRIES, strict};
@@ -29,6 +31,7 @@ use crate::{ByteSize, PUBLIC_REGISTRIES, strict};
 ///   credentials: {dockerConfigFile: /root/.docker/config.json, scope: AllImages}
 ///   tls: {caFile: /etc/ssl/reg.pem, certFile: /etc/ssl/me.pem, keyFile: /etc/ssl/me.key}
 ///   repositories: ["team/**"]
+///   tags: {revalidateAfter: 10m, serveStaleFor: 168h, immutable: ["v*.*.*"], upstreamGone: Refuse}
 /// ```
 ///
 /// The file and all files it names are read again when they change; what cannot be used then leaves the old in use.

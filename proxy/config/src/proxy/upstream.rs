@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidepool_oci::RegistryName;
 use url::Url;
 
+use super::Tags;
 use crate::strict;
 
 /// One mirrored registry.
@@ -30,13 +31,16 @@ pub struct Upstream {
     /// The repositories that may be pulled, as globs (`*` within a path component, `**` across); empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<String>,
+    /// How tags are kept; default: asked for at each pull, and served without limit while the upstream fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
 }
 
 impl Upstream {
     /// An upstream at its usual address, with nothing special.
     #[must_use]
     pub fn plain(registry: RegistryName) -> Self {
-        Self { registry, url: None, host: None, credentials: None, tls: None, repositories: Vec::new() }
+        Self { registry, url: None, host: None, credentials: None, tls: None, repositories: Vec::new(), tags: None }
     }
 }
 
