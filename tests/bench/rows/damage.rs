@@ -40,8 +40,12 @@ fn one(bench: &mut Bench, who: Who, damage: Damage, restart: bool, line: &mut Li
     let Some(mut subject) = bench.fresh(who)? else { return Ok(()) };
     subject.warm(&image.blob_path(), &image.layer.digest)?;
     // Some keep what they passed on a moment later.
-    subject.until_kept(&image.layer.digest, Duration::from_secs(10))?;
-    let file = subject.kept(&image.layer.digest).context("it keeps nothing")?;
+    let _ = subject.until_kept(&image.layer.digest, Duration::from_secs(10));
+    let Some(file) = subject.kept(&image.layer.digest) else {
+        line.fail(who, "keeps nothing");
+        bench.end(subject);
+        return Ok(());
+    };
     if restart {
         let store = subject.stop();
         spoil(&file, damage)?;
