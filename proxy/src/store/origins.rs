@@ -300,9 +300,12 @@ mod tests {
         origins.with(&digest(), None, || Ok(())).unwrap();
         assert_eq!(synced(), [0; 6], "open content needs none of it");
         store.add_origin(&digest(), "one".into()).await.unwrap();
-        let before = |times: u64| move |synced: Vec<u64>| assert_eq!(synced, [times; 6]);
         for (line, times) in [("one", 1), ("one", 1), ("two", 2)] {
-            origins.with(&digest(), Some(line), || Ok(before(times)(synced()))).unwrap();
+            let publish = || {
+                assert_eq!(synced(), [times; 6]);
+                Ok(())
+            };
+            origins.with(&digest(), Some(line), publish).unwrap();
         }
         assert_eq!(note.ancestors().nth(5), Some(dir.path()), "up to the store's own folder");
 
