@@ -2,23 +2,17 @@
 
 #![cfg(test)]
 
-use std::path::PathBuf;
 use std::process::Command;
 
-/// The proxy that Cargo built beside this test.
-fn proxy() -> PathBuf {
-    let this = std::env::current_exe().unwrap();
-    let file = this.parent().unwrap().parent().unwrap().join("tidepool-proxy");
-    assert!(file.is_file(), "no {}: cargo build --package tidepool-proxy", file.display());
-    file
-}
+use tidepool_tests::product;
 
 #[test]
 fn every_row_gets_its_figures() {
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("bench.json");
     let mut bench = Command::new(env!("CARGO_BIN_EXE_tidepool-bench"));
-    bench.arg("--size=smoke").arg("--proxy").arg(proxy()).arg("--folder").arg(dir.path()).arg("--json").arg(&json);
+    let proxy = product("tidepool-proxy").unwrap();
+    bench.arg("--size=smoke").arg("--proxy").arg(proxy).arg("--folder").arg(dir.path()).arg("--json").arg(&json);
     let output = bench.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");

@@ -1,7 +1,7 @@
 //! A real registry (distribution) on a free port of loopback.
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -22,15 +22,23 @@ pub(crate) struct Distribution {
 
 impl Distribution {
     pub(crate) fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
-        let config = json!({
-            "version": "0.1", "log": {"level": "error"},
-            "storage": {"filesystem": {"rootdirectory": folder.path().join("data")}},
-            "http": {"addr": format!("127.0.0.1:{port}")},
-        });
-        let process = serve(&config, port, folder.path());
-        Self { port, folder, process, config }
+        // It cannot say which port it was given, and one that was free a moment ago may be somebody else's by then.
+        for _ in 0..10 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let config = json!({
+                "version": "0.1", "log": {"level": "error"},
+                "storage": {"filesystem": {"rootdirectory": folder.path().join("data")}},
+                "http": {"addr": format!("127.0.0.1:{port}")},
+            });
+            if let Some(process) = serve(&config, port, folder.path()) {
+                return Self { port, folder, process, config };
+            }
+        }
+        panic!(
+            "ports are taken faster than a registry starts: {:?}",
+            fs::read_to_string(folder.path().join("access.log"))
+        );
     }
 
     /// The same contents at the same address, by TLS and to who has a token.
@@ -38,7 +46,7 @@ impl Distribution {
         self.kill();
         self.config["http"]["tls"] = tls.clone();
         self.config["auth"] = auth.clone();
-        self.process = serve(&self.config, self.port, self.folder.path());
+        self.process = serve(&self.config, self.port, self.folder.path()).expect("it takes its port again");
         self
     }
 
@@ -91,15 +99,34 @@ impl Drop for Distribution {
     }
 }
 
-/// Starts it; what it is asked it appends to `access.log`.
-fn serve(config: &Value, port: u16, folder: &Path) -> Child {
+/// Starts it, unless its port is taken; what it is asked it appends to `access.log`.
+fn serve(config: &Value, port: u16, folder: &Path) -> Option<Child> {
     let file = folder.join("config.json");
     fs::write(&file, config.to_string()).unwrap();
     let log = File::options().create(true).append(true).open(folder.join("access.log")).unwrap();
     let mut serve = dying_with_us(&peer("registry").unwrap());
     serve.arg("serve").arg(file).env("OTEL_TRACES_EXPORTER", "none");
-    let process = serve.stdin(Stdio::null()).stderr(log.try_clone().unwrap()).stdout(log).spawn().unwrap();
-    let answers = || Ok(TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let mut process = serve.stdin(Stdio::null()).stderr(log.try_clone().unwrap()).stdout(log).spawn().unwrap();
+    let mut ended = false;
+    let answers = || {
+        ended = process.try_wait()?.is_some();
+        Ok(ended || owns(process.id(), port))
+    };
     until(Duration::from_secs(20), Duration::from_millis(20), "registry", answers).unwrap();
-    process
+    (!ended).then_some(process)
+}
+
+/// Whether a process listens on a port: one that is about to find it taken does not, though somebody answers there.
+fn owns(process: u32, port: u16) -> bool {
+    let (table, local) = (fs::read_to_string("/proc/net/tcp").unwrap(), format!(":{port:04X}"));
+    let listening = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let sockets: Vec<_> = listening
+        .filter(|words| words.len() > 9 && words[1].ends_with(&local) && words[3] == "0A")
+        .map(|words| format!("socket:[{}]", words[9]))
+        .collect();
+    let Ok(files) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
+    files
+        .flatten()
+        .filter_map(|file| fs::read_link(file.path()).ok())
+        .any(|target| sockets.iter().any(|socket| target.as_os_str() == socket.as_str()))
 }

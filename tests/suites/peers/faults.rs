@@ -146,7 +146,11 @@ fn p6_many_readers_of_a_slow_upstream_share_one_transfer() {
         assert_eq!(digest_of(file), layer.digest);
     }
     let sent = setting.faults.bytes_of(&layer.digest);
-    assert!(sent * 100 <= layer.size * 105, "{sent} bytes for a layer of {}", layer.size);
+    assert!(
+        sent <= layer.size + LOSS,
+        "{sent} bytes for a layer of {}, of which {readers} readers want each",
+        layer.size
+    );
 }
 
 #[test]
@@ -169,7 +173,9 @@ fn p1_an_upstream_that_takes_requests_and_never_answers_is_an_answer_in_time() {
     let accept = "Accept: application/vnd.oci.image.index.v1+json";
     let (warm, took) = status("app/manifests/1", accept);
     assert_eq!(warm, "200", "what is kept is served");
-    assert!(took < Duration::from_secs(4), "{took:?}"); // P8 says 2 s; the machine is shared
+    // P8 says 2 s, which the outage matrix of the proxy's own suite holds it to. Here curl starts on a machine where other
+    // suites run, and what is shown is that it is not P1's 8 s.
+    assert!(took < Duration::from_secs(4), "{took:?}");
     let (cold, took) = status("cold/manifests/1", accept);
     assert_eq!(cold, "503", "an outage is no missing image");
     assert!(took < Duration::from_secs(10), "{took:?}");
