@@ -1,9 +1,11 @@
 //! What answers say about an upstream as a whole, and what says nothing about it (P10).
 
+use std::time::Duration;
+
 use crate::{
     credentials::upstream,
     fake::{Fake, Fault, ONE, digest_of},
-    proxy::Proxy,
+    proxy::{Proxy, eventually},
 };
 
 const TAG: &str = "/v2/a/b/manifests/1";
@@ -61,5 +63,27 @@ async fn p10_an_answer_to_a_wrong_request_is_no_trouble() {
         fake.forget();
         assert_eq!(proxy.get(TAG).await.status, 200);
         assert_eq!(fake.asked("HEAD").len(), 1, "{code}: a kept tag is asked for");
+    }
+}
+
+#[tokio::test]
+async fn p10_a_list_that_hangs_keeps_nobody_from_finding_the_registry_back() {
+    let mut fake = Fake::start().await;
+    fake.tag("a/b", "1", ONE);
+    let proxy = Proxy::of(&fake).await;
+    fake.down().await;
+    assert_eq!(proxy.get(TAG).await.status, 503);
+    fake.up().await;
+    fake.fault("/tags/list", Fault::Silent, 100);
+    let health = upstream(&proxy).await.health;
+    assert!(health.open_until.is_some(), "{health:?}");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let pull = async {
+        eventually(async || fake.asked("/tags/list").len() == 1).await;
+        proxy.get(TAG).await
+    };
+    tokio::select! {
+        got = proxy.get("/v2/a/b/tags/list") => panic!("the list is there first: {got:?}"),
+        got = pull => assert_eq!(got.bytes(), ONE.as_bytes()),
     }
 }
