@@ -7,7 +7,7 @@ use mimalloc::MiMalloc;
 use tidepool_proxy::Args;
 use tidepool_runtime::with_causes;
 
-/// The system's allocator of a static program (musl) costs a third of the time of a small answer.
+/// The system's allocator of a static program is musl's, which is known to be slow where threads share it.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

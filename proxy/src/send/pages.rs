@@ -40,25 +40,32 @@ pub(crate) fn read_now(file: &File, into: &mut [u8], at: u64) -> io::Result<Opti
     }
 }
 
-/// Makes sure that these bytes, and so the whole window as far as one can tell, are in the page cache.
+/// Makes sure that the window, as far as one byte of each stride tells, is in the page cache.
 pub(crate) async fn bring(file: &Arc<File>, window: Window) -> io::Result<()> {
-    let ends = || io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends too early");
-    match read_now(file, &mut [0], window.end - 1)? {
-        Some(0) => Err(ends()),
-        Some(_) => Ok(()),
-        None => {
-            let file = Arc::clone(file);
-            let reading = tokio::task::spawn_blocking(move || wait_for(&file, window));
-            reading.await.map_err(io::Error::other)?
+    for at in probes(window) {
+        match read_now(file, &mut [0], at)? {
+            Some(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends too early")),
+            Some(_) => {}
+            None => {
+                let file = Arc::clone(file);
+                let reading = tokio::task::spawn_blocking(move || wait_for(&file, window));
+                return reading.await.map_err(io::Error::other)?;
+            }
         }
     }
+    Ok(())
+}
+
+/// A byte of each stride, and the last.
+fn probes(window: Window) -> impl Iterator<Item = u64> {
+    (window.start..window.end).step_by(STRIDE).chain([window.end - 1])
 }
 
 /// Blocks until the disk has given these bytes; has it begin with those behind them.
 fn wait_for(file: &File, window: Window) -> io::Result<()> {
     // A hint that may be ignored.
     let _ = fadvise(file, window.start, NonZeroU64::new(2 * window.len()), Advice::WillNeed);
-    for at in (window.start..window.end).step_by(STRIDE).chain([window.end - 1]) {
+    for at in probes(window) {
         file.read_exact_at(&mut [0], at)?;
     }
     Ok(())
