@@ -152,10 +152,10 @@ async fn p11_beyond_the_limit_old_blobs_go() {
         let digest = fake.blob(noise(300 << 10, 100 + seed));
         last = format!("/v2/a/b/blobs/{digest}");
         assert_eq!(proxy.get(&last).await.bytes().len(), 300 << 10);
-        // Seconds apart: which goes first within one is left to chance.
+        // Hours apart: ages are told to a fiftieth, and which goes first within that is left to chance.
         let file = proxy.store().join(format!("blobs/sha256/{}/{}", &digest.hex()[..2], digest.hex()));
         eventually(async || file.exists()).await;
-        let pulled = std::time::UNIX_EPOCH + Duration::from_secs(seed);
+        let pulled = std::time::SystemTime::now() - Duration::from_secs(3600 * (6 - seed));
         std::fs::File::open(&file).unwrap().set_modified(pulled).unwrap();
     }
     eventually(async || proxy.kept("blobs") <= 3).await;
