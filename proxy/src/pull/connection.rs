@@ -30,8 +30,10 @@ use crate::{metrics::Class, store::Reservation, tasks::lock, upstream::UpstreamE
 const IDLE: Duration = Duration::from_secs(10);
 /// The same where other connections of the fill go on meanwhile.
 const STALLED: Duration = Duration::from_secs(3);
-/// Resumptions without a byte of progress before a connection is given up.
+/// Resumptions without progress before a connection is given up.
 const MOST_TRIES: u32 = 5;
+/// So many bytes of an answer are progress: an upstream that gives a few and breaks off would keep a fill for ever.
+const PROGRESS: u64 = 64 << 10;
 /// Wait before the first resumption; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,8 +59,15 @@ pub(super) struct Connection<'a> {
     pub(super) shared: &'a Shared,
     pub(super) sink: &'a Sink,
     pub(super) line: Line,
-    /// Leave to be one more than the first.
+    /// Leave to be one more than the first, which need not try hard while others go on.
     pub(super) extra: Option<OwnedSemaphorePermit>,
+}
+
+/// How a connection's work ended.
+pub(super) struct Ended {
+    /// Whether it had tried as hard as can be.
+    pub(super) in_vain: bool,
+    pub(super) error: Option<PullError>,
 }
 
 /// Why a request brought less than it was to.
@@ -135,36 +144,42 @@ impl Shared {
 
 impl Connection<'_> {
     /// Fetches until nothing is left for this connection.
-    pub(super) async fn run(self, start: Start) -> Result<(), PullError> {
+    pub(super) async fn run(self, start: Start) -> Ended {
         self.shared.fill.lines.fetch_add(1, Ordering::Relaxed);
-        let ended = self.fetch_all(start).await;
+        let mut tries = 0;
+        let error = self.fetch_all(start, &mut tries).await.err();
         self.shared.plan().release(self.line);
         self.shared.fill.lines.fetch_sub(1, Ordering::Relaxed);
-        ended
+        let in_vain = error.is_some() && (self.extra.is_none() || tries == MOST_TRIES);
+        Ended { in_vain, error }
     }
 
-    async fn fetch_all(&self, start: Start) -> Result<(), PullError> {
-        let (mut next, mut tries) = (Some(start), 0);
+    async fn fetch_all(&self, start: Start, tries: &mut u32) -> Result<(), PullError> {
+        let mut next = Some(start);
         while let Some(start) = next {
             match self.fetch(start).await {
-                Ok(()) => tries = 0,
+                Ok(()) => *tries = 0,
                 Err(Broken { error, progressed }) => {
                     self.shared.plan().release(self.line);
-                    tries = if progressed { 0 } else { tries };
-                    // One more than the first is there to speed things up: it need not try hard.
-                    let given_up = tries == MOST_TRIES || (self.extra.is_some() && !progressed);
-                    if given_up || error.is_absence() || matches!(error, PullError::Stopped | PullError::NoSpace) {
+                    *tries = if progressed { 0 } else { *tries };
+                    let given_up = *tries == MOST_TRIES || (self.is_spare() && !progressed);
+                    if given_up || error.is_absence() || is_ours(&error) {
                         return Err(error);
                     }
                     tracing::debug!(digest = %self.shared.fill.digest, line = self.line, %error, "a connection of a fill broke");
                     self.shared.fill.source.upstream.count_resumed_fill();
-                    sleep(FIRST_PAUSE * 2_u32.pow(tries)).await;
-                    tries += 1;
+                    sleep(FIRST_PAUSE * 2_u32.pow(*tries)).await;
+                    *tries += 1;
                 }
             }
             next = self.next();
         }
         Ok(())
+    }
+
+    /// Whether others go on without it: the last one is none to spare, whichever it is.
+    fn is_spare(&self) -> bool {
+        self.extra.is_some() && self.shared.plan().others_are_busy(self.line)
     }
 
     fn next(&self) -> Option<Start> {
@@ -181,20 +196,20 @@ impl Connection<'_> {
         let answer = match start {
             Start::Answer(answer) => answer,
             Start::Window(window) => {
-                let answer = self.shared.ask(window, ANSWER_WITHIN, self.extra.is_none()).await.map_err(at_first)?;
+                let answer = self.shared.ask(window, ANSWER_WITHIN, !self.is_spare()).await.map_err(at_first)?;
                 self.shared.accept(self.line, window, &answer).map_err(at_first)?;
                 answer
             }
         };
-        let mut progressed = false;
-        self.drain(answer, &mut progressed).await.map_err(|error| Broken { error, progressed })
+        let mut new = 0;
+        self.drain(answer, &mut new).await.map_err(|error| Broken { error, progressed: new >= PROGRESS })
     }
 
-    /// Receives one answer.
-    async fn drain(&self, mut answer: reqwest::Response, progressed: &mut bool) -> Result<(), PullError> {
+    /// Receives one answer; counts what of it is `new`.
+    async fn drain(&self, mut answer: reqwest::Response, new: &mut u64) -> Result<(), PullError> {
         while let Some(chunk) = self.chunk(&mut answer).await? {
             self.shared.fill.source.upstream.count_bytes(chunk.len());
-            if !self.keep(chunk, progressed).await? {
+            if !self.keep(chunk, new).await? {
                 // So that it is known to be over, and the connection can carry the next request.
                 let _ = timeout(FIRST_PAUSE, answer.chunk()).await;
                 return Ok(());
@@ -206,17 +221,17 @@ impl Connection<'_> {
             plan.set_size(size);
         }
         // A server may give less than the range it was asked for.
-        if *progressed || plan.is_whole() { Ok(()) } else { Err(UpstreamError::Cut(None).into()) }
+        if *new >= PROGRESS || plan.is_whole() { Ok(()) } else { Err(UpstreamError::Cut(None).into()) }
     }
 
     /// Hands on what is new of a chunk; says whether more of the answer is needed.
-    async fn keep(&self, mut chunk: Bytes, progressed: &mut bool) -> Result<bool, PullError> {
+    async fn keep(&self, mut chunk: Bytes, new: &mut u64) -> Result<bool, PullError> {
         while !chunk.is_empty() {
             let step = self.shared.plan().receive(self.line, chunk.len() as u64);
             chunk.advance(usize::try_from(step.skip).unwrap_or(usize::MAX).min(chunk.len()));
             let fresh = chunk.split_to(usize::try_from(step.take).unwrap_or(usize::MAX).min(chunk.len()));
             if !fresh.is_empty() {
-                *progressed = true;
+                *new += step.take;
                 let received = self.shared.received.fetch_add(step.take, Ordering::Relaxed) + step.take;
                 if self.shared.plan().size().is_none() {
                     self.shared.make_room(received)?;
@@ -249,4 +264,9 @@ impl Connection<'_> {
         }
         Err(broken.into())
     }
+}
+
+/// Whether it is we who cannot go on.
+pub(super) fn is_ours(error: &PullError) -> bool {
+    matches!(error, PullError::Stopped | PullError::NoSpace)
 }

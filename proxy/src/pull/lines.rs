@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     PullError,
-    connection::{Connection, Shared, Start},
+    connection::{Connection, Ended, Shared, Start, is_ours},
     growth::{Growth, Verdict},
     planner::Line,
     sink::Sink,
@@ -23,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_secs(5);
 /// Nobody reads: who does may only be coming back.
 const UNREAD_FOR: Duration = Duration::from_secs(5);
+/// An unread fill that brings less than so much in so long would take for ever, and keep others from their turn.
+const UNREAD_FLOOR: (u64, Duration) = (1 << 20, Duration::from_secs(30));
 /// So little to go that a fill ends also when nobody reads it.
 const NEARLY_DONE: u64 = 64 << 20;
 
@@ -33,8 +35,39 @@ struct Lines {
     next: Line,
     /// No connection more before that.
     rest_until: Instant,
-    unread_since: Option<Instant>,
+    unread: Option<Unread>,
     last: Option<PullError>,
+    /// The last that ended had tried as hard as can be.
+    in_vain: bool,
+}
+
+/// A fill that nobody reads.
+struct Unread {
+    since: Instant,
+    /// When its rate was last looked at, and what had been received by then.
+    looked: Instant,
+    received: u64,
+}
+
+impl Unread {
+    fn is_slow(&mut self, now: Instant, received: u64) -> bool {
+        let (least, within) = UNREAD_FLOOR;
+        if now - self.looked < within {
+            return false;
+        }
+        let brought = received - self.received;
+        (self.looked, self.received) = (now, received);
+        brought < least
+    }
+}
+
+/// What is nearly done ends anyway: most of it would be asked for again, and somebody wanted it. What does not tell its
+/// length may have no end.
+fn is_far_from_done(size: Option<u64>, present: u64) -> bool {
+    match size {
+        Some(size) => size - present > NEARLY_DONE && present < size / 2,
+        None => present > NEARLY_DONE,
+    }
 }
 
 impl Shared {
@@ -57,8 +90,11 @@ impl Shared {
         loop {
             tokio::select! {
                 ended = running.next() => match ended {
-                    Some(ended) => lines.ended(ended.err()),
-                    None => return lines.all_ended(self),
+                    Some(ended) => lines.ended(ended),
+                    None => match lines.last_one(self, sink)? {
+                        Some((connection, start)) => running.push(connection.run(start)),
+                        None => return Ok(()),
+                    },
                 },
                 () = self.fill.is_far() => {}
                 _ = clock.tick() => lines.look(self)?,
@@ -75,42 +111,59 @@ impl Lines {
         let now = Instant::now();
         let growth = Growth::new(MOST_LINES, shared.lane.best());
         shared.steady.store(growth.lines(), Ordering::Relaxed);
-        Self { begun: now, growth, next: 1, rest_until: now, unread_since: None, last: None }
+        Self { begun: now, growth, next: 1, rest_until: now, unread: None, last: None, in_vain: false }
     }
 
-    fn ended(&mut self, error: Option<PullError>) {
-        if error.is_some() {
+    fn ended(&mut self, ended: Ended) {
+        self.in_vain = ended.in_vain;
+        if ended.error.is_some() {
             self.rest_until = Instant::now() + REST;
-            self.last = error;
+            self.last = ended.error;
         }
     }
 
-    fn all_ended(&mut self, shared: &Shared) -> Result<(), PullError> {
+    /// None runs. Where more is to be had the last one gave up, for it was no first one or had to go elsewhere: another
+    /// first one tries as hard as can be, once.
+    fn last_one<'a>(
+        &mut self,
+        shared: &'a Shared,
+        sink: &'a Sink,
+    ) -> Result<Option<(Connection<'a>, Start)>, PullError> {
         if shared.plan().is_whole() {
-            return Ok(());
+            return Ok(None);
         }
-        Err(self.last.take().unwrap_or(UpstreamError::Cut(None).into()))
+        let failed = || UpstreamError::Cut(None).into();
+        let task = shared.plan().claim(self.next, &shared.fill.wants(), 1);
+        match task.filter(|_| !self.in_vain && !self.last.as_ref().is_some_and(is_ours)) {
+            Some(task) => {
+                let connection = Connection { shared, sink, line: self.next, extra: None };
+                self.next += 1;
+                Ok(Some((connection, Start::Window(task.window))))
+            }
+            None => Err(self.last.take().unwrap_or_else(failed)),
+        }
     }
 
     /// Looks at the clock: whether more connections are to be tried, and whether anybody reads.
     fn look(&mut self, shared: &Shared) -> Result<(), PullError> {
-        let Some(size) = shared.plan().size() else { return Ok(()) };
+        let size = shared.plan().size();
         let present = shared.plan().received();
-        let left = size.saturating_sub(present);
-        if shared.lane.honours_range() {
-            let received = shared.received.load(Ordering::Relaxed);
+        let left = size.map_or(u64::MAX, |size| size.saturating_sub(present));
+        let received = shared.received.load(Ordering::Relaxed);
+        if shared.lane.honours_range() && size.is_some() {
             if let Verdict::Best(lines) = self.growth.look(self.begun.elapsed(), received, left) {
                 shared.lane.note_best(lines);
             }
             shared.steady.store(self.growth.lines(), Ordering::Relaxed);
         }
         if shared.fill.is_read() {
-            self.unread_since = None;
+            self.unread = None;
             return Ok(());
         }
-        // What is nearly done ends anyway: most of it would be asked for again, and somebody wanted it.
-        let unread = self.unread_since.get_or_insert_with(Instant::now).elapsed();
-        let stops = unread >= UNREAD_FOR && left > NEARLY_DONE && present < size / 2;
+        let now = Instant::now();
+        let unread = self.unread.get_or_insert(Unread { since: now, looked: now, received });
+        let stops =
+            unread.is_slow(now, received) || (now - unread.since >= UNREAD_FOR && is_far_from_done(size, present));
         if stops && shared.fill.close_unread() { Err(PullError::Unread) } else { Ok(()) }
     }
 
@@ -135,5 +188,22 @@ impl Lines {
         let connection = Connection { shared, sink, line: self.next, extra: Some(extra) };
         self.next += 1;
         Some((connection, Start::Window(task.window)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_ends_when_it_is_slow_or_much_is_to_go_or_it_may_have_no_end() {
+        let (now, mib) = (Instant::now(), 1 << 20);
+        let mut unread = Unread { since: now, looked: now, received: 5 * mib };
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert!(!unread.is_slow(after(29), 5 * mib) && !unread.is_slow(after(30), 6 * mib));
+        assert!(!unread.is_slow(after(59), 6 * mib) && unread.is_slow(after(60), 7 * mib - 1));
+        assert!(is_far_from_done(Some(200 * mib), 99 * mib) && !is_far_from_done(Some(200 * mib), 101 * mib));
+        assert!(!is_far_from_done(Some(60 * mib), 0));
+        assert!(is_far_from_done(None, NEARLY_DONE + 1) && !is_far_from_done(None, NEARLY_DONE));
     }
 }

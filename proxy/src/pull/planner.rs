@@ -120,8 +120,13 @@ impl Plan {
         self.size.is_some_and(|size| self.got.covers(0, size))
     }
 
+    /// Whether others than `line` fetch something.
+    pub(super) fn others_are_busy(&self, line: Line) -> bool {
+        self.claims.keys().any(|other| *other != line)
+    }
+
     /// How many connections fetch something.
-    pub(super) fn busy(&self) -> usize {
+    fn busy(&self) -> usize {
         self.claims.len()
     }
 

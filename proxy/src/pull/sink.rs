@@ -3,7 +3,13 @@
 //! Receiving, and hashing with writing, run side by side: a fill is as fast as the slower of the two. What is between
 //! them is bounded in bytes, so a slow disk slows the connections rather than filling memory.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use tidepool_oci::Window;
@@ -23,10 +29,25 @@ const TELL_EVERY: u64 = 256 << 10;
 /// The writing end of a fill.
 #[derive(Debug)]
 pub(super) struct Sink {
+    /// First, so that whoever is told that no more comes knows that it is abandoned.
+    whole: Whole,
     pieces: mpsc::UnboundedSender<Piece>,
     /// A permit for each byte that may be queued.
     room: Arc<Semaphore>,
-    thread: JoinHandle<io::Result<(Hasher, u64)>>,
+    thread: JoinHandle<io::Result<Option<(Hasher, u64)>>>,
+}
+
+/// Whether all has come that there is. Dropped without: the fill came to nothing, and its hash is of no use.
+#[derive(Debug, Default)]
+struct Whole {
+    has_come: bool,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.abandoned.store(!self.has_come, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -39,17 +60,17 @@ impl Sink {
     /// Starts writing to `partial`, which has `present`, telling `fill` what is there.
     pub(super) fn start(fill: Arc<Fill>, partial: Arc<Partial>, present: SegmentMap) -> Self {
         let (pieces, queue) = mpsc::unbounded_channel();
-        let room = Arc::new(Semaphore::new(MOST_QUEUED));
-        let freed = Arc::clone(&room);
+        let (room, whole) = (Arc::new(Semaphore::new(MOST_QUEUED)), Whole::default());
+        let (freed, abandoned) = (Arc::clone(&room), Arc::clone(&whole.abandoned));
         let thread = tokio::task::spawn_blocking(move || {
-            let writing =
-                Writing { frontier: Frontier::new(&fill.digest, partial, present), fill: &fill, untold: Vec::new() };
+            let frontier = Frontier::new(&fill.digest, partial, present);
+            let writing = Writing { frontier, fill: &fill, untold: Vec::new(), abandoned };
             // Whoever waits for room must hear of a failure.
             let result = writing.run(queue, &freed);
             freed.close();
             result
         });
-        Self { pieces, room, thread }
+        Self { pieces, room, thread, whole }
     }
 
     /// Hands over bytes that were not there; `false`: writing failed, `finish` tells why.
@@ -60,9 +81,10 @@ impl Sink {
         self.pieces.send(Piece { at, bytes }).is_ok()
     }
 
-    /// Waits until all is written; gives the hash of all there is up to the first gap, and where that is.
-    pub(super) async fn finish(self) -> Result<(Hasher, u64), PullError> {
-        drop(self.pieces);
+    /// Waits until all is written. Where all `has_come`, gives the hash of it, and of how many bytes it is.
+    pub(super) async fn finish(mut self, has_come: bool) -> Result<Option<(Hasher, u64)>, PullError> {
+        self.whole.has_come = has_come;
+        drop((self.whole, self.pieces));
         let written = self.thread.await.map_err(|_| PullError::Stopped)?;
         Ok(written?)
     }
@@ -73,10 +95,11 @@ struct Writing<'a> {
     fill: &'a Fill,
     /// Written, and not told to the readers yet.
     untold: Vec<Window>,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Writing<'_> {
-    fn run(mut self, mut queue: mpsc::UnboundedReceiver<Piece>, room: &Semaphore) -> io::Result<(Hasher, u64)> {
+    fn run(mut self, mut queue: mpsc::UnboundedReceiver<Piece>, room: &Semaphore) -> io::Result<Option<(Hasher, u64)>> {
         loop {
             let next = match queue.try_recv() {
                 Ok(piece) => Some(piece),
@@ -84,7 +107,7 @@ impl Writing<'_> {
                 Err(TryRecvError::Empty) => {
                     // At once when nothing else waits, so that a slow upstream's bytes are not held back.
                     self.tell();
-                    if self.frontier.catch_up()? {
+                    if self.catch_up()? {
                         continue;
                     }
                     queue.blocking_recv()
@@ -95,7 +118,17 @@ impl Writing<'_> {
             room.add_permits(piece.bytes.len().min(MOST_QUEUED));
         }
         self.tell();
-        self.frontier.finish()
+        while self.catch_up()? {}
+        if self.is_abandoned() { Ok(None) } else { self.frontier.finish().map(Some) }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Hashes some of what came out of order; nothing of what came to nothing, for readers wait to hear that.
+    fn catch_up(&mut self) -> io::Result<bool> {
+        Ok(!self.is_abandoned() && self.frontier.catch_up()?)
     }
 
     fn write(&mut self, piece: &Piece) -> io::Result<()> {
@@ -109,7 +142,7 @@ impl Writing<'_> {
             self.tell();
         }
         // As fast as it is written at least, however busy the connections are.
-        self.frontier.catch_up().map(drop)
+        self.catch_up().map(drop)
     }
 
     fn tell(&mut self) {

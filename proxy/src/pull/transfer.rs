@@ -143,7 +143,7 @@ impl Puller {
         let present = fill.look(|progress| progress.present.clone());
         let sink = Sink::start(Arc::clone(fill), Arc::clone(partial), present);
         let received = shared.receive(answer, &sink).await;
-        let written = sink.finish().await;
+        let written = sink.finish(received.is_ok()).await;
         (judge(&shared, received, written), origin)
     }
 
@@ -178,10 +178,11 @@ fn begin_kept(fill: &Fill, size: u64, file: Arc<File>, present: SegmentMap) {
 fn judge(
     shared: &Shared,
     received: Result<(), PullError>,
-    written: Result<(Hasher, u64), PullError>,
+    written: Result<Option<(Hasher, u64)>, PullError>,
 ) -> Result<u64, PullError> {
-    let (hasher, hashed) = written?;
+    let written = written?;
     received?;
+    let Some((hasher, hashed)) = written else { return Err(PullError::Stopped) };
     if shared.plan().size() == Some(hashed) && hasher.matches(&shared.fill.digest) {
         Ok(hashed)
     } else {

@@ -33,6 +33,10 @@ pub(crate) enum Fault {
     AtMost(usize),
     /// Chunked, without a length.
     NoLength,
+    /// The same, and the connection breaks after so many bytes.
+    NoLengthCut(usize),
+    /// The same, and the whole, whatever range was asked for.
+    NoLengthNoRange,
     /// The whole, whatever range was asked for.
     IgnoreRange,
     /// So many milliseconds before the answer.
@@ -70,7 +74,7 @@ pub(crate) fn deliver(
         _ => bytes,
     };
     let mut response = Response::builder().header("content-type", kind);
-    if !matches!(fault, Some(Fault::IgnoreRange | Fault::Without("accept-ranges"))) {
+    if !matches!(fault, Some(Fault::IgnoreRange | Fault::NoLengthNoRange | Fault::Without("accept-ranges"))) {
         response = response.header("accept-ranges", "bytes");
     }
     if !matches!(fault, Some(Fault::Without("docker-content-digest"))) {
@@ -79,7 +83,9 @@ pub(crate) fn deliver(
     if let Some(Fault::Plus(headers)) = fault {
         response = headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
     }
-    let window = range.filter(|_| !matches!(fault, Some(Fault::IgnoreRange))).and_then(ByteRanges::parse);
+    let window = range
+        .filter(|_| !matches!(fault, Some(Fault::IgnoreRange | Fault::NoLengthNoRange)))
+        .and_then(ByteRanges::parse);
     if let Some(window) = window.map(|ranges| ranges.windows(size as u64).unwrap()[0]) {
         let (start, end) = (usize::try_from(window.start).unwrap(), usize::try_from(window.end).unwrap());
         let end = if let Some(Fault::AtMost(most)) = fault { end.min(start + most) } else { end };
@@ -87,7 +93,7 @@ pub(crate) fn deliver(
         let value = format!("bytes {start}-{}/{size}", end - 1);
         response = response.status(206).header("content-range", value);
     }
-    if !matches!(fault, Some(Fault::NoLength)) {
+    if !matches!(fault, Some(Fault::NoLength | Fault::NoLengthCut(_) | Fault::NoLengthNoRange)) {
         response = response.header("content-length", bytes.len());
     }
     let body = if head { Body::empty() } else { broken(bytes, fault) };
@@ -97,7 +103,7 @@ pub(crate) fn deliver(
 fn broken(bytes: Bytes, fault: Option<&Fault>) -> Body {
     let first = |len: usize| bytes.slice(..bytes.len().min(len));
     match fault {
-        Some(Fault::Cut(len)) => {
+        Some(Fault::Cut(len) | Fault::NoLengthCut(len)) => {
             // A pause, for an error that follows at once would take bytes with it that are still on their way out.
             let cut = async {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -106,7 +112,9 @@ fn broken(bytes: Bytes, fault: Option<&Fault>) -> Body {
             Body::from_stream(pieces(&first(*len), 64 << 10).chain(futures::stream::once(cut)))
         }
         Some(Fault::Stall(len)) => Body::from_stream(pieces(&first(*len), 64 << 10).chain(futures::stream::pending())),
-        Some(Fault::NoLength) => Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(bytes)])),
+        Some(Fault::NoLength | Fault::NoLengthNoRange) => {
+            Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(bytes)]))
+        }
         Some(Fault::Slow(pause)) => {
             let pause = *pause;
             let piece = bytes.len().div_ceil(10).max(1);

@@ -154,6 +154,26 @@ async fn p6_a_stalled_connection_is_replaced_while_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p6_the_connection_that_is_left_tries_as_hard_as_the_first() {
+    let fake = Fake::start().await;
+    let bytes = large(80);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+    let far = format!("bytes={}-", 32 * MIB);
+    // The first is at the reader's window long before that has come; then there is but the one that was brought in.
+    fake.fault(format!("bytes={}-", 48 * MIB), Fault::Status(500), 2);
+    fake.fault(&far, Fault::Paced(128 << 10), 1);
+    fake.fault("GET", Fault::Paced(512 << 10), 1);
+    let proxy = Proxy::of(&fake).await;
+    let late = async {
+        eventually(async || !fake.asked("GET").is_empty()).await;
+        proxy.ask(Method::GET, &path, &[("range", &far)]).await
+    };
+    let (whole, late) = tokio::join!(proxy.get(&path), late);
+    assert!(whole.bytes() == bytes && late.bytes() == &bytes[32 * MIB..]);
+    assert!(!fake.asked(&format!("bytes={}-", 48 * MIB)).is_empty(), "{:?}", fake.asked("GET"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p6_a_fill_that_nobody_reads_stops_when_much_is_to_go_and_is_gone_on_with() {
     let fake = Fake::start().await;
     let bytes = large(144);

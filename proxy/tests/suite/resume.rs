@@ -153,3 +153,17 @@ async fn what_is_there_is_used_also_where_ranges_are_unknown_or_lengths_are() {
         assert_eq!(proxy.kept("blobs"), 1);
     }
 }
+
+#[tokio::test]
+async fn a_failed_fill_of_unknown_length_says_nothing_of_the_length() {
+    let fake = Fake::start().await;
+    let bytes = noise(4 * MIB, 9);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+    fake.fault("GET", Fault::NoLengthCut(7 * MIB / 2), 1);
+    fake.fault("bytes=", Fault::Status(500), 100);
+    let proxy = Proxy::of(&fake).await;
+    assert_ne!(proxy.get(&path).await.status, 200);
+    fake.mend();
+    fake.fault("GET", Fault::NoLengthNoRange, 100);
+    assert!(proxy.get(&path).await.bytes() == bytes);
+}
