@@ -192,7 +192,7 @@ impl FillResult {
     pub(crate) fn of<T>(ended: &Result<T, PullError>) -> Self {
         match ended {
             Ok(_) => Self::Kept,
-            Err(PullError::NoSpace) => Self::NoSpace,
+            Err(PullError::NoSpace | PullError::NoRoom) => Self::NoSpace,
             Err(PullError::WrongDigest) => Self::Wrong,
             Err(PullError::Stopped) => Self::Stopped,
             Err(error) if error.is_absence() => Self::Absent,

@@ -72,15 +72,23 @@ impl Puller {
             let what = Blob { digest: digest.clone(), source: source.clone(), size, bytes, permit };
             Served { what, how }
         };
-        for _ in 0..MOST_STARTS {
-            let kept = self.ready(digest, permit).await;
+        for start in 0..MOST_STARTS {
+            let kept = permit.deadline.wait(self.ready(digest, permit)).await?;
             if let Some(Kept::Ready(kept)) = kept {
+                if start > 0 {
+                    // It came since we were let in, perhaps to a repository that is closed.
+                    self.is_part(source, digest, &Target::Blob(digest.clone()), permit).await?;
+                }
                 return Ok(found(kept.size, Bytes::Kept(kept), RequestResult::Hit));
             }
             if kept.is_none() && self.absent.knows(source, &blob_path(digest)) {
                 return Err(PullError::KnownAbsent);
             }
             permit.may_fetch()?;
+            if self.is_too_large(digest) {
+                let size = self.size(source, digest, permit).await?;
+                return Ok(found(size, Bytes::Upstream, RequestResult::Passed));
+            }
             let (fill, interest, how) = self.fill(source, digest, until).await?;
             match fill.opened(interest, until).await {
                 Ok(opened) => {
@@ -88,7 +96,7 @@ impl Puller {
                     let size = opened.size;
                     return Ok(found(size, Bytes::Filling(fill, opened), how));
                 }
-                Err(PullError::NoSpace) => {
+                Err(PullError::NoSpace | PullError::NoRoom) => {
                     let size = self.size(source, digest, permit).await?;
                     return Ok(found(size, Bytes::Upstream, RequestResult::Passed));
                 }
@@ -98,6 +106,11 @@ impl Puller {
             }
         }
         Err(PullError::Late)
+    }
+
+    /// Whether the store cannot hold it, as far as its size is known: it would be asked for in vain.
+    fn is_too_large(&self, digest: &Digest) -> bool {
+        self.too_large.get(digest).is_some_and(|size| !self.store.could_hold(size, 0))
     }
 
     /// The blob as it is kept. One without checksums is hashed first, unless it is so large that its readers had better
@@ -119,7 +132,7 @@ impl Puller {
         blob.permit.may_fetch()?;
         let (fill, interest, _) = self.fill(&blob.source, &blob.digest, until).await?;
         let opened = match fill.opened(interest, until).await {
-            Err(PullError::NoSpace) => return Ok(Bytes::Upstream),
+            Err(PullError::NoSpace | PullError::NoRoom) => return Ok(Bytes::Upstream),
             opened => opened?,
         };
         self.followed(&fill, &blob.source, blob.permit).await?;
@@ -139,6 +152,7 @@ impl Puller {
     ) -> Result<Served<u64>, PullError> {
         // A large one without checksums is hashed beyond that, for who asks next.
         if let Some(kept) = permit.deadline.wait(self.store.blob(digest)).await? {
+            self.is_part(source, digest, &Target::Blob(digest.clone()), permit).await?; // it may have come since
             return Ok(Served { what: kept.size, how: RequestResult::Hit });
         }
         if self.absent.knows(source, &blob_path(digest)) {
@@ -165,7 +179,9 @@ impl Puller {
         if fill.is_proven_for(source) {
             return Ok(());
         }
-        self.is_part(source, &fill.digest, &Target::Blob(fill.digest.clone()), permit).await
+        let Some(origins) = self.store.origins(&fill.digest).await.or_else(|| fill.origins()) else { return Ok(()) };
+        let target = Target::Blob(fill.digest.clone());
+        Box::pin(self.is_noted_part(source, &fill.digest, &target, permit, origins)).await
     }
 
     /// The fill of a blob that is under way, or a new one.

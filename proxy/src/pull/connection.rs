@@ -82,7 +82,7 @@ impl Shared {
     }
 
     pub(super) fn make_room(&self, bytes: u64) -> Result<(), PullError> {
-        if lock(&self.room).grow_to(bytes) { Ok(()) } else { Err(PullError::NoSpace) }
+        if lock(&self.room).grow_to(bytes) { Ok(()) } else { Err(PullError::NoRoom) }
     }
 
     /// Asks for these bytes; for the whole without a range.
@@ -268,5 +268,5 @@ impl Connection<'_> {
 
 /// Whether it is we who cannot go on.
 pub(super) fn is_ours(error: &PullError) -> bool {
-    matches!(error, PullError::Stopped | PullError::NoSpace)
+    matches!(error, PullError::Stopped | PullError::NoSpace | PullError::NoRoom)
 }

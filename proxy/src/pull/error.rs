@@ -31,8 +31,11 @@ pub(crate) enum PullError {
     /// The disk is full.
     #[error("no space left in the store")]
     NoSpace,
-    /// The store cannot be written.
-    #[error("cannot write to the store")]
+    /// It is larger than what may be kept, or the store cannot be written: it is passed on, and nothing has to go for it.
+    #[error("the store cannot hold it")]
+    NoRoom,
+    /// The store cannot be read.
+    #[error("cannot use the store")]
     Store(#[source] Arc<io::Error>),
     /// More is being fetched than can be at once.
     #[error("more is being fetched than can be at once")]
@@ -59,6 +62,7 @@ impl PullError {
             | Self::Childless
             | Self::Unconfirmed
             | Self::NoSpace
+            | Self::NoRoom
             | Self::Store(_)
             | Self::Crowded
             | Self::Unread

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -35,6 +35,8 @@ pub(crate) struct Fill {
     frontier: AtomicU64,
     /// Whether its bytes were in the store already, so that the upstream was not asked for them.
     from_store: AtomicBool,
+    /// What was noted of where it came from as it began: the note goes when the content does, while readers follow on.
+    origins: OnceLock<String>,
     /// Connections that are open.
     pub(super) lines: AtomicUsize,
 }
@@ -141,6 +143,7 @@ impl Fill {
             far: Notify::new(),
             frontier: AtomicU64::new(0),
             from_store: AtomicBool::new(false),
+            origins: OnceLock::new(),
             lines: AtomicUsize::new(0),
         })
     }
@@ -225,6 +228,15 @@ impl Fill {
     /// Says that its bytes were in the store, and where they came from was not asked for this fill.
     pub(super) fn found_in_store(&self) {
         self.from_store.store(true, Ordering::Release);
+    }
+
+    /// Says what is noted of where it came from.
+    pub(super) fn note_origins(&self, origins: String) {
+        let _ = self.origins.set(origins);
+    }
+
+    pub(super) fn origins(&self) -> Option<String> {
+        self.origins.get().cloned()
     }
 
     /// Whether the upstream gave it to `source` just now, so that its readers may have it.

@@ -73,6 +73,11 @@ const FIRST_BYTE_WITHIN: Duration = Duration::from_millis(14_500);
 /// How many blobs are filled at once: each holds a connection, a file and a thread that writes.
 const MOST_FILLS: usize = 128;
 
+/// How many kept blobs are read through at once.
+const MOST_HASHED: usize = 4;
+/// Of how many blobs it is known that they are too large to be kept.
+const MOST_TOO_LARGE: usize = 1000;
+
 /// Something served, and how it was had.
 #[derive(Clone, Debug)]
 pub(crate) struct Served<T> {
@@ -96,6 +101,10 @@ pub(crate) struct Puller {
     fills: Mutex<HashMap<Digest, Arc<Fill>>>,
     fill_slots: Arc<Semaphore>,
     lists: lists::Lists,
+    /// For what is kept and has to be read through first: it waits for no upstream's turn.
+    hash_slots: Arc<Semaphore>,
+    /// Bytes of blobs that were found to be more than the store can hold.
+    too_large: quick_cache::sync::Cache<Digest, u64>,
     lanes: lanes::Lanes,
 }
 
@@ -141,6 +150,8 @@ impl Puller {
             fills: Mutex::default(),
             fill_slots: Arc::new(Semaphore::new(MOST_FILLS)),
             lists: lists::Lists::default(),
+            hash_slots: Arc::new(Semaphore::new(MOST_HASHED)),
+            too_large: quick_cache::sync::Cache::new(MOST_TOO_LARGE),
             lanes: lanes::Lanes::default(),
             tasks,
         })

@@ -27,7 +27,8 @@ impl Puller {
         Box::pin(self.is_noted_part(source, digest, target, permit, origins)).await
     }
 
-    async fn is_noted_part(
+    /// The same of content of which that is noted.
+    pub(super) async fn is_noted_part(
         self: &Arc<Self>,
         source: &Source,
         digest: &Digest,

@@ -71,36 +71,63 @@ impl Puller {
     }
 
     async fn transfer(self: &Arc<Self>, fill: &Arc<Fill>) -> Result<(), PullError> {
-        let lane = self.lanes.of(fill.source.upstream.name());
-        let _turns = (turn(&lane.fills).await?, turn(&self.fill_slots).await?);
-        if let Some(Kept::Unchecked(found)) = self.store.kept(&fill.digest).await {
-            return self.hash_kept(fill, found).await;
+        // Before the look into the store: what is there may go meanwhile, and what is noted of it too.
+        if let Some(origins) = self.store.origins(&fill.digest).await {
+            fill.note_origins(origins);
         }
-        // Another fill of the same may have ended between the look into the store and the start of this one.
-        // All of it checked: who follows a fill does not look at the store's checksums.
-        if let Some(kept) = self.store.sound_blob(&fill.digest).await {
-            begin_kept(fill, kept.size, kept.file, SegmentMap::up_to(kept.size));
+        if self.follow_kept(fill).await? {
             return Ok(());
         }
-        let partial = self.store.partial(&fill.digest).await.inspect_err(|error| self.not_kept(error, "blob"))?;
+        let lane = self.lanes.of(fill.source.upstream.name());
+        let _turns = (turn(&lane.fills).await?, turn(&self.fill_slots).await?);
+        let partial = self.store.partial(&fill.digest).await.map_err(|error| self.cannot_write(error.into()))?;
         let partial = Arc::new(partial);
         let (result, origin) = self.fill_partial(fill, lane, &partial).await;
+        let result = result.map_err(|error| self.cannot_write(error));
         let Ok(partial) = Arc::try_unwrap(partial) else { return Err(PullError::Stopped) }; // the sink has ended
-        match &result {
+        self.settle(partial, &fill.digest, &result, origin).await;
+        result.map(|size| fill.update(|progress| progress.size = Some(size)))
+    }
+
+    /// Keeps what was filled, or leaves it for a later fill, or gives it up.
+    async fn settle(&self, partial: Partial, digest: &Digest, result: &Result<u64, PullError>, origin: Option<String>) {
+        match result {
             Ok(_) => {
-                if let Err(error) = self.store.commit_partial(partial, &fill.digest, origin).await {
+                if let Err(error) = self.store.commit_partial(partial, digest, origin).await {
                     self.not_kept(&error, "blob"); // its readers have it all the same
                 }
+                return;
             }
             // Wrong, or in the way, or nothing.
-            Err(PullError::WrongDigest | PullError::NoSpace) => partial.discard(),
+            Err(PullError::WrongDigest | PullError::NoSpace | PullError::NoRoom) => partial.discard(),
             Err(_) if partial.present().is_empty() => partial.discard(),
             Err(_) => {}
         }
+        let _ = tokio::task::spawn_blocking(move || drop(partial)).await; // removes files, perhaps large ones
         if matches!(result, Err(PullError::NoSpace)) {
             self.store.disk_is_full();
         }
-        result.map(|size| fill.update(|progress| progress.size = Some(size)))
+    }
+
+    /// What a store that takes nothing means to a pull: the blob is passed on, as one is for which it has no room.
+    fn cannot_write(&self, error: PullError) -> PullError {
+        let PullError::Store(error) = error else { return error };
+        self.not_kept(&error, "blob");
+        PullError::NoRoom
+    }
+
+    /// Lets readers follow what is kept, where it is: no upstream is needed for that, nor its turn.
+    async fn follow_kept(self: &Arc<Self>, fill: &Arc<Fill>) -> Result<bool, PullError> {
+        let Some(kept) = self.store.kept(&fill.digest).await else { return Ok(false) };
+        let _turn = turn(&self.hash_slots).await?;
+        if let Kept::Unchecked(found) = kept {
+            return self.hash_kept(fill, found).await.map(|()| true);
+        }
+        // Another fill of the same may have ended between the look into the store and the start of this one.
+        // All of it checked: who follows a fill does not look at the store's checksums.
+        let Some(kept) = self.store.sound_blob(&fill.digest).await else { return Ok(false) };
+        begin_kept(fill, kept.size, kept.file, SegmentMap::up_to(kept.size));
+        Ok(true)
     }
 
     /// A blob that is here without checksums: readers follow its hash, and nothing is asked of the upstream.
@@ -153,8 +180,14 @@ impl Puller {
         let origin = self.origin_of(&fill.source, &fill.digest).await;
         if let Some(origin) = &origin {
             self.store.add_origin(&fill.digest, origin.clone()).await?; // before anybody can follow
+            fill.note_origins(origin.clone());
         }
         let size = shared.plan().size();
+        let there = shared.plan().received();
+        if let Some(size) = size.filter(|size| !self.store.could_hold(*size, there)) {
+            self.too_large.insert(fill.digest.clone(), size);
+            return Err(PullError::NoRoom);
+        }
         shared.make_room(size.unwrap_or_default())?;
         if let Some(size) = size {
             partial.set_size(size)?;

@@ -213,6 +213,11 @@ impl Store {
         Some(self.room.limit()).filter(|limit| *limit < u64::MAX)
     }
 
+    /// Whether a blob of that many bytes can be kept at all, when all else goes; `there` of them are on the disk already.
+    pub(crate) fn could_hold(&self, size: u64, there: u64) -> bool {
+        self.room.could_hold(size, there)
+    }
+
     /// Says that the disk is full: old content goes even where the limit is not reached.
     pub(crate) fn disk_is_full(&self) {
         self.room.disk_is_full();

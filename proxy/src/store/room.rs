@@ -128,6 +128,14 @@ impl Room {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// Whether a blob of that many bytes has room when all else goes; `there` of them are on the disk already.
+    pub(super) fn could_hold(&self, size: u64, there: u64) -> bool {
+        let free = rustix::fs::statvfs(&self.layout.scratch())
+            .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let most = free.saturating_add(self.bytes.get()).saturating_add(there);
+        size <= self.limit() && size <= most
+    }
+
     /// Changes the limit; what is too much then goes.
     pub(super) fn set_limit(&self, limit: Option<u64>) {
         self.limit.store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -163,3 +163,21 @@ async fn p11_beyond_the_limit_old_blobs_go() {
     assert_eq!(proxy.get(&last).await.bytes().len(), 300 << 10);
     assert!(fake.asked("GET").is_empty(), "the last pulled stays");
 }
+
+#[tokio::test]
+async fn p11_a_blob_beyond_the_limit_is_passed_on_and_nothing_goes_for_it() {
+    let fake = Fake::start().await;
+    let proxy = Proxy::with(&fake, |file| file.storage.as_mut().unwrap().limit = Some(ByteSize(1 << 20))).await;
+    for seed in 0..9 {
+        let path = format!("/v2/a/b/blobs/{}", fake.blob(noise(100 << 10, 200 + seed)));
+        assert_eq!(proxy.get(&path).await.status, 200);
+    }
+    fake.forget();
+    let bytes = noise(2 << 20, 300);
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
+    for _ in 0..3 {
+        assert!(proxy.get(&path).await.bytes() == bytes);
+    }
+    assert_eq!(fake.asked("GET").len(), 4, "once in vain, and never again");
+    assert_eq!((proxy.kept("blobs"), proxy.kept("tmp")), (9, 0));
+}

@@ -189,10 +189,12 @@ impl BlobBody {
             match &progress.state {
                 State::Verified if written == end => Some(Ok(Step::Until(end))),
                 State::Verified => Some(Err(PullError::Garbage("fewer bytes than it announced"))),
-                State::Failed(PullError::NoSpace) if written > at && written.min(safe) > at => {
+                State::Failed(PullError::NoSpace | PullError::NoRoom) if written > at && written.min(safe) > at => {
                     Some(Ok(Step::Until(written.min(safe))))
                 }
-                State::Failed(PullError::NoSpace) => Some(Ok(Step::PastTheDisk(progress.present.end_from(0)))),
+                State::Failed(PullError::NoSpace | PullError::NoRoom) => {
+                    Some(Ok(Step::PastTheDisk(progress.present.end_from(0))))
+                }
                 State::Failed(error) => Some(Err(error.clone())),
                 State::Running if written.min(safe) > at => Some(Ok(Step::Until(written.min(safe)))),
                 State::Running if at == end && !self.held_back => Some(Ok(Step::Until(end))),
