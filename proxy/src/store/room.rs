@@ -130,7 +130,7 @@ impl Room {
 
     /// Whether a blob of that many bytes has room when all else goes; `there` of them are on the disk already.
     pub(super) fn could_hold(&self, size: u64, there: u64) -> bool {
-        let free = rustix::fs::statvfs(&self.layout.scratch())
+        let free = rustix::fs::statvfs(self.layout.scratch())
             .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         let most = free.saturating_add(self.bytes.get()).saturating_add(there);
         size <= self.limit() && size <= most

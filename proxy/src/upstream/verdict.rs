@@ -35,11 +35,12 @@ impl Upstream {
         let (answered, retry_after) = (course.answered(), course.retry_after());
         let of_us = error.is_none_or(|error| !course.is_as_nobody() || !self.is_of_stranger(error));
         let of_lists = matches!(error, Some(UpstreamError::Limited { .. } | UpstreamError::Failing(_)));
-        let of_pulls = matches!(error, None | Some(UpstreamError::Unreachable(_) | UpstreamError::Realm(_)));
+        // Not that one came, either: a page for people does, and whoever found out that it is none had the upstream rest.
+        let of_all = matches!(error, Some(UpstreamError::Unreachable(_) | UpstreamError::Realm(_)));
         if of_us && ask.is_list() && of_lists {
             self.lists.note(error, answered, begun, retry_after);
         }
-        if of_us && (of_pulls || !ask.is_list()) {
+        if of_us && (of_all || !ask.is_list()) {
             self.breaker.note(error, answered, begun, retry_after);
             self.last.note(error);
             if let Some(left) = self.breaker.rests().limited {
