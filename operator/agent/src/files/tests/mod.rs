@@ -1,6 +1,10 @@
 //! Tests of files on a real file system.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 
@@ -50,8 +54,15 @@ impl Node {
         fs::read_to_string(self.root().join(path)).unwrap()
     }
 
+    /// Waits for the lock: a process that another test starts at this moment has it, too, between its fork and its exec.
     fn open(&self) -> Files {
-        Files::open(&self.root(), &self.temp.path().join("state")).unwrap()
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            match Files::open(&self.root(), &self.temp.path().join("state")) {
+                Err(FileError::Locked { .. }) if Instant::now() < until => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     fn place(&self, registries: &[&str]) -> Outcome {
