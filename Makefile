@@ -17,7 +17,8 @@ ARCH := $(shell uname -m)
 MUSL := $(ARCH)-unknown-linux-musl
 RELEASE := $(CARGO_TARGET_DIR)/$(MUSL)/release
 BINARIES := tidepool-operator tidepool-proxy tidepool-agent
-CRATES := $(shell sed -n '/^.package.$$/,/^$$/s/^name = "\(.*\)"/\1/p' */Cargo.toml */*/Cargo.toml)
+# Those of the workspace: the doors for fuzzing, in proxy/fuzz, want a nightly compiler.
+CRATES := $(filter-out %-fuzz,$(shell sed -n '/^.package.$$/,/^$$/s/^name = "\(.*\)"/\1/p' */Cargo.toml */*/Cargo.toml))
 PURE := tidepool-oci tidepool-config tidepool-api tidepool-plan
 VERSION := $(shell sed -n '/workspace.package/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The chart's default, so that an imported archive is what an unchanged chart runs.

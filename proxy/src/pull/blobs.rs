@@ -72,13 +72,11 @@ impl Puller {
             let what = Blob { digest: digest.clone(), source: source.clone(), size, bytes, permit };
             Served { what, how }
         };
-        for start in 0..MOST_STARTS {
+        for _ in 0..MOST_STARTS {
             let kept = permit.deadline.wait(self.ready(digest, permit)).await?;
             if let Some(Kept::Ready(kept)) = kept {
-                if start > 0 {
-                    // It came since we were let in, perhaps to a repository that is closed.
-                    self.is_part(source, digest, &Target::Blob(digest.clone()), permit).await?;
-                }
+                // It may have come since we were let in, to a repository that is closed.
+                self.is_part(source, digest, &Target::Blob(digest.clone()), permit).await?;
                 return Ok(found(kept.size, Bytes::Kept(kept), RequestResult::Hit));
             }
             if kept.is_none() && self.absent.knows(source, &blob_path(digest)) {

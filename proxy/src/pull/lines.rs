@@ -28,6 +28,9 @@ const UNREAD_FLOOR: (u64, Duration) = (1 << 20, Duration::from_secs(30));
 /// So little to go that a fill ends also when nobody reads it.
 const NEARLY_DONE: u64 = 64 << 20;
 
+/// What does not tell its length may have no end, and who wanted it comes back only when it is kept.
+const MOST_UNREAD: u64 = 8 << 30;
+
 /// What the fill's connections are doing.
 struct Lines {
     begun: Instant,
@@ -61,12 +64,11 @@ impl Unread {
     }
 }
 
-/// What is nearly done ends anyway: most of it would be asked for again, and somebody wanted it. What does not tell its
-/// length may have no end.
+/// What is nearly done ends anyway: most of it would be asked for again, and somebody wanted it.
 fn is_far_from_done(size: Option<u64>, present: u64) -> bool {
     match size {
         Some(size) => size - present > NEARLY_DONE && present < size / 2,
-        None => present > NEARLY_DONE,
+        None => present > MOST_UNREAD,
     }
 }
 
@@ -204,6 +206,6 @@ mod tests {
         assert!(!unread.is_slow(after(59), 6 * mib) && unread.is_slow(after(60), 7 * mib - 1));
         assert!(is_far_from_done(Some(200 * mib), 99 * mib) && !is_far_from_done(Some(200 * mib), 101 * mib));
         assert!(!is_far_from_done(Some(60 * mib), 0));
-        assert!(is_far_from_done(None, NEARLY_DONE + 1) && !is_far_from_done(None, NEARLY_DONE));
+        assert!(is_far_from_done(None, MOST_UNREAD + 1) && !is_far_from_done(None, MOST_UNREAD));
     }
 }

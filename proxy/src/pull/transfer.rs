@@ -35,6 +35,8 @@ use crate::{
 
 /// How long a fill waits for its turn: who asked hears soon that there are too many, and goes elsewhere.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
+/// The longest wait for others whose checksums are being made.
+const HASHED_WITHIN: Duration = Duration::from_secs(600);
 
 /// Readers of what is hashed hear of progress after so many bytes.
 const TELL_EVERY: u64 = 1 << 20;
@@ -80,13 +82,23 @@ impl Puller {
         }
         let lane = self.lanes.of(fill.source.upstream.name());
         let _turns = (turn(&lane.fills).await?, turn(&self.fill_slots).await?);
-        let partial = self.store.partial(&fill.digest).await.map_err(|error| self.cannot_write(error.into()))?;
-        let partial = Arc::new(partial);
+        let partial = Arc::new(self.partial(&fill.digest).await?);
         let (result, origin) = self.fill_partial(fill, lane, &partial).await;
         let result = result.map_err(|error| self.cannot_write(error));
         let Ok(partial) = Arc::try_unwrap(partial) else { return Err(PullError::Stopped) }; // the sink has ended
         self.settle(partial, &fill.digest, &result, origin).await;
         result.map(|size| fill.update(|progress| progress.size = Some(size)))
+    }
+
+    async fn partial(&self, digest: &Digest) -> Result<Partial, PullError> {
+        let error = match self.store.partial(digest).await {
+            Ok(partial) => return Ok(partial),
+            Err(error) => self.cannot_write(error.into()),
+        };
+        if matches!(error, PullError::NoSpace) {
+            self.store.disk_is_full();
+        }
+        Err(error)
     }
 
     /// Keeps what was filled, or leaves it for a later fill, or gives it up.
@@ -119,8 +131,10 @@ impl Puller {
     /// Lets readers follow what is kept, where it is: no upstream is needed for that, nor its turn.
     async fn follow_kept(self: &Arc<Self>, fill: &Arc<Fill>) -> Result<bool, PullError> {
         let Some(kept) = self.store.kept(&fill.digest).await else { return Ok(false) };
-        let _turn = turn(&self.hash_slots).await?;
         if let Kept::Unchecked(found) = kept {
+            // Readers go when they must; for the others it is sooner than from the upstream, whoever is before it.
+            let turn = timeout(HASHED_WITHIN, self.hash_slots.acquire()).await;
+            let _turn = turn.map_err(|_| PullError::Crowded)?.map_err(|_| PullError::Stopped)?;
             return self.hash_kept(fill, found).await.map(|()| true);
         }
         // Another fill of the same may have ended between the look into the store and the start of this one.

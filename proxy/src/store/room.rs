@@ -59,6 +59,8 @@ pub(super) struct Room {
     reserved: AtomicU64,
     /// Added since the last count began.
     came: AtomicU64,
+    /// Whether `bytes` tells of all that was there at the start.
+    counted: AtomicBool,
     disk_is_full: AtomicBool,
     /// When content last went for it.
     was_full: Mutex<Option<Instant>>,
@@ -117,6 +119,7 @@ impl Room {
             reserved: AtomicU64::new(0),
             came: AtomicU64::new(0),
             disk_is_full: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
             was_full: Mutex::default(),
             wake: Notify::new(),
             stop,
@@ -132,7 +135,9 @@ impl Room {
     pub(super) fn could_hold(&self, size: u64, there: u64) -> bool {
         let free = rustix::fs::statvfs(self.layout.scratch())
             .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let most = free.saturating_add(self.bytes.get()).saturating_add(there);
+        // Nobody knows how much else there is before it was counted.
+        let kept = if self.counted.load(Ordering::Relaxed) { self.bytes.get() } else { u64::MAX };
+        let most = free.saturating_add(kept).saturating_add(there);
         size <= self.limit() && size <= most
     }
 
@@ -216,6 +221,7 @@ impl Room {
         // What came while we counted was perhaps not met. Once too often does no harm: nothing goes before the next count.
         let came = self.came.load(Ordering::Relaxed);
         self.bytes.set(total.saturating_sub(removed).saturating_add(came));
+        self.counted.store(true, Ordering::Relaxed);
     }
 
     /// Bytes of content by age; removes checksums of blobs that are gone.
