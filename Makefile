@@ -59,7 +59,7 @@ bench: build bench-peers ## measure the proxy beside its peers; a quarter of an 
 	@$(BENCH) --write
 
 .PHONY: bench-quick
-bench-quick: build bench-peers ## the same in two minutes on less, for a look; ONLY="hot cold" for some rows
+bench-quick: build bench-peers ## the same on less, for a look; ONLY="hot cold" for some rows
 	@$(BENCH) --size quick $(foreach row,$(ONLY),--only $(row))
 
 .PHONY: bench-peers

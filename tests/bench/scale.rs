@@ -14,7 +14,7 @@ pub(crate) const GIB: u64 = 1 << 30;
 pub(crate) enum Size {
     /// What the README shows: a quarter of an hour
     Full,
-    /// A look: two minutes, small blobs, few samples
+    /// A look: small blobs, few samples
     Quick,
     /// Whether the benchmark works at all: seconds, its figures mean nothing
     Smoke,

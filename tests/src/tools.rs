@@ -44,7 +44,7 @@ impl Tools {
         if let Some(folder) = std::env::var_os("TIDEPOOL_TOOLS") {
             return Ok(Self::at(PathBuf::from(folder)));
         }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/build.sh");
+        let script = folder().join("tools/build.sh");
         let output = Command::new(&script)
             .stderr(Stdio::inherit())
             .output()
@@ -105,8 +105,13 @@ pub fn product(name: &str) -> Result<PathBuf> {
 
 /// The root of the repository, for tests that name charts and examples.
 pub fn repository() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap_or(tests).to_path_buf()
+    let tests = folder();
+    tests.parent().unwrap_or(&tests).to_path_buf()
+}
+
+/// This crate's folder: as Cargo says when it runs us, for clones that share a target folder share programs, too.
+fn folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
 }
 
 fn on_path(program: &str) -> bool {

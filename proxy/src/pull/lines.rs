@@ -27,7 +27,6 @@ const UNREAD_FOR: Duration = Duration::from_secs(5);
 const UNREAD_FLOOR: (u64, Duration) = (1 << 20, Duration::from_secs(30));
 /// So little to go that a fill ends also when nobody reads it.
 const NEARLY_DONE: u64 = 64 << 20;
-
 /// What does not tell its length may have no end, and who wanted it comes back only when it is kept.
 const MOST_UNREAD: u64 = 8 << 30;
 

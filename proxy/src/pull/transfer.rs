@@ -242,11 +242,10 @@ async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PullError>
     waited.map_err(|_| PullError::Crowded)?.map_err(|_| PullError::Stopped)
 }
 
-/// What an earlier fill left, but for the last block: so the upstream is asked for some of it before anybody follows.
+/// What an earlier fill left. Never all of it: the store sees to it that the upstream is asked before anybody follows.
 fn taken_over(partial: &Partial) -> SegmentMap {
     let mut map = SegmentMap::default();
-    let present = partial.present().into_iter().filter(|window| Some(window.end) != partial.size());
-    present.for_each(|window| map.add(window.start, window.end));
+    partial.present().iter().for_each(|window| map.add(window.start, window.end));
     map
 }
 

@@ -133,8 +133,7 @@ impl Room {
 
     /// Whether a blob of that many bytes has room when all else goes; `there` of them are on the disk already.
     pub(super) fn could_hold(&self, size: u64, there: u64) -> bool {
-        let free = rustix::fs::statvfs(self.layout.scratch())
-            .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let free = self.free().unwrap_or(u64::MAX);
         // Nobody knows how much else there is before it was counted.
         let kept = if self.counted.load(Ordering::Relaxed) { self.bytes.get() } else { u64::MAX };
         let most = free.saturating_add(kept).saturating_add(there);
@@ -240,7 +239,7 @@ impl Room {
         let limit = self.limit();
         let over = if all > limit { all - (limit - limit / 10) } else { 0 };
         let is_full = self.disk_is_full.swap(false, Ordering::Relaxed);
-        let full = if is_full && self.eviction_helps(total / 10, self.free()) { total / 10 } else { 0 };
+        let full = if is_full && self.eviction_helps(total / 10, self.free().unwrap_or(0)) { total / 10 } else { 0 };
         over.max(full)
     }
 
@@ -254,9 +253,9 @@ impl Room {
         true
     }
 
-    /// Bytes that are free on the disk; 0 where it cannot say.
-    fn free(&self) -> u64 {
-        rustix::fs::statvfs(self.layout.blobs()).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    /// Bytes that are free on the disk; none where it cannot say.
+    fn free(&self) -> Option<u64> {
+        rustix::fs::statvfs(self.layout.blobs()).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)).ok()
     }
 
     /// Removes blobs on their way that nobody fills: old ones, and others until `surplus` bytes are gone.

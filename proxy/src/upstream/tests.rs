@@ -1,3 +1,5 @@
+//! Who is taken for whom.
+
 use super::*;
 
 #[test]

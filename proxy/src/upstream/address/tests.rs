@@ -1,3 +1,5 @@
+//! What is inside, and where a registry may lead.
+
 use super::*;
 
 fn url(text: &str) -> Url {

@@ -1,3 +1,5 @@
+//! When an upstream is left alone, and who looks whether it is back.
+
 use super::*;
 use http::StatusCode;
 

@@ -1,3 +1,5 @@
+//! Connections to an address that is to be avoided.
+
 use std::net::SocketAddr;
 
 use tokio::{

@@ -1,3 +1,5 @@
+//! What token servers answer, and how long it is believed.
+
 use super::*;
 
 fn granted(json: &str) -> Option<(String, u64, u64)> {
