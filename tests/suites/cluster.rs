@@ -8,6 +8,8 @@
 
 #[path = "cluster/installed.rs"]
 mod installed;
+#[path = "cluster/pull_loop.rs"]
+mod pull_loop;
 
 #[path = "cluster/claims.rs"]
 mod claims;

@@ -1,23 +1,13 @@
 //! Members and agents that go away while nodes pull.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidepool_tests::{Cluster, ImageSpec, Request};
 
-use crate::installed::{MIRROR, SYSTEM, apply_and_await, asked_by_pull, await_active, ephemeral, installed, pull};
-
-/// Pulls `image` on a node over and over until told to stop, and gives how often it did; any failure is the result.
-fn pull_until(cluster: &Cluster, node: usize, image: &str, stop: &AtomicBool) -> Result<usize, String> {
-    let mut pulls = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let started = Instant::now();
-        cluster.pull(node, image).map_err(|error| format!("pull {pulls} after {:?}: {error:#}", started.elapsed()))?;
-        cluster.remove_image(node, image).map_err(|error| format!("{error:#}"))?;
-        pulls += 1;
-    }
-    Ok(pulls)
-}
+use crate::installed::{
+    AGENTS, MIRROR, SYSTEM, apply_and_await, asked_by_pull, await_active, ephemeral, installed, pull,
+};
+use crate::pull_loop::while_pulling;
 
 /// Deletes pods by label and waits until others are ready in their place.
 fn delete_and_await(cluster: &Cluster, namespace: &str, label: &str) {
@@ -41,18 +31,12 @@ fn no_pull_fails_while_the_member_and_then_the_agent_is_deleted() {
     pull(&cluster, 1, "app:1");
     cluster.remove_image(1, "docker.io/library/app:1").unwrap();
 
-    let stop = AtomicBool::new(false);
-    let pulls = std::thread::scope(|scope| {
-        let looping = scope.spawn(|| pull_until(&cluster, 1, "docker.io/library/app:1", &stop));
-        std::thread::sleep(Duration::from_secs(3));
-        delete_and_await(&cluster, SYSTEM, &format!("tidepool.dev/mirror={MIRROR}"));
-        std::thread::sleep(Duration::from_secs(3));
-        delete_and_await(&cluster, "tidepool-agents", "app.kubernetes.io/component=agent");
-        std::thread::sleep(Duration::from_secs(3));
-        stop.store(true, Ordering::Relaxed);
-        looping.join().expect("the loop does not panic")
+    let ((), seen) = while_pulling(&cluster, 1, "docker.io/library/app:1", |pulls| {
+        pulls.await_next();
+        pulls.step("member deleted", || delete_and_await(&cluster, SYSTEM, &format!("tidepool.dev/mirror={MIRROR}")));
+        pulls.step("agent deleted", || delete_and_await(&cluster, AGENTS, "app.kubernetes.io/component=agent"));
     });
-    let pulls = pulls.unwrap_or_else(|failure| panic!("a pull failed: {failure}\n{}", cluster.diagnose()));
+    let pulls = seen.pulls;
     assert!(pulls >= 8, "the loop ran {pulls} times only: it saw too little of the changes");
 
     let around = |request: &Request| !request.user_agent.starts_with("tidepool") && request.served();
