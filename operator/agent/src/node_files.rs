@@ -1,5 +1,7 @@
 //! The files of this node, for the task that decides about them: opened when they can be, worked on off its thread.
 
+mod queue;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -9,11 +11,12 @@ use std::{
 use tidepool_oci::RegistryName;
 
 use crate::{
-    files::{FileError, Files, Outcome},
+    files::{FileError, Files, Outcome, present},
     hosts_toml::Settings,
     metrics::{FileChange, Metrics},
     states::FileProblem,
 };
+use queue::Queue;
 
 /// How long the file system may take. Local files take microseconds; beyond this the node is sick.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -51,6 +54,8 @@ pub struct NodeFiles {
     name: String,
     state: PathBuf,
     files: Option<Files>,
+    /// While another agent writes on this node: the one before, until it has ended.
+    queue: Queue,
     metrics: Metrics,
 }
 
@@ -58,7 +63,8 @@ impl NodeFiles {
     /// Nothing is opened yet.
     #[must_use]
     pub fn new(root: &Path, name: String, state: &Path, metrics: Metrics) -> Self {
-        Self { root: root.to_owned(), name, state: state.to_owned(), files: None, metrics }
+        let (root, state) = (root.to_owned(), state.to_owned());
+        Self { root, name, state, files: None, queue: Queue::default(), metrics }
     }
 
     /// Makes the files what they should be.
@@ -66,16 +72,21 @@ impl NodeFiles {
     /// # Errors
     /// [`Stuck`] when the file system hangs; what merely fails is in the result.
     pub async fn reconcile(&mut self, wish: Wish) -> Result<Placed, Stuck> {
+        let (root, all) = (self.root.clone(), wish.place.union(&wish.keep).cloned().collect());
         let place = wish.place.clone();
-        let done = self.work(move |files| {
+        let done = self.work(move |files, root| {
             let outcome = files.reconcile(&wish.place, &wish.keep, &wish.settings);
-            let present = files.present(&wish.keep);
-            (outcome, present)
+            (outcome, present(root, &wish.keep))
         });
         match done.await? {
             Ok((outcome, present)) => {
                 self.note(&outcome);
                 Ok(placed(outcome, present))
+            }
+            // The agent before is ending; what it wrote is what this one will find.
+            Err(FileError::Locked { .. }) if self.queue.is_short() => {
+                let found = blocking(move || present(&root, &all)).await?;
+                Ok(placed(Outcome::default(), found))
             }
             Err(error) => {
                 let problem = FileProblem::from(&error);
@@ -85,12 +96,18 @@ impl NodeFiles {
         }
     }
 
+    /// Waits until this agent may write, if another does; else for ever.
+    pub async fn taken_over(&mut self) {
+        self.queue.served().await;
+        tracing::info!("the agent before has ended; this one writes the node's files now");
+    }
+
     /// Takes all files back; what could not be taken back is logged.
     ///
     /// # Errors
     /// [`Stuck`] when the file system hangs.
     pub async fn withdraw_all(&mut self) -> Result<(), Stuck> {
-        match self.work(Files::withdraw_all).await? {
+        match self.work(|files, _| files.withdraw_all()).await? {
             Ok(outcome) => self.note(&outcome),
             Err(error) => tracing::warn!(message = error.message(), "files could not be taken back"),
         }
@@ -100,22 +117,31 @@ impl NodeFiles {
     /// Works on the files on a thread that may block.
     async fn work<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Files) -> T + Send + 'static,
+        work: impl FnOnce(&mut Files, &Path) -> T + Send + 'static,
     ) -> Result<Result<T, FileError>, Stuck> {
         let (root, name, state) = (self.root.clone(), self.name.clone(), self.state.clone());
-        let files = self.files.take();
-        let task = tokio::task::spawn_blocking(move || {
-            let mut files = files.map_or_else(|| Files::open(&root, &state)?.named(&name), Ok)?;
-            let done = work(&mut files);
+        let (files, lock) = (self.files.take(), self.queue.take());
+        let done = blocking(move || {
+            let mut files = match (files.filter(Files::hold), lock) {
+                (Some(files), _) => files,
+                (None, Some(lock)) => Files::with(lock?, &root, &state)?.named(&name)?,
+                (None, None) => Files::open(&root, &state)?.named(&name)?,
+            };
+            let done = work(&mut files, &root);
             Ok((files, done))
         });
-        match tokio::time::timeout(WITHIN, task).await {
-            Ok(Ok(Ok((files, done)))) => {
+        match done.await? {
+            Ok((files, done)) => {
                 self.files = Some(files);
+                self.queue.leave();
                 Ok(Ok(done))
             }
-            Ok(Ok(Err(error))) => Ok(Err(error)),
-            Ok(Err(_)) | Err(_) => Err(Stuck),
+            Err(error) => {
+                if matches!(error, FileError::Locked { .. }) {
+                    self.queue.enter(&self.state);
+                }
+                Ok(Err(error))
+            }
         }
     }
 
@@ -135,6 +161,13 @@ impl NodeFiles {
     }
 }
 
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stuck> {
+    match tokio::time::timeout(WITHIN, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) | Err(_) => Err(Stuck),
+    }
+}
+
 fn placed(outcome: Outcome, present: BTreeSet<RegistryName>) -> Placed {
     let placed = outcome.placed.into_iter().map(|(registry, placed)| (registry, placed.map_err(|e| (&e).into())));
     let kept = present.into_iter().map(|registry| (registry, Ok(())));
@@ -146,3 +179,6 @@ impl From<&FileError> for FileProblem {
         Self { unsupported: error.is_unsupported(), reason: error.reason(), message: error.message() }
     }
 }
+
+#[cfg(test)]
+mod tests;

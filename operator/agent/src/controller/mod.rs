@@ -130,6 +130,7 @@ impl Controller {
             Ok(()) = listening.changed() => {}
             Ok(()) = reach.changed() => {}
             () = honored.noted() => {}
+            () = self.outputs.files.taken_over() => {}
         }
         true
     }

@@ -1,14 +1,17 @@
-//! The steps by which files change, each one atomic or on a name that nobody reads; a crash may fall between any two.
+//! The steps by which files change, each one system call; a crash may fall between any two.
 
 use std::{
-    fs::{self, File, FileTimes, Permissions},
-    io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::Path,
     time::SystemTime,
 };
 
 use super::FileError;
+
+/// The largest file that is read. Theirs have a few hundred bytes; what is larger is none, and the agent has little memory.
+const LARGEST: u64 = 1 << 20;
 
 /// The file system, one step at a time.
 #[derive(Debug, Default)]
@@ -22,13 +25,20 @@ pub(super) struct Disk {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attributes {
     pub(super) mode: u32,
+    /// User and group; none: the agent's.
+    pub(super) owner: Option<(u32, u32)>,
     /// None: now.
     pub(super) modified: Option<SystemTime>,
 }
 
 impl Attributes {
     /// World-readable, as runtimes' own files are: the file holds no secret of ours.
-    pub(super) const NEW: Self = Self { mode: 0o644, modified: None };
+    pub(super) const NEW: Self = Self { mode: 0o644, owner: None, modified: None };
+
+    fn of(metadata: &fs::Metadata) -> Self {
+        let owner = Some((metadata.uid(), metadata.gid()));
+        Self { mode: metadata.permissions().mode() & 0o7777, owner, modified: metadata.modified().ok() }
+    }
 }
 
 /// A file's content and attributes.
@@ -42,7 +52,8 @@ impl Disk {
     /// Reads a regular file; none when it does not exist.
     ///
     /// # Errors
-    /// [`FileError::Link`] for a symbolic link, [`FileError::NotRegular`] for another thing, [`FileError::Io`] when it cannot be read.
+    /// [`FileError::Link`] for a symbolic link, [`FileError::WrongKind`] for another thing, [`FileError::TooLarge`], and
+    /// [`FileError::Io`] when it cannot be read.
     pub(super) fn read(&self, path: &Path) -> Result<Option<Content>, FileError> {
         let Some(metadata) = self.look(path)? else { return Ok(None) };
         if metadata.is_symlink() {
@@ -50,12 +61,14 @@ impl Disk {
         }
         // Reading a pipe would wait for its writer, for ever.
         if !metadata.is_file() {
-            return Err(FileError::NotRegular { path: path.to_owned() });
+            return Err(FileError::WrongKind { path: path.to_owned(), wanted: "regular file" });
         }
-        let bytes = fs::read(path).map_err(FileError::io("read", path))?;
-        let attributes =
-            Attributes { mode: metadata.permissions().mode() & 0o7777, modified: metadata.modified().ok() };
-        Ok(Some(Content { bytes, attributes }))
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+        if read.map_err(FileError::io("read", path))? as u64 > LARGEST {
+            return Err(FileError::TooLarge { path: path.to_owned() });
+        }
+        Ok(Some(Content { bytes, attributes: Attributes::of(&metadata) }))
     }
 
     /// What is at a path, without following a link there; none when nothing is.
@@ -81,19 +94,46 @@ impl Disk {
         Ok(names)
     }
 
-    /// Writes a file under a name that nobody reads yet, durably.
+    /// Writes a file under a name that nobody reads yet, durably. What fails leaves nothing: a full disk gets no fuller.
     pub(super) fn write_aside(&self, path: &Path, bytes: &[u8], attributes: Attributes) -> Result<(), FileError> {
+        let written = self.write_new(path, bytes, attributes);
+        if written.is_err() {
+            // The first error says what is wrong; what stays here, the next write or agent removes.
+            let _ = self.remove_file(path);
+        }
+        written
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8], attributes: Attributes) -> Result<(), FileError> {
+        let failed = |error| FileError::io("write", path)(error);
+        // What a crash left may be readable for everybody, and be a link.
+        self.remove_file(path)?;
         self.step("write", path)?;
-        let write = || {
-            let mut file = File::create(path)?;
-            file.write_all(bytes)?;
-            file.set_permissions(Permissions::from_mode(attributes.mode))?;
-            if let Some(modified) = attributes.modified {
-                file.set_times(FileTimes::new().set_modified(modified))?;
-            }
-            file.sync_all()
-        };
-        write().map_err(FileError::io("write", path))
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        for part in bytes.chunks(bytes.len().div_ceil(2).max(1)) {
+            self.step("write", path)?;
+            file.write_all(part).map_err(failed)?;
+        }
+        self.give_to(&file, path, attributes.owner)?;
+        self.step("write", path)?;
+        file.set_permissions(Permissions::from_mode(attributes.mode)).map_err(failed)?;
+        if let Some(modified) = attributes.modified {
+            self.step("write", path)?;
+            file.set_times(FileTimes::new().set_modified(modified)).map_err(failed)?;
+        }
+        self.step("write", path)?;
+        file.sync_all().map_err(failed)
+    }
+
+    /// Gives a file to its owner, where that is not the agent's user: which takes a capability that the agent has not.
+    fn give_to(&self, file: &File, path: &Path, owner: Option<(u32, u32)>) -> Result<(), FileError> {
+        let now = file.metadata().map_err(FileError::io("look at", path))?;
+        let Some((user, group)) = owner.filter(|owner| *owner != (now.uid(), now.gid())) else { return Ok(()) };
+        self.step("write", path)?;
+        fchown(file, Some(user), Some(group)).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => FileError::Owner { path: path.to_owned(), user, group },
+            _ => FileError::io("write", path)(source),
+        })
     }
 
     /// Renames a file or directory, durably once the directory is synced.
@@ -108,13 +148,19 @@ impl Disk {
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(FileError::io("sync", directory))
     }
 
-    /// Makes one directory; one that exists is fine.
+    /// Makes one directory that everybody may read; one that exists is fine.
     pub(super) fn make_directory(&self, path: &Path) -> Result<(), FileError> {
         self.step("create", path)?;
-        match fs::create_dir(path) {
+        match DirBuilder::new().mode(0o755).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(FileError::io("create", path)(error)),
             _ => Ok(()),
         }
+    }
+
+    /// Makes a directory for the agent alone, with those around it.
+    pub(super) fn make_private_directory(&self, path: &Path) -> Result<(), FileError> {
+        self.step("create", path)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(FileError::io("create", path))
     }
 
     /// Removes a file; none there is fine.

@@ -34,11 +34,29 @@ pub enum FileError {
         /// The link.
         path: PathBuf,
     },
-    /// A directory, pipe or device where a file should be.
-    #[error("{} is no regular file", path.display())]
-    NotRegular {
+    /// A directory, pipe or device where a file should be, or a file where a directory should be.
+    #[error("{} is no {wanted}", path.display())]
+    WrongKind {
         /// What it is called.
         path: PathBuf,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// A file of a size that no hosts.toml has.
+    #[error("{} is larger than 1 MiB", path.display())]
+    TooLarge {
+        /// That file.
+        path: PathBuf,
+    },
+    /// A file of another user, which the agent could not give back to them.
+    #[error("{} would have to belong to user {user} and group {group}", path.display())]
+    Owner {
+        /// The file that could not be given to them.
+        path: PathBuf,
+        /// Whose it is.
+        user: u32,
+        /// Of which group it is.
+        group: u32,
     },
     /// Certificates that a file of ours would hide from the runtime, or break pulls by naming (design N1).
     #[error("{} holds certificates, which a file of ours would hide", directory.display())]
@@ -74,8 +92,8 @@ impl FileError {
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
             }
-            Self::Merge { .. } | Self::Link { .. } | Self::NotRegular { .. } | Self::Certificates { .. } => true,
-            Self::DirectoryChanged { .. } => true,
+            Self::Merge { .. } | Self::Link { .. } | Self::WrongKind { .. } | Self::TooLarge { .. } => true,
+            Self::Owner { .. } | Self::Certificates { .. } | Self::DirectoryChanged { .. } => true,
             Self::Locked { .. } => false,
         }
     }
@@ -93,7 +111,9 @@ impl FileError {
             },
             Self::Merge { .. } => "ForeignFileNotMergeable",
             Self::Link { .. } => "SymbolicLink",
-            Self::NotRegular { .. } => "NotRegularFile",
+            Self::WrongKind { .. } => "NotRegularFile",
+            Self::TooLarge { .. } => "FileTooLarge",
+            Self::Owner { .. } => "FileOwner",
             Self::Certificates { .. } => "CertificatesInDirectory",
             Self::DirectoryChanged { .. } => "RegistryDirChanged",
             Self::Locked { .. } => "AnotherAgent",
@@ -106,16 +126,18 @@ impl FileError {
         match self {
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::ReadOnlyFilesystem => {
-                    "configure the mirror http://127.0.0.1 with the node's own means (machine configuration), or exclude the node with label tidepool.dev/exclude=true"
+                    "mount it so that it can be written (agent.registryDir, agent.stateDir), configure the mirror http://127.0.0.1 with the node's own means (machine configuration), or exclude the node with label tidepool.dev/exclude=true"
                 }
                 io::ErrorKind::PermissionDenied => {
                     "let the agent's pod write there (uid 0; on SELinux hosts set agent.seLinuxOptions), or exclude the node with label tidepool.dev/exclude=true"
                 }
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space on the node",
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "free space on the node, or inodes (df -h, df -i)"
+                }
                 io::ErrorKind::NotFound => "create the directory on the node, or correct the agent's mounts",
                 _ => "look at the node's file system",
             },
-            Self::Merge { .. } => "write its hosts as [host.\"...\"] tables, or remove the file",
+            Self::Merge { source, .. } => source.remedy(),
             Self::Certificates { .. } => {
                 "write a hosts.toml that names them in the registry's own directory: the agent puts its host into that"
             }
@@ -123,7 +145,11 @@ impl FileError {
                 "set agent.registryDir back to it, then nodes.mode: Withdraw on every mirror, and change it when the files are gone"
             }
             Self::Link { .. } => "replace the link with what it points to",
-            Self::NotRegular { .. } => "replace it with a file, or remove it",
+            Self::WrongKind { .. } => "put one there, or remove it",
+            Self::TooLarge { .. } => "look at what is in it, and remove it",
+            Self::Owner { .. } => {
+                "give the registry's hosts.toml to root (chown root:root): the agent has no capability to restore another owner"
+            }
             Self::Locked { .. } => "wait until it has ended, or delete the DaemonSet first",
         }
     }

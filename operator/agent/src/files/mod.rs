@@ -8,13 +8,13 @@ mod base;
 mod disk;
 mod error;
 mod home;
+mod lock;
 mod originals;
 mod place;
 mod withdraw;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,7 @@ use crate::hosts_toml::{Ownership, Settings, ownership};
 use disk::Disk;
 pub use error::FileError;
 use home::Home;
+pub use lock::Lock;
 use originals::Originals;
 
 const FILE: &str = "hosts.toml";
@@ -40,8 +41,7 @@ pub struct Files {
     originals: Originals,
     home: Home,
     disk: Disk,
-    /// Held, so that no second agent writes.
-    _lock: File,
+    lock: Lock,
 }
 
 /// What became of the files.
@@ -65,17 +65,24 @@ impl Files {
     /// # Errors
     /// [`FileError::Locked`] while another agent lives, [`FileError::Io`] when `state` cannot be written.
     pub fn open(root: &Path, state: &Path) -> Result<Self, FileError> {
-        std::fs::create_dir_all(state).map_err(FileError::io("create", state))?;
-        let path = state.join("lock");
-        let lock = File::create(&path).map_err(FileError::io("create", &path))?;
-        lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => FileError::Locked { path: path.clone() },
-            std::fs::TryLockError::Error(source) => FileError::io("lock", &path)(source),
-        })?;
+        Self::with(Lock::take(state)?, root, state)
+    }
+
+    /// As [`Files::open`], with the lock in hand.
+    ///
+    /// # Errors
+    /// [`FileError::Io`] when `root` cannot be read.
+    pub fn with(lock: Lock, root: &Path, state: &Path) -> Result<Self, FileError> {
         let (originals, home) = (Originals::new(state), Home::new(state));
-        let files = Self { root: root.to_owned(), originals, home, disk: Disk::default(), _lock: lock };
+        let files = Self { root: root.to_owned(), originals, home, disk: Disk::default(), lock };
         files.clear_remains()?;
         Ok(files)
+    }
+
+    /// Whether this agent is still the only one that writes.
+    #[must_use]
+    pub fn hold(&self) -> bool {
+        self.lock.holds()
     }
 
     /// Makes the files what they should be: one for each registry in `place`, those in `keep` as they are, no other of
@@ -87,13 +94,9 @@ impl Files {
         settings: &Settings,
     ) -> Outcome {
         let mut outcome = Outcome::default();
-        if !place.is_empty()
-            && let Err(error) = self.home.note(&self.disk)
-        {
-            outcome.stuck.push(error);
-        }
         for registry in place {
-            let placed = self.place(registry, settings);
+            // First of all: files that nobody knows to be here would be forgotten when the directory changes.
+            let placed = self.home.note(&self.disk).and_then(|()| self.place(registry, settings));
             let placed = placed.map(|placed| {
                 outcome.written += usize::from(placed.written);
                 if placed.edited {
@@ -106,28 +109,9 @@ impl Files {
             matches!(outcome.placed.get(*registry), Some(Err(FileError::Certificates { .. })))
         };
         let stay = place.iter().filter(|registry| !hides(registry)).chain(keep);
-        let wanted: BTreeSet<String> = stay.map(|registry| self.directory_of(registry)).collect();
+        let wanted: BTreeSet<String> = stay.map(|registry| directory_of(&self.root, registry)).collect();
         self.withdraw_others(&wanted, &mut outcome);
         outcome
-    }
-
-    /// The registries that have a file of ours now.
-    #[must_use]
-    pub fn present(&self, registries: &BTreeSet<RegistryName>) -> BTreeSet<RegistryName> {
-        let has = |registry: &&RegistryName| {
-            let read = self.disk.read(&self.root.join(self.directory_of(registry)).join(FILE));
-            let text = read.ok().flatten().and_then(|content| String::from_utf8(content.bytes).ok());
-            text.is_some_and(|text| ownership(&text) != Ownership::Foreign)
-        };
-        registries.iter().filter(has).cloned().collect()
-    }
-
-    /// The directory of a registry: the spelling that exists, in containerd's order of search, else the one that
-    /// works on every version.
-    fn directory_of(&self, registry: &RegistryName) -> String {
-        let spelled = [registry.path_segment(), registry.to_string()];
-        let existing = spelled.iter().find(|name| self.root.join(name).symlink_metadata().is_ok());
-        existing.unwrap_or(&spelled[0]).clone()
     }
 
     /// Removes what a crash left half-way in or out. What cannot be removed is harmless, since no host begins with a dot.
@@ -148,6 +132,26 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// The registries that have a file of some agent's now; to see them takes no lock.
+#[must_use]
+pub fn present(root: &Path, registries: &BTreeSet<RegistryName>) -> BTreeSet<RegistryName> {
+    let disk = Disk::default();
+    let has = |registry: &&RegistryName| {
+        let read = disk.read(&root.join(directory_of(root, registry)).join(FILE));
+        let text = read.ok().flatten().and_then(|content| String::from_utf8(content.bytes).ok());
+        text.is_some_and(|text| ownership(&text) != Ownership::Foreign)
+    };
+    registries.iter().filter(has).cloned().collect()
+}
+
+/// The directory of a registry: the spelling that exists, in containerd's order of search, else the one that works on
+/// every version.
+fn directory_of(root: &Path, registry: &RegistryName) -> String {
+    let spelled = [registry.path_segment(), registry.to_string()];
+    let existing = spelled.iter().find(|name| root.join(name).symlink_metadata().is_ok());
+    existing.unwrap_or(&spelled[0]).clone()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{
     disk::{Attributes, Content, Disk},
 };
 
-/// The kept files: `<state>/originals/<directory>.hosts.toml`, with mode and time of modification.
+/// The kept files: `<state>/originals/<directory>.hosts.toml`, with owner, mode and time of modification.
 #[derive(Debug)]
 pub(super) struct Originals {
     folder: PathBuf,
@@ -20,7 +20,7 @@ impl Originals {
 
     /// Keeps a file, durably, replacing what was kept for the same directory.
     pub(super) fn keep(&self, disk: &Disk, name: &str, bytes: &[u8], as_was: Attributes) -> Result<(), FileError> {
-        disk.make_directory(&self.folder)?;
+        disk.make_private_directory(&self.folder)?;
         let aside = self.folder.join(format!(".{name}"));
         disk.write_aside(&aside, bytes, as_was)?;
         disk.rename(&aside, &self.path(name))?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tidepool_oci::RegistryName;
 
-use super::{ASIDE, FILE, FileError, Files, NEW, disk::Attributes};
+use super::{ASIDE, FILE, FileError, Files, NEW, base::Base, directory_of, disk::Attributes};
 use crate::hosts_toml::{Marker, Merged, Origin, Ownership, Settings, merge, ownership, strip, with_marker};
 
 /// What placing a file did.
@@ -18,21 +18,23 @@ pub(super) struct Placed {
 impl Files {
     /// Makes the registry's file name our host first, whatever is there now.
     pub(super) fn place(&self, registry: &RegistryName, settings: &Settings) -> Result<Placed, FileError> {
-        let name = self.directory_of(registry);
+        let name = directory_of(&self.root, registry);
         let directory = self.root.join(&name);
         let Some(metadata) = self.disk.look(&directory)? else { return self.place_new(&name, settings) };
+        // Who shares a directory by a link has one file for two registries: ours would come and go for both.
         if metadata.is_symlink() {
             return Err(FileError::Link { path: directory });
         }
-        let path = directory.join(FILE);
-        // containerd takes an empty file for none; ours to keep all the same.
-        match self.text(&path)? {
+        if !metadata.is_dir() {
+            return Err(FileError::WrongKind { path: directory, wanted: "directory" });
+        }
+        match self.read(&directory.join(FILE))? {
             None => {
                 self.originals.forget(&self.disk, &name)?;
                 let base = self.base_of_nobody(&name, Origin::Absent)?;
                 self.write(&directory, Origin::Absent, &base, None, settings)
             }
-            Some(text) => self.place_over(&name, &text, settings),
+            Some(file) => self.place_over(&name, &file, settings),
         }
     }
 
@@ -40,10 +42,15 @@ impl Files {
     fn place_new(&self, name: &str, settings: &Settings) -> Result<Placed, FileError> {
         let path = self.root.join(name).join(FILE);
         let base = self.base_of_nobody(name, Origin::Created)?;
-        let Some(text) = rendered(&path, Origin::Created, &base, settings)? else { return Ok(Placed::default()) };
+        let Some(text) = rendered(&path, Origin::Created, &base.text, settings)? else { return Ok(Placed::default()) };
         let aside = self.root.join(format!("{NEW}{name}"));
         self.disk.make_directory(&aside)?;
-        self.disk.write_aside(&aside.join(FILE), text.as_bytes(), Attributes::NEW)?;
+        let attributes = Attributes { modified: None, ..base.like };
+        if let Err(error) = self.disk.write_aside(&aside.join(FILE), text.as_bytes(), attributes) {
+            // The first error says what is wrong; what stays is harmless, and the next agent removes it.
+            let _ = self.disk.remove_directory(&aside);
+            return Err(error);
+        }
         self.disk.sync(&aside)?;
         self.disk.rename(&aside, &self.root.join(name))?;
         self.disk.sync(&self.root)?;
@@ -51,20 +58,20 @@ impl Files {
     }
 
     /// Replaces a file that exists: ours, ours with somebody's edit, or somebody's.
-    fn place_over(&self, name: &str, text: &str, settings: &Settings) -> Result<Placed, FileError> {
+    fn place_over(&self, name: &str, file: &Base, settings: &Settings) -> Result<Placed, FileError> {
         let directory = self.root.join(name);
         let path = directory.join(FILE);
-        match ownership(text) {
+        match ownership(&file.text) {
             Ownership::Ours(marker) => {
-                let base = self.base(name, text, &marker)?;
-                self.write(&directory, marker.origin, &base, Some(text), settings)
+                let base = self.base(name, file, &marker)?;
+                self.write(&directory, marker.origin, &base, Some(file), settings)
             }
-            Ownership::Foreign => self.place_over_theirs(name, text, Origin::Merged, settings),
+            Ownership::Foreign => self.place_over_theirs(name, &file.text, file.like, Origin::Merged, settings),
             Ownership::Edited(marker, body) => {
                 let theirs =
                     strip(body, &marker.host).map_err(|source| FileError::Merge { path: path.clone(), source })?;
                 let origin = if theirs.is_empty() { marker.origin } else { Origin::Merged };
-                let placed = self.place_over_theirs(name, &theirs, origin, settings)?;
+                let placed = self.place_over_theirs(name, &theirs, file.like, origin, settings)?;
                 Ok(Placed { edited: true, ..placed })
             }
         }
@@ -75,63 +82,72 @@ impl Files {
         &self,
         name: &str,
         theirs: &str,
+        like: Attributes,
         origin: Origin,
         settings: &Settings,
     ) -> Result<Placed, FileError> {
         let directory = self.root.join(name);
-        let path = directory.join(FILE);
         // An empty file hides nothing, so certificates beside it count.
-        let base = if theirs.is_empty() { self.base_of_nobody(name, origin)? } else { theirs.to_owned() };
-        if rendered(&path, origin, &base, settings)?.is_none() {
+        let base = if theirs.is_empty() {
+            Base { like, ..self.base_of_nobody(name, origin)? }
+        } else {
+            Base { text: theirs.to_owned(), like }
+        };
+        if rendered(&directory.join(FILE), origin, &base.text, settings)?.is_none() {
             return Ok(Placed::default());
         }
         if origin == Origin::Merged {
-            let attributes = self.disk.read(&path)?.map_or(Attributes::NEW, |content| content.attributes);
-            self.originals.keep(&self.disk, name, theirs.as_bytes(), attributes)?;
+            self.originals.keep(&self.disk, name, theirs.as_bytes(), like)?;
         }
         self.write(&directory, origin, &base, None, settings)
     }
 
     /// What a file of ours is made from, as it is now: the kept original, or what there is where nobody wrote one.
-    fn base(&self, name: &str, text: &str, marker: &Marker) -> Result<String, FileError> {
+    fn base(&self, name: &str, file: &Base, marker: &Marker) -> Result<Base, FileError> {
         match marker.origin {
             Origin::Created | Origin::Absent => self.base_of_nobody(name, marker.origin),
             Origin::Merged => match self.originals.kept(&self.disk, name)? {
-                Some(kept) if kept.bytes.is_empty() => self.base_of_nobody(name, Origin::Merged),
-                Some(kept) => Ok(String::from_utf8_lossy(&kept.bytes).into_owned()),
+                Some(kept) if kept.bytes.is_empty() => {
+                    Ok(Base { like: kept.attributes, ..self.base_of_nobody(name, Origin::Merged)? })
+                }
+                Some(kept) => Base::of(&self.root.join(name).join(FILE), kept),
                 // The state directory was wiped: what is left of theirs is in the file itself.
-                None => self.rescue(name, text, marker),
+                None => self.rescue(name, file, marker),
             },
         }
     }
 
     /// Takes somebody's text out of a merged file whose original is lost, and keeps it.
-    fn rescue(&self, name: &str, text: &str, marker: &Marker) -> Result<String, FileError> {
+    fn rescue(&self, name: &str, file: &Base, marker: &Marker) -> Result<Base, FileError> {
         let path = self.root.join(name).join(FILE);
-        let body = text.split_once('\n').map_or("", |(_, body)| body);
+        let body = file.text.split_once('\n').map_or("", |(_, body)| body);
         let theirs = strip(body, &marker.host).map_err(|source| FileError::Merge { path: path.clone(), source })?;
-        let attributes = self.disk.read(&path)?.map_or(Attributes::NEW, |content| content.attributes);
-        self.originals.keep(&self.disk, name, theirs.as_bytes(), attributes)?;
-        Ok(theirs)
+        self.originals.keep(&self.disk, name, theirs.as_bytes(), file.like)?;
+        Ok(Base { text: theirs, like: file.like })
     }
 
-    /// Writes the file into its directory, unless it holds just that already.
+    /// Writes the file into its directory, unless it is just so already.
     fn write(
         &self,
         directory: &Path,
         origin: Origin,
-        base: &str,
-        current: Option<&str>,
+        base: &Base,
+        current: Option<&Base>,
         settings: &Settings,
     ) -> Result<Placed, FileError> {
         let path = directory.join(FILE);
-        let Some(text) = rendered(&path, origin, base, settings)? else { return Ok(Placed::default()) };
-        if current == Some(text.as_str()) {
+        let Some(text) = rendered(&path, origin, &base.text, settings)? else {
+            // What it is made from names our host of itself by now: a file of ours from before that goes.
+            let name = directory.file_name().and_then(|name| name.to_str()).filter(|_| current.is_some());
+            let written = name.map_or(Ok(false), |name| self.withdraw(name))?;
+            return Ok(Placed { written, edited: false });
+        };
+        // A mode that hides secrets in somebody's headers goes on hiding them.
+        let mode = current.map_or(base.like.mode, |file| file.like.mode & base.like.mode);
+        if current.is_some_and(|file| file.text == text && file.like.mode == mode) {
             return Ok(Placed::default());
         }
-        // A mode that hides secrets in somebody's headers goes on hiding them.
-        let mode = self.disk.read(&path)?.map_or(Attributes::NEW.mode, |content| content.attributes.mode);
-        self.replace(directory, text.as_bytes(), Attributes { mode, ..Attributes::NEW })?;
+        self.replace(directory, text.as_bytes(), Attributes { mode, modified: None, ..base.like })?;
         Ok(Placed { written: true, edited: false })
     }
 

@@ -1,6 +1,6 @@
 //! Taking files back: what was there before comes back byte for byte, what we made goes, what somebody edited stays.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io};
 
 use super::{FILE, FileError, Files, GONE, Outcome, disk::Attributes};
 use crate::hosts_toml::{Origin, Ownership, ownership, strip};
@@ -22,8 +22,7 @@ impl Files {
         for name in names.iter().filter(|name| !wanted.contains(*name) && !name.starts_with('.')) {
             match self.withdraw(name) {
                 Ok(withdrawn) => outcome.withdrawn += usize::from(withdrawn),
-                // Other people's files that we cannot read are no concern of ours.
-                Err(FileError::Link { .. } | FileError::NotRegular { .. }) => {}
+                Err(error) if is_never_ours(&error) => {}
                 Err(error) => outcome.stuck.push(error),
             }
         }
@@ -36,7 +35,7 @@ impl Files {
     }
 
     /// Takes back the file in one directory; whether it was ours.
-    fn withdraw(&self, name: &str) -> Result<bool, FileError> {
+    pub(super) fn withdraw(&self, name: &str) -> Result<bool, FileError> {
         let directory = self.root.join(name);
         if !self.disk.look(&directory)?.is_some_and(|metadata| metadata.is_dir()) {
             return Ok(false);
@@ -114,5 +113,14 @@ impl Files {
         self.disk.sync(&self.root)?;
         self.disk.remove_file(&gone.join(FILE))?;
         self.disk.remove_directory(&gone)
+    }
+}
+
+/// Whether a file is one that no agent left: what it wrote it can read. Other people's files are no concern of ours.
+fn is_never_ours(error: &FileError) -> bool {
+    match error {
+        FileError::Link { .. } | FileError::WrongKind { .. } | FileError::TooLarge { .. } => true,
+        FileError::Io { act: "read" | "look at", source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+        _ => false,
     }
 }

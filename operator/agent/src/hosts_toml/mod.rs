@@ -53,12 +53,28 @@ pub enum MergeError {
     /// It is no TOML, so containerd ignores it too.
     #[error("the file is no TOML")]
     Syntax(#[source] toml_edit::TomlError),
+    /// It is no text, so containerd ignores it too.
+    #[error("it is not UTF-8")]
+    NotUtf8,
     /// It begins with a byte order mark, which may stand nowhere but at the very start, where our marker goes.
     #[error("it begins with a byte order mark")]
     ByteOrderMark,
     /// Its hosts are not written as `[host."..."]` tables.
     #[error("its hosts are not written as [host.\"...\"] tables, so none can be put before them")]
     Shape,
+}
+
+impl MergeError {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Syntax(_) => "correct it (containerd ignores such a file as a whole), or remove it",
+            Self::NotUtf8 => "save it as UTF-8, or remove it",
+            Self::ByteOrderMark => "save it without the mark, or remove it",
+            Self::Shape => "write its hosts as [host.\"...\"] tables, or remove the file",
+        }
+    }
 }
 
 /// Puts our table before all other hosts of `base`; every byte of `base` is kept. An empty `base` gives our own file.
@@ -82,11 +98,15 @@ pub fn merge(base: &str, settings: &Settings) -> Result<Merged, MergeError> {
     if is_first { Ok(Merged::Text(text)) } else { Err(MergeError::Shape) }
 }
 
-/// Takes the table of `host` out of a file that somebody edited after us; the rest stays as they left it.
+/// Takes the table of `host` out of a file that somebody edited after us; the rest stays as they left it, byte for byte
+/// where our table is as we wrote it.
 ///
 /// # Errors
 /// [`MergeError::Syntax`] when the file is no TOML any more.
 pub fn strip(edited: &str, host: &str) -> Result<String, MergeError> {
+    if let Some(theirs) = cut_out(edited, host) {
+        return Ok(theirs);
+    }
     let mut document: DocumentMut = edited.parse().map_err(MergeError::Syntax)?;
     if let Some(hosts) = document.get_mut("host").and_then(Item::as_table_like_mut) {
         hosts.remove(host);
@@ -96,6 +116,26 @@ pub fn strip(edited: &str, host: &str) -> Result<String, MergeError> {
     }
     let text = document.to_string();
     Ok(if text.trim().is_empty() { String::new() } else { text })
+}
+
+/// Undoes [`merge`] where our table is still as we wrote it.
+fn cut_out(edited: &str, host: &str) -> Option<String> {
+    let port = host.strip_prefix("http://127.0.0.1:")?.parse().ok()?;
+    // The longer first: the other is its beginning.
+    let tables = [true, false].map(|dial_timeout| Settings { port, dial_timeout }.table());
+    let table = tables.iter().find(|table| edited.contains(table.as_str()))?;
+    let (before, after) = edited.split_once(table.as_str())?;
+    // Somebody's keys below ours would become keys of what stands before.
+    let mut lines = after.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    if lines.next().is_some_and(|line| !line.starts_with('[')) {
+        return None;
+    }
+    let before = before.strip_suffix('\n').filter(|text| text.ends_with('\n')).unwrap_or(before);
+    let after = if after.trim().is_empty() { after } else { after.strip_prefix('\n').unwrap_or(after) };
+    let text = format!("{before}{after}");
+    let rest = Document::parse(text.as_str()).ok()?;
+    let is_gone = hosts(rest.as_table()).all(|other| other != host);
+    is_gone.then(|| if text.trim().is_empty() { String::new() } else { text.clone() })
 }
 
 fn hosts(document: &Table) -> impl Iterator<Item = &str> {

@@ -108,7 +108,7 @@ fn files_are_placed_in_the_spelling_that_exists_and_everything_comes_back_when_t
     let merged = node.text("ghcr.io/hosts.toml");
     assert!(merged.contains("origin=merged") && merged.find("127.0.0.1") < merged.find("m.example"), "{merged}");
     assert_eq!(fs::metadata(node.root().join("ghcr.io/hosts.toml")).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(node.open().present(&set(&ALL)).len(), 4);
+    assert_eq!(present(&node.root(), &set(&ALL)).len(), 4);
     assert_eq!(node.open().withdraw_all().withdrawn, 4);
     assert_eq!(node.tree(), before);
     assert_eq!(modified(&node), then);
