@@ -88,11 +88,11 @@ fn start(context: Arc<Context>, triggers: &Triggers, stop: &CancellationToken) -
         asked.run_until_cancelled(members::run(asking, queue)).await;
     });
     tasks.spawn(controllers::mirror::run(Arc::clone(&context), names, stop.clone()));
-    tasks.spawn(controllers::nodes::run(context, Arc::clone(&triggers.nodes), stop.clone()));
-    let (collecting, stop) = (triggers.clone(), stop.clone());
+    let (collecting, nodes, collected) = (triggers.clone(), context.caches.nodes.clone(), stop.clone());
     tasks.spawn(async move {
-        stop.run_until_cancelled(collecting.collect()).await;
+        collected.run_until_cancelled(collecting.collect(|| nodes.len())).await;
     });
+    tasks.spawn(controllers::nodes::run(context, Arc::clone(&triggers.nodes), stop.clone()));
     tasks
 }
 

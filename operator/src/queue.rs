@@ -25,10 +25,15 @@ impl Queue {
         self.0.bell.notify_one();
     }
 
+    /// Takes all names that are in it now.
+    pub(crate) fn drain(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.names())
+    }
+
     /// Takes all names, waiting for at least one.
     pub(crate) async fn take(&self) -> BTreeSet<String> {
         loop {
-            let names = std::mem::take(&mut *self.names());
+            let names = self.drain();
             if !names.is_empty() {
                 return names;
             }

@@ -20,8 +20,12 @@ use crate::{
     resources::{AnyMirror, Watched, label, name},
 };
 
-/// Reports of nodes are collected this long: a thousand nodes that change together are one change of a mirror.
+/// Reports of nodes are collected this long: nodes that change together are one change of a mirror.
 const COLLECT: Duration = Duration::from_secs(2);
+/// What each node adds to the time between two looks at what nodes report, for they take the longer to report the more
+/// there are: with a thousand nodes and more a mirror's counts are written twice a minute at most.
+const SHARE: Duration = Duration::from_millis(30);
+const RAREST: Duration = Duration::from_secs(30);
 
 /// A change of one watched kind; the store has it already.
 pub(crate) enum Change<'a, K> {
@@ -43,6 +47,12 @@ fn same(before: &ObjectMeta, now: &ObjectMeta) -> bool {
     before.uid == now.uid && before.generation == now.generation && before.deletion_timestamp == now.deletion_timestamp
 }
 
+/// The time between two looks at what this many nodes report.
+fn between(nodes: usize) -> Duration {
+    let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+    SHARE.saturating_mul(nodes).min(RAREST)
+}
+
 /// Rings for the controllers.
 #[derive(Clone)]
 pub(crate) struct Triggers {
@@ -60,12 +70,14 @@ impl Triggers {
         Self { mirrors, queue: Queue::default(), collected: Queue::default(), nodes: Arc::default() }
     }
 
-    /// Moves what was collected to the queue, in batches, for ever.
-    pub(crate) async fn collect(&self) {
+    /// Moves what was collected to the queue, for ever: soon after a quiet time, in batches when much comes. `nodes` says
+    /// how many nodes there are.
+    pub(crate) async fn collect(&self, nodes: impl Fn() -> usize) {
         loop {
-            let names = self.collected.take().await;
+            let first = self.collected.take().await;
             tokio::time::sleep(COLLECT).await;
-            self.queue.push(names);
+            self.queue.push(first.into_iter().chain(self.collected.drain()));
+            tokio::time::sleep(between(nodes()).saturating_sub(COLLECT)).await;
         }
     }
 

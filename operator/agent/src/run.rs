@@ -147,7 +147,7 @@ impl Agent {
         servers.spawn(listen(args.port, Arc::clone(&forwarder), listening_out, args.drain, serving.clone()));
         tasks.spawn(be_ready(ready.clone(), listening.clone()));
         tasks.spawn(Health::new(forwarder, Arc::clone(&routings), reach_out).run(stop.clone()));
-        tasks.spawn(Reporter::new(client.clone(), &args.node_name).run(report, stop.clone()));
+        tasks.spawn(Reporter::new(client.clone(), &args.node_name).run(report, document.clone(), stop.clone()));
         let files = NodeFiles::new(
             &args.directories.registry_dir,
             args.registry_host_dir.display().to_string(),

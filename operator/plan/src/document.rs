@@ -51,15 +51,26 @@ pub struct UnknownPast;
 /// The document of all mirrors, in the order of their names.
 ///
 /// `told` keeps what an invalid mirror said when it was valid. One thing is taken from an invalid spec: mode `Withdraw`.
-/// It is the switch for emergencies, and must not wait for a spec to be mended.
+/// It is the switch for emergencies, and must not wait for a spec to be mended. `nodes` is how many Nodes there are.
 ///
 /// # Errors
 /// [`UnknownPast`] when a mirror is invalid and `told` unreadable.
-pub fn nodes_document(mirrors: &[Standing], told: &Told) -> Result<NodesDocument, UnknownPast> {
+pub fn nodes_document(mirrors: &[Standing], nodes: usize, told: &Told) -> Result<NodesDocument, UnknownPast> {
     let entries = mirrors.iter().filter_map(|mirror| entry(mirror, told).transpose());
     let mut entries = entries.collect::<Result<Vec<MirrorEntry>, _>>()?;
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(NodesDocument::new(entries))
+    Ok(NodesDocument { nodes: about(nodes, told), ..NodesDocument::new(entries) })
+}
+
+/// What agents are told of the number of nodes: the next power of two. All agents read the document whenever it changes,
+/// so what they were told stands until it is too little, or four times too much: nodes come and go by the minute.
+fn about(nodes: usize, told: &Told) -> u32 {
+    let power = nodes.checked_next_power_of_two().and_then(|power| u32::try_from(power).ok());
+    let enough = power.unwrap_or(u32::MAX).max(NodesDocument::FEW);
+    match told {
+        Told::Document(last) if (enough..=enough.saturating_mul(2)).contains(&last.nodes) => last.nodes,
+        Told::Document(_) | Told::Nothing | Told::Unreadable => enough,
+    }
 }
 
 fn entry(mirror: &Standing, told: &Told) -> Result<Option<MirrorEntry>, UnknownPast> {
@@ -89,7 +100,7 @@ mod tests {
     }
 
     fn told(mirrors: &[Standing], told: &Told) -> NodesDocument {
-        nodes_document(mirrors, told).unwrap()
+        nodes_document(mirrors, 2, told).unwrap()
     }
 
     fn good() -> (String, NodesDocument) {
@@ -117,8 +128,22 @@ mod tests {
     #[test]
     fn where_the_last_document_cannot_be_read_nothing_is_told_before_every_mirror_is_valid() {
         let mirrors = [Standing::Valid(Box::new(valid(MINIMAL))), invalid("another", NodeMode::Configure)];
-        assert!(nodes_document(&mirrors, &Told::Unreadable).is_err());
+        assert!(nodes_document(&mirrors, 2, &Told::Unreadable).is_err());
         assert_eq!(told(&mirrors[..1], &Told::Unreadable).mirrors.len(), 1);
         assert_eq!(told(&mirrors, &Told::Nothing).mirrors.len(), 1);
+    }
+
+    #[test]
+    fn agents_are_told_of_no_fewer_nodes_than_there_are_and_not_of_each_that_comes_and_goes() {
+        let mut last = Told::Nothing;
+        let mut tell = |nodes| {
+            let document = nodes_document(&[], nodes, &last).unwrap();
+            let told = document.nodes;
+            last = Told::Document(document);
+            told
+        };
+        assert_eq!([0, 3, 64].map(&mut tell), [64, 64, 64]);
+        assert_eq!([1000, 1024, 1025, 1000, 1030, 600].map(&mut tell), [1024, 1024, 2048, 2048, 2048, 2048]);
+        assert_eq!([500, 1, 5000].map(&mut tell), [512, 64, 8192]);
     }
 }

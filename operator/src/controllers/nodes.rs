@@ -72,7 +72,7 @@ async fn reconcile(context: &Context, told: &mut Told) -> Result<SystemTime, Nod
 
 async fn tell(context: &Context, observed: &Observed, told: &mut Told) -> Result<(), NodesError> {
     let last = if matches!(told, Told::Nothing) { &observed.published } else { &*told };
-    let document = nodes_document(&observed.standings, last)?; // pure
+    let document = nodes_document(&observed.standings, observed.nodes, last)?; // pure
     apply::document(context, &document).await?;
     *told = Told::Document(document);
     Ok(())

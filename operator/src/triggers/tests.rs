@@ -99,20 +99,40 @@ fn our_own_status_and_heartbeats_of_nodes_ring_for_nobody() {
     assert_eq!(names(&triggers.collected), ["public", "reef"]);
 }
 
+/// What the node of this name reports of mirror `reef`.
+fn report(name: &str) -> MirrorNode {
+    let mirror = json!({"name": "reef", "uid": "u", "state": "Active", "reason": "R"});
+    object(json!({"apiVersion": "tidepool.dev/v1alpha1", "kind": "MirrorNode", "metadata": {"name": name}, "spec": {},
+        "status": {"mirrors": [mirror]}}))
+}
+
+/// Collects in a cluster of so many nodes.
+fn collecting(triggers: &Triggers, nodes: usize) -> tokio::task::JoinHandle<()> {
+    let triggers = triggers.clone();
+    tokio::spawn(async move { triggers.collect(|| nodes).await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn n8_a_thousand_nodes_that_report_for_minutes_ring_twice_a_minute_and_two_nodes_every_few_seconds() {
+    for (nodes, rings) in [(1000, 3..=5), (2, 30..=60)] {
+        let triggers = triggers();
+        let collecting = collecting(&triggers, nodes);
+        let mut rung = 0;
+        for second in 0..120 {
+            triggers.mirror_node(&Change::Applied { before: None, now: &report("a") });
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            rung += names(&triggers.queue).len();
+            assert!(rung > 0 || second < 3, "the first report is not kept waiting");
+        }
+        assert!(rings.contains(&rung), "{rung} with {nodes} nodes");
+        collecting.abort();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn reports_of_nodes_are_collected_before_they_ring() {
     let triggers = triggers();
-    let report = |name: &str| -> MirrorNode {
-        let mirror = json!({"name": "reef", "uid": "u", "state": "Active", "reason": "R"});
-        object(
-            json!({"apiVersion": "tidepool.dev/v1alpha1", "kind": "MirrorNode", "metadata": {"name": name}, "spec": {},
-            "status": {"mirrors": [mirror]}}),
-        )
-    };
-    let collecting = tokio::spawn({
-        let triggers = triggers.clone();
-        async move { triggers.collect().await }
-    });
+    let collecting = collecting(&triggers, 2);
     triggers.mirror_node(&Change::Applied { before: None, now: &report("a") });
     tokio::time::sleep(COLLECT / 2).await;
     triggers.mirror_node(&Change::Applied { before: None, now: &report("b") });

@@ -17,9 +17,17 @@ use crate::names::EXCLUDE_LABEL;
 pub struct NodesDocument {
     /// Always [`NodesDocument::VERSION`]; an agent keeps its last document when it meets another.
     pub version: u32,
+    /// About how many nodes the cluster has, rather too many than too few: the more there are, the more time agents take
+    /// to report what they all learn at once.
+    #[serde(default = "few")]
+    pub nodes: u32,
     /// Mirrors, by name.
     #[serde(default)]
     pub mirrors: Vec<MirrorEntry>,
+}
+
+fn few() -> u32 {
+    NodesDocument::FEW
 }
 
 /// One mirror, as agents see it.
@@ -122,11 +130,13 @@ pub fn is_excluded(labels: &BTreeMap<String, String>) -> bool {
 impl NodesDocument {
     /// The version this code reads and writes.
     pub const VERSION: u32 = 1;
+    /// So few nodes that their number is of no concern; a document that names none means so many.
+    pub const FEW: u32 = 64;
 
-    /// A document of the current version.
+    /// A document of the current version, for few nodes.
     #[must_use]
     pub fn new(mirrors: Vec<MirrorEntry>) -> Self {
-        Self { version: Self::VERSION, mirrors }
+        Self { version: Self::VERSION, nodes: Self::FEW, mirrors }
     }
 
     /// Checks that this code understands the document.
@@ -218,6 +228,7 @@ mod tests {
         let newer = r#"{"version":1,"mirrors":[{"name":"p","uid":"u","created":"2026-01-01T00:00:00Z","mode":"Configure","registries":["docker.io"],"new":1}]}"#;
         let document: NodesDocument = serde_json::from_str(newer).unwrap();
         assert!(document.check_version().is_ok());
+        assert_eq!(document.nodes, NodesDocument::FEW);
         let other: NodesDocument = serde_json::from_str(r#"{"version":2}"#).unwrap();
         assert!(other.check_version().unwrap_err().to_string().contains("version 2"));
     }

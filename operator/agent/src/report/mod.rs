@@ -1,5 +1,6 @@
 //! Reporting in this node's MirrorNode: on change alone, and never in step with the other nodes (design N8).
 
+mod pace;
 mod status;
 
 use std::time::Duration;
@@ -10,16 +11,16 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use tidepool_api::{MirrorNode, MirrorNodeStatus};
-use tokio::sync::watch;
+use tidepool_config::NodesDocument;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use status::Report;
 
-use crate::node::RuntimeVersion;
+use crate::{node::RuntimeVersion, watch::Document};
+use pace::Pace;
 
 const MANAGER: &str = "tidepool-agent";
-/// Changes come in bursts, and to all nodes at once: each waits a little, at random.
-const JITTER: Duration = Duration::from_secs(2);
 /// How often the object is read again, give or take half: somebody may have deleted it or written into it. A watch
 /// would need to see every node's.
 const REREAD: Duration = Duration::from_secs(480);
@@ -61,23 +62,28 @@ impl Reporter {
         Self { nodes: Api::all(client), name: name.to_owned(), known: None }
     }
 
-    /// Publishes each new report until `stop`, and the last one again where the object lost it. The first goes out at
-    /// once.
-    pub async fn run(mut self, mut reports: watch::Receiver<Option<Report>>, stop: CancellationToken) {
-        let mut jitter = Duration::ZERO;
+    /// Publishes each new report until `stop`, and the last one again where the object lost it; the more nodes `document`
+    /// knows of, the more slowly.
+    pub async fn run(
+        mut self,
+        mut reports: watch::Receiver<Option<Report>>,
+        document: watch::Receiver<Document>,
+        stop: CancellationToken,
+    ) {
+        let mut pace = Pace::default();
         loop {
             tokio::select! {
                 changed = reports.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(REREAD.mul_f64(0.5 + rand::random::<f64>())) => self.known = None,
                 () = stop.cancelled() => return,
             }
+            let wait = pace.wait(nodes(&document), Instant::now(), rand::random());
             tokio::select! {
-                () = tokio::time::sleep(jitter.mul_f64(rand::random())) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => return,
             }
-            jitter = JITTER;
             tokio::select! {
-                () = self.publish_until_done(&mut reports) => {}
+                wrote = self.publish_until_done(&mut reports) => if wrote { pace.wrote(Instant::now()) },
                 () = stop.cancelled() => return,
             }
         }
@@ -91,12 +97,15 @@ impl Reporter {
         }
     }
 
-    /// Publishes the newest report, again and again with growing pauses, until it is there.
-    async fn publish_until_done(&mut self, reports: &mut watch::Receiver<Option<Report>>) {
+    /// Publishes the newest report, again and again with growing pauses, until it is there; whether that took a write.
+    async fn publish_until_done(&mut self, reports: &mut watch::Receiver<Option<Report>>) -> bool {
         let mut pause = FIRST_PAUSE;
         loop {
-            let Some(report) = reports.borrow_and_update().clone() else { return };
-            let Err(error) = self.publish(&report).await else { return };
+            let Some(report) = reports.borrow_and_update().clone() else { return false };
+            let error = match self.publish(&report).await {
+                Ok(wrote) => return wrote,
+                Err(error) => error,
+            };
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             // The operator makes the object a moment after the node appears: no reason to worry anybody.
             if matches!(error, ReportError::Missing(_)) {
@@ -111,8 +120,8 @@ impl Reporter {
         }
     }
 
-    /// Writes one report, unless the object says just that already.
-    async fn publish(&mut self, report: &Report) -> Result<(), ReportError> {
+    /// Writes one report, unless the object says just that already; whether it wrote.
+    async fn publish(&mut self, report: &Report) -> Result<bool, ReportError> {
         let known = match self.known.take() {
             Some(known) => known,
             None => self.read().await?,
@@ -120,10 +129,10 @@ impl Reporter {
         let status = report.status(&known, Timestamp::now());
         if known.status.as_ref() == Some(&status) {
             self.known = Some(known);
-            return Ok(());
+            return Ok(false);
         }
         self.known = Some(self.write(&status).await?);
-        Ok(())
+        Ok(true)
     }
 
     async fn read(&self) -> Result<MirrorNode, ReportError> {
@@ -150,6 +159,11 @@ impl Reporter {
             source => ReportError::Api { act, name: self.name.clone(), source: Box::new(source) },
         }
     }
+}
+
+/// About how many nodes there are.
+fn nodes(document: &watch::Receiver<Document>) -> u32 {
+    document.borrow().last.as_ref().map_or(NodesDocument::FEW, |last| last.nodes)
 }
 
 #[cfg(test)]

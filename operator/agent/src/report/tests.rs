@@ -1,5 +1,7 @@
 //! Tests of reporting against a scripted API server.
 
+mod many;
+
 use std::sync::{Arc, Mutex};
 
 use http::{Method, Request, Response};
@@ -55,6 +57,12 @@ impl Server {
     }
 }
 
+/// A document for so many nodes.
+fn document(nodes: u32) -> watch::Receiver<Document> {
+    let document = NodesDocument { nodes, ..NodesDocument::new(Vec::new()) };
+    watch::channel(Document::remembered(Some(document))).1
+}
+
 fn report(honored: bool) -> Option<Report> {
     let seen = Seen {
         support: Some(crate::runtime_config::Support::Expected),
@@ -72,7 +80,7 @@ async fn a_report_waits_for_its_object_and_is_written_once() {
     let server = Server::default();
     let (send, receive) = watch::channel(None);
     let stop = CancellationToken::new();
-    let task = tokio::spawn(Reporter::new(server.client(), "n").run(receive, stop.clone()));
+    let task = tokio::spawn(Reporter::new(server.client(), "n").run(receive, document(2), stop.clone()));
     send.send_replace(report(false));
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(server.writes(), 0);
@@ -100,7 +108,7 @@ async fn a_restarted_agent_that_has_nothing_new_to_say_writes_nothing() {
     for (honored, writes) in [(true, 1), (false, 1)] {
         let (send, receive) = watch::channel(None);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(Reporter::new(server.client(), "n").run(receive, stop.clone()));
+        let task = tokio::spawn(Reporter::new(server.client(), "n").run(receive, document(2), stop.clone()));
         send.send_replace(report(honored));
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(server.writes(), writes, "honored: {honored}");
@@ -115,7 +123,7 @@ async fn an_object_that_was_made_anew_is_told_again_and_one_that_is_as_it_was_is
     server.create();
     let (send, receive) = watch::channel(None);
     let stop = CancellationToken::new();
-    let task = tokio::spawn(Reporter::new(server.client(), "n").run(receive, stop.clone()));
+    let task = tokio::spawn(Reporter::new(server.client(), "n").run(receive, document(2), stop.clone()));
     send.send_replace(report(false));
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(server.writes(), 1, "nothing changed");

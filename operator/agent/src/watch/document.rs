@@ -49,7 +49,7 @@ impl Document {
     fn is_gone(&mut self) {
         self.problem = self.last.is_none().then_some(Problem::Missing);
         if let Some(last) = &mut self.last {
-            *last = NodesDocument::new(Vec::new());
+            last.mirrors.clear();
         }
     }
 
@@ -69,7 +69,7 @@ fn parse(map: &ConfigMap) -> Result<NodesDocument, String> {
         map.data.as_ref().and_then(|data| data.get(NODES_KEY)).ok_or_else(|| format!("it has no key {NODES_KEY}"))?;
     // The version first: a document of another one may be of another shape.
     let version: Version = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let probe = NodesDocument { version: version.version, mirrors: Vec::new() };
+    let probe = NodesDocument { version: version.version, ..NodesDocument::new(Vec::new()) };
     probe.check_version().map_err(|error| error.to_string())?;
     serde_json::from_str(text).map_err(|error| error.to_string())
 }

@@ -20,6 +20,8 @@ pub(super) struct Observed {
     pub(super) standings: Vec<Standing>,
     /// The document as it is.
     pub(super) published: Told,
+    /// How many Nodes there are.
+    pub(super) nodes: usize,
     /// Nodes without a MirrorNode.
     pub(super) unreported: Vec<Arc<PartialObjectMeta<Node>>>,
 }
@@ -28,6 +30,7 @@ pub(super) fn observe(context: &Context) -> Observed {
     Observed {
         standings: standings(&context.caches.mirrors, context),
         published: published(&context.caches),
+        nodes: context.caches.nodes.len(),
         unreported: unreported(&context.caches),
     }
 }
