@@ -42,6 +42,8 @@
 //! # }
 //! ```
 //!
+//! **Nodes that differ** have an older containerd, another registry configuration or a slow link: [`NodeOptions`].
+//!
 //! **Clean-up.** A cluster lives in one pid namespace. A guard process outside holds a pipe from the owner; when the
 //! owner is gone, by SIGKILL too, it kills that namespace's init, and with it every process, mount and interface, and
 //! removes control groups and the state folder. Should guard and owner both be killed, the next start sweeps.
@@ -85,6 +87,7 @@ pub use certificates::{Authority, Certificate};
 pub use cluster::{AuditEvent, Client, Cluster, ClusterOptions, StartError};
 pub use fault_proxy::{Exchange, Fault, FaultProxy, Times};
 pub use image::{Blob, Image, ImageSpec};
+pub use kubernetes::node_options::{Containerd, NodeOptions, Rate};
 pub use machine::Output;
 pub use pace::Pace;
 pub use registry::Registry;

@@ -50,12 +50,16 @@ pub(crate) struct Machine {
     inner: u32,
     home: PathBuf,
     tools: PathBuf,
+    /// A folder of programs that win over `tools`.
+    #[serde(default)]
+    preferred: Option<PathBuf>,
 }
 
 impl Machine {
     /// The machine whose namespaces the init of a cluster holds.
     pub(crate) fn of_init(init: Process, home: PathBuf, tools: &Tools) -> Result<Self> {
-        let machine = Self { name: "cp".into(), holder: init, inner: 1, home, tools: tools.folder().to_path_buf() };
+        let tools = tools.folder().to_path_buf();
+        let machine = Self { name: "cp".into(), holder: init, inner: 1, home, tools, preferred: None };
         machine.settle()?;
         Ok(machine)
     }
@@ -66,10 +70,17 @@ impl Machine {
         let holder = ["unshare", "-n", "-m", "-u", "--propagation", "private", "sleep", "infinity"];
         let inner = self.daemon(&format!("{name}-holder"), &holder)?;
         let holder = process::inside(self.holder.pid, inner)?;
-        let machine = Self { name: name.to_owned(), holder, inner, home, tools: self.tools.clone() };
+        let tools = self.tools.clone();
+        let machine = Self { name: name.to_owned(), holder, inner, home, tools, preferred: None };
         machine.await_namespaces(self)?;
         machine.settle()?;
         Ok(machine)
+    }
+
+    /// Has the programs in a folder beside the peers win over the peers of the same name.
+    pub(crate) fn preferring(mut self, folder: &str) -> Self {
+        self.preferred = Some(self.tools.join(folder));
+        self
     }
 
     /// Its name, which is its host name too.
@@ -136,7 +147,12 @@ impl Machine {
     }
 
     fn environment(&self) -> Vec<(&'static str, OsString)> {
-        let path = Tools::at(self.tools.clone()).search_path();
+        let mut path = OsString::new();
+        if let Some(preferred) = &self.preferred {
+            path.push(preferred);
+            path.push(":");
+        }
+        path.push(Tools::at(self.tools.clone()).search_path());
         let mut environment = vec![("PATH", path), ("HOME", self.home.clone().into_os_string())];
         environment.extend(std::env::var_os("TERM").map(|term| ("TERM", term)));
         // distribution exports traces to localhost unless told not to.

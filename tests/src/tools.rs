@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 /// Programs of the host, each from a package that `tests/tools/apt.sh` installs.
-const HOST_PROGRAMS: [&str; 15] = [
+const HOST_PROGRAMS: [&str; 16] = [
     "busybox", "curl", "env", "ip", "iptables", "mount", "nsenter", "openssl", "podman", "runc", "setpriv", "setsid",
-    "sh", "timeout", "unshare",
+    "sh", "tc", "timeout", "unshare",
 ];
 
 /// Why no cluster can run on this machine, or `None` if one can.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tidepool_tests::{Cluster, ClusterOptions, Egress, ImageSpec, Request, StandIn, until};
 
+#[path = "harness/nodes.rs"]
+mod nodes;
 #[path = "harness/outside.rs"]
 mod outside;
 #[path = "harness/private.rs"]

@@ -26,7 +26,19 @@ ldflags_of() {
         version=$(version_of containerd github.com/containerd/containerd/v2)
         echo "-s -w -X github.com/containerd/containerd/v2/version.Version=${version#v}"
         ;;
+    containerd17)
+        version=$(version_of containerd17 github.com/containerd/containerd)
+        echo "-s -w -X github.com/containerd/containerd/version.Version=${version#v}"
+        ;;
     *) echo "-s -w" ;;
+    esac
+}
+
+# An older containerd's programs have the names of the newer one's: they lie in a folder of their own.
+links_of() { # links_of PEER BIN
+    case $1 in
+    containerd17) echo "$2/containerd17" ;;
+    *) echo "$2" ;;
     esac
 }
 
@@ -63,6 +75,7 @@ for peer in "${peers[@]}"; do
         say "  building $peer (once per version; minutes on two cores)"
         build "$peer" "$into"
     fi
-    ln -sfn "$into"/* "$bin/"
+    mkdir -p "$(links_of "$peer" "$bin")"
+    ln -sfn "$into"/* "$(links_of "$peer" "$bin")/"
 done
 echo "$bin"

@@ -8,6 +8,7 @@ mod outside;
 mod pods;
 mod start;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub use outside::Client;
 
 use crate::certificates::{Authority, Certificate};
 use crate::guard::{self, Guard};
+use crate::kubernetes::node_options::NodeOptions;
 use crate::machine::Machine;
 use crate::registry::Registry;
 use crate::stand_in::{self, Egress, Passage, StandIn};
@@ -29,6 +31,8 @@ use crate::wait;
 pub struct ClusterOptions {
     /// How many nodes; they are called `node1` and so on. 2 by default.
     pub nodes: usize,
+    /// Those nodes that are no ordinary ones, by number. None by default.
+    pub node_options: BTreeMap<usize, NodeOptions>,
     /// The stand-in registries. Docker Hub and ghcr.io by default.
     pub stand_ins: Vec<StandIn>,
     /// The way out, for stand-ins that are reached through it alone. None by default.
@@ -44,7 +48,8 @@ pub struct ClusterOptions {
 impl Default for ClusterOptions {
     fn default() -> Self {
         let stand_ins = vec![StandIn::docker_hub(), StandIn::ghcr()];
-        Self { nodes: 2, stand_ins, egress: None, folder: None, archives: Vec::new(), verbose: false }
+        let (egress, folder, archives) = (None, None, Vec::new());
+        Self { nodes: 2, node_options: BTreeMap::new(), stand_ins, egress, folder, archives, verbose: false }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Starting a cluster, step by step.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use super::{ClusterOptions, Local};
 use crate::certificates::Authority;
 use crate::guard::Guard;
 use crate::kubernetes::node::{self, Surroundings};
+use crate::kubernetes::node_options::NodeOptions;
 use crate::kubernetes::{control_plane, dns, storage};
 use crate::machine::{COMMAND_WITHIN, Machine};
 use crate::stand_in::{self, Egress, StandIn};
@@ -41,8 +43,10 @@ impl Progress {
 }
 
 pub(super) fn start(options: ClusterOptions) -> Result<Local> {
-    let ClusterOptions { nodes, mut stand_ins, egress, folder, archives, verbose } = options;
+    let ClusterOptions { nodes, node_options, mut stand_ins, egress, folder, archives, verbose } = options;
     ensure!((1..=addresses::MAX_NODES).contains(&nodes), "a cluster has 1 to {} nodes", addresses::MAX_NODES);
+    let known = node_options.keys().all(|number| (1..=nodes).contains(number));
+    ensure!(known, "options for a node that the cluster does not have: {node_options:?}");
     let tools = Tools::find()?;
     let progress = Progress { started: Instant::now(), verbose };
     state::sweep();
@@ -60,7 +64,8 @@ pub(super) fn start(options: ClusterOptions) -> Result<Local> {
     // From here on the guard takes everything away should a step fail.
     let control_plane = Machine::of_init(init, folder.join("cp"), &tools)?;
     let (stands, egress) = (stand_ins.as_slice(), egress.as_ref());
-    let plan = Plan { folder: &folder, tools: &tools, stand_ins: stands, egress, archives: &archives, nodes };
+    let (archives, options) = (archives.as_slice(), &node_options);
+    let plan = Plan { folder: &folder, tools: &tools, stand_ins: stands, egress, archives, nodes, options };
     let nodes = plan.boot(&control_plane, &progress)?;
     let state = State { control_plane, nodes, stand_ins };
     state.write(&folder)?;
@@ -76,6 +81,7 @@ struct Plan<'a> {
     egress: Option<&'a Egress>,
     archives: &'a [PathBuf],
     nodes: usize,
+    options: &'a BTreeMap<usize, NodeOptions>,
 }
 
 impl Plan<'_> {
@@ -96,6 +102,7 @@ impl Plan<'_> {
             authority: authority.pem(),
             tools: self.tools.folder(),
             nodes: self.nodes,
+            options: self.options,
         };
         progress.say(&format!("starting containerd on {}", names.join(", ")));
         let nodes = self.prepare_nodes(&names, &around)?;
@@ -138,6 +145,8 @@ impl Plan<'_> {
 
     fn prepare_node(&self, number: usize, name: &str, around: &Surroundings<'_>, pause: &Path) -> Result<Machine> {
         let machine = around.control_plane.beside(name, self.folder.join(name))?;
+        let programs = around.options_of(number).containerd.folder();
+        let machine = programs.map_or(machine.clone(), |folder| machine.preferring(folder));
         node::connect(&machine, number, around)?;
         node::start_runtime(&machine, number, around, pause)?;
         for archive in self.archives {

@@ -1,10 +1,12 @@
 //! The parts of a real Kubernetes, each with its configuration: control plane, cluster DNS, storage, nodes.
 
 pub(crate) mod client;
+mod containerd;
 pub(crate) mod control_plane;
 pub(crate) mod dns;
 pub(crate) mod node;
 mod node_files;
+pub(crate) mod node_options;
 pub(crate) mod storage;
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! A node: its network, its own `/etc`, `/run` and `/var/lib`, containerd, kubelet and kube-proxy.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::control_plane::{kubeconfig, node_token};
+use super::node_options::{Containerd, NodeOptions};
 use super::{node_files, write_kubeconfig};
 use crate::addresses;
 use crate::machine::Machine;
@@ -27,6 +29,17 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) tools: &'a Path,
     /// How many nodes the cluster has.
     pub(crate) nodes: usize,
+    /// Those that are no ordinary ones.
+    pub(crate) options: &'a BTreeMap<usize, NodeOptions>,
+}
+
+const ORDINARY: NodeOptions = NodeOptions { containerd: Containerd::V2_4, registry_config: None, rate: None };
+
+impl Surroundings<'_> {
+    /// How a node differs from an ordinary one.
+    pub(crate) fn options_of(&self, number: usize) -> &NodeOptions {
+        self.options.get(&number).unwrap_or(&ORDINARY)
+    }
 }
 
 /// Connects a new machine to the bridge and to the pods of the other nodes.
@@ -46,6 +59,8 @@ pub(crate) fn connect(node: &Machine, number: usize, around: &Surroundings<'_>) 
         script.push_str(&format!("ip route add {} via {}\n", addresses::pods_of(other), addresses::node(other)));
     }
     node.script(&script)?;
+    let limit = around.options_of(number).rate.map(|rate| rate.limit(&format!("veth{number}")));
+    limit.map_or(Ok(String::new()), |limit| around.control_plane.script(&limit)).context("cannot slow a link")?;
     Ok(())
 }
 

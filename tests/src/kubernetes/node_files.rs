@@ -5,9 +5,9 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::containerd;
 use super::node::Surroundings;
 use crate::addresses;
-use crate::image::PAUSE;
 use crate::machine::Machine;
 
 /// Settings that kubelet sets for the whole machine; on a node they are files of its own.
@@ -28,7 +28,7 @@ const OWN_FOLDERS: [&str; 5] =
 pub(crate) fn write(node: &Machine, number: usize, around: &Surroundings<'_>) -> Result<()> {
     let home = node.home();
     let mut files = vec![
-        ("etc/containerd/config.toml".to_owned(), containerd(node, around)),
+        ("etc/containerd/config.toml".to_owned(), containerd::config(node, around.options_of(number), around.tools)),
         ("cni/10-bridge.conflist".to_owned(), network(number).to_string()),
         ("names".to_owned(), format!("127.0.0.1 localhost {}\n{}", node.name(), around.hosts)),
         ("resolver".to_owned(), format!("nameserver {}\noptions timeout:1 attempts:2\n", addresses::CONTROL_PLANE)),
@@ -74,37 +74,6 @@ pub(crate) fn mounts(node: &Machine) -> String {
         script.push_str(&format!("mount --bind {home}/sysctl/{name} /proc/sys/{name}\n"));
     }
     script
-}
-
-/// containerd as a distribution sets it up, with the CNI plugins at hand and registry mirrors at the default place.
-fn containerd(node: &Machine, around: &Surroundings<'_>) -> String {
-    format!(
-        r#"version = 3
-root = "/var/lib/containerd"
-state = "/run/containerd/state"
-# Snapshotters that would only log that this machine cannot run them.
-disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.erofs", "io.containerd.snapshotter.v1.blockfile"]
-[plugins."io.containerd.cri.v1.images"]
-  snapshotter = "overlayfs"
-  [plugins."io.containerd.cri.v1.images".pinned_images]
-    sandbox = "{PAUSE}"
-  [plugins."io.containerd.cri.v1.images".registry]
-    config_path = "/etc/containerd/certs.d"
-[plugins."io.containerd.cri.v1.runtime"]
-  disable_apparmor = true
-  # A test machine may lack the capability that low scores need.
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.cri.v1.runtime".cni]
-    bin_dirs = ["{tools}"]
-    conf_dir = "{home}/cni"
-[plugins."io.containerd.grpc.v1.cri"]
-  stream_server_address = "127.0.0.1"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "{home}/opt"
-"#,
-        tools = around.tools.display(),
-        home = node.home().display(),
-    )
 }
 
 /// Pods on a bridge of their node, reached from other nodes by plain routes.
