@@ -76,6 +76,17 @@ impl Last {
         };
         write().map_err(|source| SaveError { path: path.clone(), source })
     }
+
+    /// Forgets what is kept in `state`: no agent follows on this node, or one of another installation some day.
+    pub fn forget(state: &Path) {
+        let path = state.join(FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "the last known state stays");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +105,8 @@ mod tests {
         };
         last.save(state.path()).unwrap();
         assert_eq!(Last::load(state.path()), last);
+        Last::forget(state.path());
+        assert_eq!(Last::load(state.path()), Last::default());
         std::fs::write(state.path().join(FILE), "{\"document\":{\"version\":9}}").unwrap();
         assert_eq!(Last::load(state.path()), Last::default());
         std::fs::write(state.path().join(FILE), "{").unwrap();

@@ -1,6 +1,6 @@
 //! The Tidepool node agent: writes the runtime's mirror configuration on its node, and forwards pulls on loopback.
 //!
-//! Pure, without IO: [`wanted`], [`hosts_toml`], [`rendezvous`], [`runtime_config`], [`states`], `report::status`.
+//! Pure, without IO: [`wanted`], [`hosts_toml`], [`placement`], [`rendezvous`], [`runtime_config`], [`states`], `report::status`.
 //! One module writes on the node: [`files`] (and `identity`, to memory). One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires.
 //!
 //! What the agent needs of the API server, and no more (design N7, N8), with its ServiceAccount in its namespace:
@@ -30,6 +30,7 @@ pub mod listen;
 pub mod metrics;
 pub mod node;
 pub mod node_files;
+pub mod placement;
 pub mod probe;
 pub mod rendezvous;
 pub mod report;

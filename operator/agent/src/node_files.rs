@@ -21,6 +21,10 @@ use queue::Queue;
 /// How long the file system may take. Local files take microseconds; beyond this the node is sick.
 const WITHIN: Duration = Duration::from_secs(60);
 
+/// How long another agent on this node, which may be stopping too, may hold the files: its last look at the API server
+/// and its own withdrawal.
+const OTHER_AGENT: Duration = Duration::from_secs(6);
+
 /// What the files should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
@@ -102,12 +106,19 @@ impl NodeFiles {
         tracing::info!("the agent before has ended; this one writes the node's files now");
     }
 
-    /// Takes all files back; what could not be taken back is logged.
+    /// Takes all files back; what could not be taken back is logged. While agents overlap, the other one may have the
+    /// files yet, and may have decided that they stay: whoever has them last takes them back.
     ///
     /// # Errors
     /// [`Stuck`] when the file system hangs.
     pub async fn withdraw_all(&mut self) -> Result<(), Stuck> {
-        match self.work(|files, _| files.withdraw_all()).await? {
+        let mut done = self.work(|files, _| files.withdraw_all()).await?;
+        if matches!(done, Err(FileError::Locked { .. })) {
+            // In vain or not: the next try tells.
+            let _ = tokio::time::timeout(OTHER_AGENT, self.queue.served()).await;
+            done = self.work(|files, _| files.withdraw_all()).await?;
+        }
+        match done {
             Ok(outcome) => self.note(&outcome),
             Err(error) => tracing::warn!(message = error.message(), "files could not be taken back"),
         }

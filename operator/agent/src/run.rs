@@ -100,10 +100,13 @@ async fn withdraw_if_uninstalled(
     client: Client,
     node: Option<&NodeFacts>,
 ) -> Result<(), Stuck> {
-    match verdict(client.clone(), &args.namespace, &args.daemonset, node).await {
+    match verdict(client.clone(), &args.namespace, &args.daemonset, &args.node_name).await {
         Verdict::Keep => Ok(()),
         Verdict::Withdraw => {
             files.withdraw_all().await?;
+            Last::forget(&args.directories.state_dir);
+            // Another agent on this node may wait for them.
+            drop(files);
             let runtime = node.and_then(|node| node.runtime.as_ref());
             Reporter::new(client, &args.node_name).say_stopped(runtime).await;
             Ok(())

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     args::DirectoryArgs,
     files::{FileError, Files},
+    last::Last,
 };
 
 /// How long an agent that is stopping may hold the directory: as long as its streams may take to end.
@@ -28,6 +29,7 @@ pub enum WithdrawError {
 pub fn withdraw(directories: &DirectoryArgs) -> Result<usize, WithdrawError> {
     let mut files = open(directories).map_err(|error| WithdrawError::Open(error.message()))?;
     let outcome = files.withdraw_all();
+    Last::forget(&directories.state_dir);
     if outcome.stuck.is_empty() {
         return Ok(outcome.withdrawn);
     }

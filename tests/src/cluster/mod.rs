@@ -6,6 +6,7 @@ mod kubectl;
 mod nodes;
 mod outside;
 mod pods;
+mod power;
 mod start;
 
 use std::collections::BTreeMap;

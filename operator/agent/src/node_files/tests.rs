@@ -75,3 +75,19 @@ async fn n2_a_state_directory_that_somebody_removed_is_taken_again() {
     second.reconcile(wish(&["quay.io"])).await.unwrap();
     assert!(!node.has("quay.io"), "two agents wrote at once");
 }
+
+#[tokio::test]
+async fn n4_of_two_agents_that_stop_for_good_the_one_that_has_the_files_last_takes_them_back() {
+    let node = Node::new();
+    let (mut first, mut second) = (node.agent(), node.agent());
+    first.reconcile(wish(&["docker.io"])).await.unwrap();
+    // It was told to stop a moment before the uninstall, and lets the file stay.
+    let ends = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(node.has("docker.io"));
+        drop(first);
+    };
+    let (withdrawn, ()) = tokio::join!(second.withdraw_all(), ends);
+    withdrawn.unwrap();
+    assert!(!node.has("docker.io"));
+}
