@@ -8,6 +8,8 @@
 
 #[path = "cluster/installed.rs"]
 mod installed;
+#[path = "cluster/node_state.rs"]
+mod node_state;
 #[path = "cluster/pull_loop.rs"]
 mod pull_loop;
 
@@ -27,6 +29,8 @@ mod impostor;
 mod ingress;
 #[path = "cluster/leader.rs"]
 mod leader;
+#[path = "cluster/life.rs"]
+mod life;
 #[path = "cluster/pull.rs"]
 mod pull;
 #[path = "cluster/removal.rs"]

@@ -39,7 +39,7 @@ fn versions(cluster: &Cluster) -> BTreeMap<String, String> {
 }
 
 /// What operators wrote beside leases, and beside an Event that may tell of the take-over.
-fn writes(events: &[AuditEvent]) -> Vec<&AuditEvent> {
+pub(crate) fn writes(events: &[AuditEvent]) -> Vec<&AuditEvent> {
     let of_operators = |event: &&AuditEvent| event.user.ends_with(":tidepool-operator") && event.is_write();
     events.iter().filter(of_operators).filter(|event| !event.is_lease() && event.resource != "events").collect()
 }
