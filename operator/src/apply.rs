@@ -98,7 +98,7 @@ fn hashed(mut object: Value) -> Value {
     object
 }
 
-/// Deletes what was made for the mirror with uid `owner` and is wanted no more.
+/// Deletes what was made for the mirror with uid `owner` and is wanted no more. Returns the names of what goes.
 ///
 /// Our label alone would not do: labels can be copied. Our owner reference must be there too.
 pub(crate) async fn prune<K: Namespaced>(
@@ -106,14 +106,17 @@ pub(crate) async fn prune<K: Namespaced>(
     owner: &str,
     live: &[std::sync::Arc<K>],
     keep: &[&K],
-) -> Result<(), ApplyError> {
+) -> Result<Vec<String>, ApplyError> {
+    let mut gone = Vec::new();
     for object in live.iter().filter(|object| !keep.iter().any(|kept| name(*kept) == name(&***object))) {
         let owned = object.meta().owner_references.iter().flatten().any(|reference| reference.uid == owner);
-        if owned && label(&**object, MANAGED_BY_LABEL) == Some(MANAGED_BY) {
+        let going = object.meta().deletion_timestamp.is_some();
+        if owned && !going && label(&**object, MANAGED_BY_LABEL) == Some(MANAGED_BY) {
             delete(client, &**object).await?;
+            gone.push(name(&**object).to_owned());
         }
     }
-    Ok(())
+    Ok(gone)
 }
 
 async fn delete<K: Namespaced>(client: &Client, object: &K) -> Result<(), ApplyError> {

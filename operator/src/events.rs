@@ -15,7 +15,7 @@ pub(crate) fn recorder(client: Client) -> Recorder {
 }
 
 /// Writes the Events of a change. One that cannot be written is logged: the conditions say the same.
-pub(crate) async fn tell(recorder: &Recorder, mirror: &RegistryMirror, notices: Vec<Notice>) {
+pub(crate) async fn tell(recorder: &Recorder, mirror: &RegistryMirror, notices: impl IntoIterator<Item = Notice>) {
     let about = mirror.object_ref(&());
     for Notice { warning, reason, note } in notices {
         let type_ = if warning { EventType::Warning } else { EventType::Normal };

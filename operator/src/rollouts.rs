@@ -2,8 +2,8 @@
 //! stop every cache at once.
 //!
 //! Whoever wants to change a Deployment that exists takes the turn, or comes again. The turn is over when the change is
-//! rolled out. A Deployment that does not become ready holds the others up for [`PATIENCE`] only, however often it is
-//! changed meanwhile; but an image with which one got stuck is rolled out no further, for it may be the image's fault.
+//! rolled out. A Deployment of which no further pod becomes ready holds the others up for [`PATIENCE`] only, however
+//! often it is changed meanwhile; but an image with which one got stuck is rolled out no further, for it may be the image's fault.
 //! That is known only of one that got the image in a turn: one that was made with it, or was so when this process
 //! began, may never have been ready.
 
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use tokio::time::Instant;
 
 use crate::resources::name;
@@ -71,6 +71,8 @@ struct Unready {
     image: Option<String>,
     /// Whether it was changed since: it is waited for once more then, and not for each change.
     had_its_chance: bool,
+    /// The most of its pods that were seen with the template of then.
+    progress: i32,
 }
 
 /// The right to change a Deployment. It ends when it is dropped, unless the change was applied: then when that is rolled out.
@@ -145,9 +147,8 @@ impl State {
             all.iter().filter(|deployment| is_rolling(deployment)).map(|found| (name(&**found), found)).collect();
         self.unready.retain(|name, _| unready.contains_key(name.as_str()));
         for (name, found) in unready {
-            let fresh =
-                || Unready { since: Instant::now(), image: image(found).map(str::to_owned), had_its_chance: false };
-            self.unready.entry(name.to_owned()).or_insert_with(fresh);
+            let fresh = || Unready::new(found);
+            self.unready.entry(name.to_owned()).or_insert_with(fresh).note(progress(found));
         }
     }
 
@@ -178,6 +179,18 @@ impl State {
 }
 
 impl Unready {
+    fn new(found: &Deployment) -> Self {
+        let image = image(found).map(str::to_owned);
+        Self { since: Instant::now(), image, had_its_chance: false, progress: progress(found) }
+    }
+
+    /// One of many pods is waited for as long as one that is alone.
+    fn note(&mut self, progress: i32) {
+        if progress > self.progress {
+            (self.progress, self.since) = (progress, Instant::now());
+        }
+    }
+
     fn is_stuck(&self) -> bool {
         self.since.elapsed() >= PATIENCE
     }
@@ -212,12 +225,20 @@ pub(crate) fn image(deployment: &Deployment) -> Option<&str> {
     deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()?.image.as_deref()
 }
 
-/// Whether pods of a Deployment are still to be replaced or to become ready. One that goes is of no concern.
-fn is_rolling(deployment: &Deployment) -> bool {
+/// Whether pods of a Deployment are still to be replaced, to become ready, or to have been so for long enough that
+/// agents know. One that goes is of no concern.
+pub(crate) fn is_rolling(deployment: &Deployment) -> bool {
     let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let Some(status) = &deployment.status else { return true };
     let seen = status.observed_generation >= deployment.metadata.generation;
-    let counts = [status.replicas, status.updated_replicas, status.ready_replicas];
+    let counts = [status.replicas, status.updated_replicas, status.available_replicas];
     let done = seen && counts.iter().all(|count| count.unwrap_or_default() == desired);
     !done && deployment.metadata.deletion_timestamp.is_none()
+}
+
+/// How many pods have the present template, of those that serve.
+fn progress(deployment: &Deployment) -> i32 {
+    let seen = |status: &&DeploymentStatus| status.observed_generation >= deployment.metadata.generation;
+    let Some(status) = deployment.status.as_ref().filter(seen) else { return 0 };
+    status.updated_replicas.unwrap_or_default().min(status.available_replicas.unwrap_or_default())
 }

@@ -14,8 +14,8 @@ pub struct Referenced {
     pub sources: BTreeMap<(CaKind, String), Source>,
     /// The cluster's StorageClasses.
     pub storage_classes: Vec<ClassFact>,
-    /// The mirror's claim, if it exists.
-    pub claim: Option<ClaimFact>,
+    /// The mirror's claims, by the numbers of its members: also those that former members left.
+    pub claims: BTreeMap<i32, ClaimFact>,
 }
 
 /// A ConfigMap or Secret. `Debug` leaves its values out.
@@ -47,6 +47,8 @@ pub struct ClaimFact {
     pub capacity: Option<u64>,
     /// Its StorageClass.
     pub class: Option<String>,
+    /// Whether it goes with the mirror.
+    pub owned: bool,
 }
 
 impl fmt::Debug for Source {

@@ -22,10 +22,13 @@ mod validate;
 pub use document::{Standing, Told, UnknownPast, nodes_document};
 pub use facts::{ClaimFact, ClassFact, Referenced, Source, references};
 pub use identity::Identity;
-pub use notices::{Notice, notices};
+pub use notices::{Notice, deleted_claims, notices};
 pub use plan::{Defaults, Objects, PlanError, fingerprint, plan, renewed};
 pub use quantity::quantity;
-pub use status::{Answer, MemberFact, NodeFact, Report, Reports, Seen, StorageFact, Tally, Verdict, status, tally};
+pub use status::{
+    Answer, ClaimFound, ClaimState, MemberFact, NodeFact, Report, Reports, Seen, StorageFact, Tally, Verdict, status,
+    tally,
+};
 pub use valid::{
     ClientCertificate, Concealed, ValidAccess, ValidCredentials, ValidEgress, ValidIngress, ValidMirror, ValidStorage,
     ValidUpstream,

@@ -49,6 +49,14 @@ pub fn member(mirror: &str, member: &str) -> String {
     format!("mirror-{mirror}-{member}")
 }
 
+/// The number of the member whose Deployment or claim has this name; none where it has no number, or is of another mirror.
+#[must_use]
+pub fn number(mirror: &str, name: &str) -> Option<i32> {
+    let digits = name.strip_prefix(&member(mirror, ""))?;
+    let number: i32 = digits.parse().ok()?;
+    (number.to_string() == digits && number >= 0).then_some(number)
+}
+
 /// The labels of every object of a mirror.
 #[must_use]
 pub fn labels(mirror: &str) -> BTreeMap<String, String> {
@@ -68,4 +76,26 @@ pub fn selector(mirror: &str) -> BTreeMap<String, String> {
     let mut labels = labels(mirror);
     labels.retain(|key, _| key == MIRROR_LABEL || key == "app.kubernetes.io/component");
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_members_number_is_read_from_its_own_mirrors_names_alone() {
+        assert_eq!(number("reef", &member("reef", "12")), Some(12));
+        for name in [
+            "mirror-reef-ephemeral",
+            "mirror-reef",
+            "mirror-reef-",
+            "mirror-reef-01",
+            "mirror-reef--1",
+            "mirror-reef-+1",
+            "mirror-reef-1-0",
+            "mirror-atoll-1",
+        ] {
+            assert_eq!(number("reef", name), None, "{name}");
+        }
+    }
 }

@@ -17,7 +17,27 @@ pub struct Notice {
 /// What to tell when a mirror's status changes from `before` to `after`.
 #[must_use]
 pub fn notices(before: Option<&RegistryMirrorStatus>, after: &RegistryMirrorStatus) -> Vec<Notice> {
-    after.conditions.iter().filter_map(|condition| notice(find(before, &condition.type_), condition)).collect()
+    let changes = after.conditions.iter().filter_map(|condition| notice(find(before, &condition.type_), condition));
+    changes.chain(kept_claims(before, after)).collect()
+}
+
+/// What to tell of claims that went with their members, as `retention: Delete` has it.
+#[must_use]
+pub fn deleted_claims(names: &[String]) -> Option<Notice> {
+    let note = format!("deleted with their members, as spec.storage.volume.retention says: {}", names.join(", "));
+    (!names.is_empty()).then(|| Notice { warning: false, reason: "ClaimsDeleted".to_owned(), note })
+}
+
+/// Claims cost money and hold content: those that nobody uses any more are named once.
+fn kept_claims(before: Option<&RegistryMirrorStatus>, after: &RegistryMirrorStatus) -> Option<Notice> {
+    let kept = |status: &RegistryMirrorStatus| status.members.clone().unwrap_or_default().kept_claims;
+    let before = before.map(kept).unwrap_or_default();
+    let fresh: Vec<_> = kept(after).into_iter().filter(|claim| !before.contains(claim)).collect();
+    let note = format!(
+        "claims of former members are kept with what they hold: {}: raise spec.proxy.replicas to use them again, or delete them",
+        fresh.join(", ")
+    );
+    (!fresh.is_empty()).then(|| Notice { warning: false, reason: "ClaimsKept".to_owned(), note })
 }
 
 fn find<'a>(status: Option<&'a RegistryMirrorStatus>, kind: &str) -> Option<&'a Condition> {

@@ -5,6 +5,7 @@ mod deployment;
 mod guard;
 mod ingress;
 mod pod;
+mod spread;
 #[cfg(test)]
 mod tests;
 
@@ -81,24 +82,26 @@ pub fn plan(mirror: &ValidMirror, identity: &Identity, defaults: &Defaults) -> R
     let shared = || meta(names::service(&mirror.name));
     let configuration = configuration(mirror, identity).map_err(PlanError::Config)?;
     let own_account = mirror.proxy.service_account_name.is_none();
-    let deployment_meta = meta(names::member(&mirror.name, member(mirror)));
+    let deployment =
+        |member: &String| deployment::deployment(mirror, member, defaults, meta(names::member(&mirror.name, member)));
     Ok(Objects {
         config: config::secret(meta(names::config(&mirror.name)), configuration),
         network_policy: guard::network_policy(&mirror.name, shared()),
         budget: guard::budget(&mirror.name, shared()),
         service_account: own_account.then(|| account(shared())),
         service: service(mirror, shared()),
-        claims: claim(mirror, &meta).into_iter().collect(),
-        deployments: vec![deployment::deployment(mirror, defaults, deployment_meta)],
+        claims: claims(mirror, &meta),
+        deployments: members(mirror).iter().map(deployment).collect(),
         ingress: mirror.ingress.as_ref().map(|valid| ingress::ingress(&mirror.name, valid, shared())),
     })
 }
 
-/// The name of the only member there is so far.
-fn member(mirror: &ValidMirror) -> &'static str {
-    match mirror.storage {
-        ValidStorage::Volume { .. } => "0",
-        ValidStorage::Ephemeral { .. } => "ephemeral",
+/// What tells the mirror's Deployments apart. Each volume has one of its own, for its content stays with it; what has no
+/// volume is all the same.
+fn members(mirror: &ValidMirror) -> Vec<String> {
+    match &mirror.storage {
+        ValidStorage::Volume { .. } => (0..mirror.replicas).map(|number| number.to_string()).collect(),
+        ValidStorage::Ephemeral { .. } => vec!["ephemeral".to_owned()],
     }
 }
 
@@ -130,25 +133,41 @@ fn service(mirror: &ValidMirror, metadata: ObjectMeta) -> Service {
         type_: Some("ClusterIP".to_owned()),
         selector: Some(names::selector(&mirror.name)),
         ports: Some(ports),
+        // A client that stays with one member is sent no index by one and to another for the image in it, and what it
+        // pulls again is there. (Agents know the members themselves.)
+        session_affinity: (mirror.replicas > 1).then(|| "ClientIP".to_owned()),
         ..ServiceSpec::default()
     };
     Service { metadata, spec: Some(spec), status: None }
 }
 
-fn claim(mirror: &ValidMirror, meta: &impl Fn(String) -> ObjectMeta) -> Option<PersistentVolumeClaim> {
-    let ValidStorage::Volume { size: ByteSize(bytes), class, retention, .. } = &mirror.storage else { return None };
-    let mut metadata = meta(names::member(&mirror.name, member(mirror)));
+fn claims(mirror: &ValidMirror, meta: &impl Fn(String) -> ObjectMeta) -> Vec<PersistentVolumeClaim> {
+    let ValidStorage::Volume { claims, class, retention, .. } = &mirror.storage else { return Vec::new() };
+    let claim = |(number, size): (&i32, &ByteSize)| {
+        let metadata = meta(names::member(&mirror.name, &number.to_string()));
+        PersistentVolumeClaim {
+            metadata: owned(metadata, *retention),
+            spec: Some(claim(*size, class.as_ref())),
+            status: None,
+        }
+    };
+    claims.iter().map(claim).collect()
+}
+
+/// Without an owner a claim outlives the mirror; by its name a new mirror finds it.
+fn owned(metadata: ObjectMeta, retention: Retention) -> ObjectMeta {
     match retention {
-        // Without an owner it outlives the mirror; by its name a new mirror finds it.
-        Retention::Retain => metadata.owner_references = None,
-        Retention::Delete => {}
+        Retention::Retain => ObjectMeta { owner_references: None, ..metadata },
+        Retention::Delete => metadata,
     }
-    let requests = [("storage".to_owned(), Quantity(ByteSize(*bytes).to_string()))].into();
-    let spec = PersistentVolumeClaimSpec {
+}
+
+fn claim(size: ByteSize, class: Option<&String>) -> PersistentVolumeClaimSpec {
+    let requests = [("storage".to_owned(), Quantity(size.to_string()))].into();
+    PersistentVolumeClaimSpec {
         access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
         resources: Some(VolumeResourceRequirements { requests: Some(requests), limits: None }),
-        storage_class_name: class.clone(),
+        storage_class_name: class.cloned(),
         ..PersistentVolumeClaimSpec::default()
-    };
-    Some(PersistentVolumeClaim { metadata, spec: Some(spec), status: None })
+    }
 }

@@ -21,7 +21,7 @@ use crate::{Invalid, ValidMirror, names};
 pub use cache::MemberFact;
 pub use members::{Answer, Report, Reports};
 pub use nodes::{NodeFact, Tally, tally};
-pub use storage::StorageFact;
+pub use storage::{ClaimFound, ClaimState, StorageFact};
 
 /// Reason of condition `Reconciling` while a configuration is on its way to the members.
 const LOADING: &str = "LoadingConfiguration";
@@ -45,7 +45,7 @@ pub struct Seen<'a> {
     pub reports: Reports,
     /// The members, as their Deployments and pods say.
     pub members: Vec<MemberFact>,
-    /// The storage.
+    /// Their claims.
     pub storage: StorageFact,
     /// Whether no StorageClass is the default one.
     pub no_default_class: bool,
@@ -198,7 +198,7 @@ fn reconciling(seen: &Seen<'_>, stalled: bool, cache: &Finding, previous: &Regis
     }
     // Without a ready member, Ready says so already.
     match cache::hindrance(&seen.members).filter(|_| cache.holds()) {
-        Some((_, why)) => because("RolloutFailed", why),
+        Some((_, name, why)) => because("RolloutFailed", format!("{name}: {why}")),
         None => because("Progressing", "members are on their way to the spec".to_owned()),
     }
 }
@@ -252,6 +252,7 @@ fn members(seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Members {
         ready: facts.iter().map(|member| member.ready).sum(),
         version: facts.iter().find_map(|member| member.image.as_deref().and_then(cache::version)),
         revision: members::revision(&seen.reports, previous),
+        kept_claims: seen.storage.kept.clone(),
     }
 }
 

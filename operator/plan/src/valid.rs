@@ -28,6 +28,8 @@ pub struct ValidMirror {
     pub ingress: Option<ValidIngress>,
     /// Where images are kept.
     pub storage: ValidStorage,
+    /// How many members it has, at least one.
+    pub replicas: i32,
     /// Settings of its pods.
     pub proxy: ProxySettings,
     /// What is done on nodes.
@@ -127,20 +129,22 @@ impl fmt::Debug for Concealed {
 /// Where images are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValidStorage {
-    /// A claim.
+    /// A claim for each member.
     Volume {
-        /// What the claim asks for: the spec's size, or that of a claim that cannot follow.
-        size: ByteSize,
-        /// What it has room for: its size, or less while it grows.
+        /// What each claim asks for, by the number of its member: the spec's size, or that of a claim that cannot follow.
+        /// Beyond the mirror's members: claims that former members left, and that are to outlive the mirror from now on.
+        claims: BTreeMap<i32, ByteSize>,
+        /// What the largest has room for: its size, or less while it grows. They are of one size but where one that was
+        /// kept is smaller; were its size that of all, the others would throw content away for it.
         room: ByteSize,
-        /// Its StorageClass; none: the default one.
+        /// Their StorageClass; none: the default one.
         class: Option<String>,
-        /// Whether it outlives the mirror.
+        /// Whether they outlive the mirror.
         retention: Retention,
     },
-    /// An emptyDir.
+    /// An emptyDir for each member.
     Ephemeral {
-        /// Its limit.
+        /// The limit of each.
         limit: ByteSize,
     },
 }

@@ -9,6 +9,7 @@ mod egress;
 mod ingress;
 mod login;
 mod nodes;
+mod proxy;
 mod references;
 mod storage;
 mod tags;
@@ -81,10 +82,11 @@ pub fn validate(mirror: &RegistryMirror, referenced: &Referenced) -> Result<Vali
     let name = name(mirror, &mut faults);
     let mut upstreams = upstream::upstreams(&spec.upstreams, referenced, &mut faults);
     let egress = egress::egress(spec.egress_proxy.as_ref(), referenced, &mut faults);
-    let storage = storage::storage(&name, &spec.storage, referenced, &mut faults);
+    let proxy = spec.proxy.clone().unwrap_or_default();
+    let replicas = proxy::replicas(proxy.replicas, &mut faults);
+    let storage = storage::storage((&name, replicas), &spec.storage, referenced, &mut faults);
     let access = access::access(spec.access.as_ref(), referenced, &mut faults);
     let ingress = ingress::ingress(spec.ingress.as_ref(), &mut upstreams, referenced, &mut faults);
-    let proxy = spec.proxy.clone().unwrap_or_default();
     annotations::check("spec.proxy.podAnnotations", &proxy.pod_annotations, "prometheus.io/scrape", &mut faults);
     let selector = nodes::selector(spec.nodes.selector.as_ref(), &mut faults);
     let Some(storage) = storage.filter(|_| faults.is_empty()) else { return Err(faults) };
@@ -97,6 +99,7 @@ pub fn validate(mirror: &RegistryMirror, referenced: &Referenced) -> Result<Vali
         access,
         ingress,
         storage,
+        replicas,
         proxy,
         mode: nodes::mode(spec.nodes.mode),
         selector,

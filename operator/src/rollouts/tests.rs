@@ -13,7 +13,7 @@ fn deployment(name: &str, generation: i64, observed: i64, ready: i32) -> Arc<Dep
         name,
         generation,
         &json!({
-            "observedGeneration": observed, "replicas": 1, "updatedReplicas": 1, "readyReplicas": ready,
+            "observedGeneration": observed, "replicas": 1, "updatedReplicas": 1, "availableReplicas": ready,
         }),
     )
 }
@@ -209,9 +209,30 @@ fn a_deployment_rolls_until_all_its_pods_are_new_and_ready() {
     assert!(!is_rolling(&ready("a")));
     assert!(is_rolling(&deployment("a", 2, 1, 1)) && is_rolling(&deployment("a", 1, 1, 0)));
     assert!(is_rolling(&deployment_with("a", 1, &Value::Null)));
-    let surge = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1, "readyReplicas": 2});
+    let surge = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2});
     assert!(is_rolling(&deployment_with("a", 1, &surge)));
     let mut going = Deployment::clone(&deployment("a", 1, 1, 0));
     going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
     assert!(!is_rolling(&going));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_of_many_pods_is_waited_for_as_long_as_one_more_becomes_ready_in_time() {
+    let rolling = |updated: i32, available: i32| {
+        let status =
+            json!({"observedGeneration": 2, "replicas": 4, "updatedReplicas": updated, "availableReplicas": available});
+        let mut deployment = deployment_with("a", 2, &status).as_ref().clone();
+        deployment.spec.as_mut().unwrap().replicas = Some(3);
+        [of(NEW, &deployment), of(OLD, &ready("b"))]
+    };
+    let rollouts = Rollouts::default();
+    let before = [of(OLD, &deployment_with("a", 1, &json!({}))), of(OLD, &ready("b"))];
+    rollouts.take("a", Some(NEW), &before).unwrap().applied(&rolling(1, 3)[0]);
+    for updated in 1..=3 {
+        assert_eq!(may_get(&rollouts, "b", &rolling(updated, 3)), waits("a"));
+        advance(PATIENCE - SECOND).await;
+        assert_eq!(may_get(&rollouts, "b", &rolling(updated, 3)), waits("a"), "{updated}");
+    }
+    advance(SECOND).await;
+    assert_eq!(may_get(&rollouts, "b", &rolling(3, 3)), Err(Behind::Failed("a".to_owned())));
 }

@@ -7,9 +7,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the pods of the cache, with the names and meanings they have in a PodSpec.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxySettings {
+    /// How many members share the mirror, each a pod with storage of its own. Every image part has one home among them, so
+    /// their space adds up, and one that is away costs its share alone until it is back. They restart one at a time. With
+    /// `storage.type: Volume` the claims of members that are taken away are kept or deleted by `volume.retention`.
+    /// Default: `1`. Example: `3`.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 16))]
+    pub replicas: i32,
     /// CPU and memory of the proxy. Default: requests of 100m CPU and 64Mi memory, a limit of 512Mi memory.
     /// Example: `{requests: {cpu: "1"}, limits: {memory: 1Gi}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,7 +29,8 @@ pub struct ProxySettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Vec<Toleration>,
-    /// How the pods are spread over the cluster. Default: as the cluster does.
+    /// How the pods are spread over the cluster; what names no `labelSelector` counts the mirror's pods. Default: on
+    /// different nodes where that can be.
     /// Example: `[{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: ScheduleAnyway}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
@@ -40,4 +48,23 @@ pub struct ProxySettings {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub pod_annotations: BTreeMap<String, String>,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        Self {
+            replicas: one(),
+            resources: None,
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            topology_spread_constraints: Vec::new(),
+            priority_class_name: None,
+            service_account_name: None,
+            pod_annotations: BTreeMap::new(),
+        }
+    }
+}
+
+fn one() -> i32 {
+    1
 }

@@ -94,6 +94,11 @@ pub struct Members {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub revision: Option<String>,
+    /// Claims of members that are no more, kept with what they hold. More `proxy.replicas` take them over.
+    /// Example: `[mirror-public-2]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub kept_claims: Vec<String>,
 }
 
 /// One mirrored registry.

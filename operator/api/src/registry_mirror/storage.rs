@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::rule;
 use crate::rule::rule_at;
 
-/// Where images are kept. To change the type of a mirror, make a second mirror and delete the first.
+/// Where images are kept; each member (`proxy.replicas`) has so much of its own. To change the type of a mirror, make a second mirror and delete the first.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -25,7 +25,7 @@ use crate::rule::rule_at;
     ),
 ]))]
 pub struct Storage {
-    /// `Volume`: a claim that outlives pods and nodes. `Ephemeral`: the disk of the node the pod is on, gone with the
+    /// `Volume`: a claim for each member that outlives pods and nodes. `Ephemeral`: the disk of the node the pod is on, gone with the
     /// pod. Cannot change. Default: `Volume`. Example: `Ephemeral`.
     #[serde(rename = "type", default)]
     pub storage_type: StorageType,
@@ -51,18 +51,19 @@ pub enum StorageType {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeStorage {
-    /// Size of the volume, in bytes with a unit (`Mi`, `Gi`, `Ti`, `M`, `G`, `T`); nine tenths of it hold images. Can
+    /// Size of each member's volume, in bytes with a unit (`Mi`, `Gi`, `Ti`, `M`, `G`, `T`); nine tenths of it hold images. Can
     /// grow where the StorageClass allows it, and cannot shrink. Default: `50Gi`. Example: `200Gi`.
     #[serde(default = "default_volume_size")]
     #[schemars(schema_with = "size_schema", extend("default" = "50Gi"))]
     pub size: String,
-    /// The StorageClass of the claim. Default: the cluster's default StorageClass. Cannot change.
+    /// The StorageClass of the claims. Default: the cluster's default StorageClass. Cannot change.
     /// Example: `fast-ssd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
-    /// What happens to the claim when the mirror is deleted: `Retain` keeps it, and a new mirror of the same name takes
-    /// it over; `Delete` deletes it. Default: `Retain`. Example: `Delete`.
+    /// What happens to a claim when the mirror is deleted, or its member by fewer `proxy.replicas`: `Retain` keeps it,
+    /// and a new mirror of the same name, or more replicas, take it over with what it holds; `Delete` deletes it.
+    /// Default: `Retain`. Example: `Delete`.
     #[serde(default)]
     pub retention: Retention,
 }
@@ -71,14 +72,14 @@ pub struct VolumeStorage {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EphemeralStorage {
-    /// The most that is kept, in bytes with a unit (`Mi`, `Gi`, `Ti`, `M`, `G`, `T`); nine tenths of it hold images. A
+    /// The most that each member keeps, in bytes with a unit (`Mi`, `Gi`, `Ti`, `M`, `G`, `T`); nine tenths of it hold images. A
     /// pod that uses more is evicted by the kubelet. Default: `20Gi`. Example: `40Gi`.
     #[serde(default = "default_size_limit")]
     #[schemars(schema_with = "size_schema", extend("default" = "20Gi"))]
     pub size_limit: String,
 }
 
-/// What happens to a claim when its mirror is deleted.
+/// What happens to a claim when its mirror or its member is no more.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Retention {
     /// It stays.

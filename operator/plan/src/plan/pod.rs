@@ -13,7 +13,7 @@ use tidepool_config::names::{ADMIN_PORT, AGENTS_PORT, AGENTS_PORT_NAME, MEMBER_P
 use super::{
     Defaults,
     config::{CONFIG_DIR, VOLUME_DIR},
-    member,
+    spread::spread,
 };
 use crate::{ValidMirror, ValidStorage, names};
 
@@ -22,12 +22,12 @@ const USER: i64 = 65532;
 /// Longer than members drain, so that a pull in flight ends.
 const GRACE_SECONDS: i64 = 75;
 
-pub(super) fn pod_spec(mirror: &ValidMirror, defaults: &Defaults) -> PodSpec {
+pub(super) fn pod_spec(mirror: &ValidMirror, member: &str, defaults: &Defaults) -> PodSpec {
     let settings = mirror.proxy.clone();
     let account = settings.service_account_name.clone().unwrap_or_else(|| names::service(&mirror.name));
     PodSpec {
         containers: vec![container(mirror, defaults)],
-        volumes: Some(volumes(mirror)),
+        volumes: Some(volumes(mirror, member)),
         service_account_name: Some(account),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -44,7 +44,7 @@ pub(super) fn pod_spec(mirror: &ValidMirror, defaults: &Defaults) -> PodSpec {
         }),
         node_selector: Some(settings.node_selector).filter(|labels| !labels.is_empty()),
         tolerations: Some(settings.tolerations).filter(|list| !list.is_empty()),
-        topology_spread_constraints: Some(settings.topology_spread_constraints).filter(|list| !list.is_empty()),
+        topology_spread_constraints: Some(spread(mirror)),
         priority_class_name: settings.priority_class_name,
         ..PodSpec::default()
     }
@@ -121,7 +121,7 @@ fn mounts() -> Vec<VolumeMount> {
     vec![mount("config", CONFIG_DIR, true), mount("store", VOLUME_DIR, false)]
 }
 
-fn volumes(mirror: &ValidMirror) -> Vec<Volume> {
+fn volumes(mirror: &ValidMirror, member: &str) -> Vec<Volume> {
     let config = SecretVolumeSource {
         secret_name: Some(names::config(&mirror.name)),
         // For the pod's group alone.
@@ -129,13 +129,13 @@ fn volumes(mirror: &ValidMirror) -> Vec<Volume> {
         ..SecretVolumeSource::default()
     };
     let config = Volume { name: "config".to_owned(), secret: Some(config), ..Volume::default() };
-    vec![config, Volume { name: "store".to_owned(), ..store(mirror) }]
+    vec![config, Volume { name: "store".to_owned(), ..store(mirror, member) }]
 }
 
-fn store(mirror: &ValidMirror) -> Volume {
+fn store(mirror: &ValidMirror, member: &str) -> Volume {
     match &mirror.storage {
         ValidStorage::Volume { .. } => {
-            let claim_name = names::member(&mirror.name, member(mirror));
+            let claim_name = names::member(&mirror.name, member);
             let claim = PersistentVolumeClaimVolumeSource { claim_name, read_only: None };
             Volume { persistent_volume_claim: Some(claim), ..Volume::default() }
         }

@@ -1,6 +1,7 @@
 //! Real `validate` and `plan` on small specs.
 
 mod config;
+mod members;
 mod reach;
 
 use proptest::prelude::*;
@@ -187,7 +188,8 @@ proptest! {
     #[test]
     fn names_and_labels_fit_kubernetes_limits(name in "[a-z]([-a-z0-9]{0,38}[a-z0-9])?", ephemeral: bool) {
         let storage = if ephemeral { "Ephemeral" } else { "Volume" };
-        let mut mirror = mirror(&format!("{MINIMAL}\nstorage: {{type: {storage}}}\ningress: {{host: a.io}}"));
+        let spec = format!("{MINIMAL}\nstorage: {{type: {storage}}}\ningress: {{host: a.io}}\nproxy: {{replicas: 16}}");
+        let mut mirror = mirror(&spec);
         mirror.metadata.name = Some(name);
         let valid = validate(&mirror, &Referenced::default()).unwrap();
         let objects = plan(&valid, &identity(), &defaults()).unwrap();
@@ -200,10 +202,10 @@ proptest! {
     }
 
     #[test]
-    fn mirrors_of_different_names_share_no_object(one in "[a-z][-a-z0-9]{0,8}[a-z0-9]", other in "[a-z][-a-z0-9]{0,8}[a-z0-9]") {
+    fn mirrors_of_different_names_share_no_object(one in "[a-b]([-0-1]{0,3}[0-1])?", other in "[a-b]([-0-1]{0,3}[0-1])?") {
         prop_assume!(one != other);
         let names = |name: String| {
-            let mut mirror = mirror(MINIMAL);
+            let mut mirror = mirror(&format!("{MINIMAL}\nproxy: {{replicas: 12}}"));
             mirror.metadata.name = Some(name);
             let objects = plan(&validate(&mirror, &Referenced::default()).unwrap(), &identity(), &defaults()).unwrap();
             metadata(&objects).into_iter().map(|(kind, meta)| (kind, meta.name)).collect::<Vec<_>>()

@@ -4,9 +4,11 @@ use tidepool_api::condition::CACHE_AVAILABLE;
 
 use super::Finding;
 
-/// One member, as its Deployment and its pods say.
+/// A Deployment of one member or, without volumes, of all; and what its pods say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberFact {
+    /// The name of its Deployment.
+    pub name: String,
     /// Pods there should be.
     pub desired: i32,
     /// Pods that are ready.
@@ -28,11 +30,23 @@ pub struct MemberFact {
 pub(super) fn finding(members: &[MemberFact]) -> Finding {
     let ready: i32 = members.iter().map(|member| member.ready).sum();
     let desired: i32 = members.iter().map(|member| member.desired).sum();
-    if ready > 0 {
-        return Finding::new(CACHE_AVAILABLE, true, "MemberReady", format!("{ready} of {desired} members ready"));
+    if ready == 0 {
+        let (reason, message) = cause(members);
+        return Finding::new(CACHE_AVAILABLE, false, reason, message);
     }
-    let (reason, message) = cause(members);
-    Finding::new(CACHE_AVAILABLE, false, reason, message)
+    let count = format!("{ready} of {desired} members ready");
+    let missing: Vec<_> = members.iter().filter(|member| member.ready < member.desired).map(missing).collect();
+    if missing.is_empty() {
+        return Finding::new(CACHE_AVAILABLE, true, "MemberReady", count);
+    }
+    let message = format!("{count}, which serve meanwhile; missing {}", missing.join("; "));
+    Finding::new(CACHE_AVAILABLE, true, "MembersMissing", message)
+}
+
+/// Which member is missing, and why.
+fn missing(member: &MemberFact) -> String {
+    let (_, why) = cause(std::slice::from_ref(member));
+    format!("{}: {why}", member.name)
 }
 
 /// Why no member is ready.
@@ -40,8 +54,8 @@ fn cause(members: &[MemberFact]) -> (&'static str, String) {
     if members.is_empty() {
         return ("NoReadyMember", "no member was made yet".to_owned());
     }
-    if let Some(cause) = hindrance(members) {
-        return cause;
+    if let Some((reason, _, message)) = hindrance(members) {
+        return (reason, message);
     }
     if members.iter().any(|member| member.starting) {
         return ("RollingOut", "the member starts".to_owned());
@@ -49,17 +63,20 @@ fn cause(members: &[MemberFact]) -> (&'static str, String) {
     ("NoReadyMember", "the member's pod is not ready: wait, or see its events and log".to_owned())
 }
 
-/// What keeps a pod from running: news even while another, of the template before, serves.
-pub(super) fn hindrance(members: &[MemberFact]) -> Option<(&'static str, String)> {
-    if let Some(why) = members.iter().find_map(|member| member.unschedulable.as_ref()) {
+/// What keeps a pod from running, and whose it is: news even while others, perhaps of the template before, serve.
+pub(super) fn hindrance(members: &[MemberFact]) -> Option<(&'static str, &str, String)> {
+    let first = |of: fn(&MemberFact) -> Option<&String>| {
+        members.iter().find_map(|member| Some((member.name.as_str(), of(member)?)))
+    };
+    if let Some((name, why)) = first(|member| member.unschedulable.as_ref()) {
         let remedy = "make room, or change spec.proxy (resources, nodeSelector, tolerations)";
-        return Some(("Unschedulable", format!("the member's pod finds no node: {why}: {remedy}")));
+        return Some(("Unschedulable", name, format!("the member's pod finds no node: {why}: {remedy}")));
     }
-    if let Some(why) = members.iter().find_map(|member| member.refused.as_ref()) {
-        return Some(("NoReadyMember", format!("the member's pod cannot be made: {why}")));
+    if let Some((name, why)) = first(|member| member.refused.as_ref()) {
+        return Some(("NoReadyMember", name, format!("the member's pod cannot be made: {why}")));
     }
-    let why = members.iter().find_map(|member| member.trouble.as_ref())?;
-    Some(("NoReadyMember", format!("the member's pod does not run: {why}: see its events and log")))
+    let (name, why) = first(|member| member.trouble.as_ref())?;
+    Some(("NoReadyMember", name, format!("the member's pod does not run: {why}: see its events and log")))
 }
 
 /// The tag of an image, or the start of its digest.

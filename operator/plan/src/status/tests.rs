@@ -1,6 +1,7 @@
 //! Status from facts, condition by condition.
 
 mod invalid;
+mod members;
 mod nodes;
 mod reported;
 
@@ -17,13 +18,27 @@ fn at(second: i64) -> Time {
 }
 
 fn ready_member() -> MemberFact {
-    let image = Some("reg.io/tidepool:0.1.0".to_owned());
-    MemberFact { desired: 1, ready: 1, rolled_out: true, image, ..MemberFact::default() }
+    let (name, image) = ("mirror-reef-0".to_owned(), Some("reg.io/tidepool:0.1.0".to_owned()));
+    MemberFact { name, desired: 1, ready: 1, rolled_out: true, image, ..MemberFact::default() }
 }
 
 fn bound() -> StorageFact {
-    let size = 50 << 30;
-    StorageFact::Claim { bound: true, class: Some("fast".into()), requested: size, capacity: Some(size) }
+    claims(&[Some(claim(50, 50))])
+}
+
+/// A bound claim of this many GiB, with a volume of so many.
+fn claim(requested: u64, capacity: u64) -> ClaimFound {
+    let capacity = Some(capacity << 30);
+    ClaimFound { bound: true, class: Some("fast".into()), requested: requested << 30, capacity }
+}
+
+/// The claims of members 0, 1 and so on.
+fn claims(found: &[Option<ClaimFound>]) -> StorageFact {
+    let state = |(number, found): (usize, &Option<ClaimFound>)| ClaimState {
+        name: format!("mirror-reef-{number}"),
+        found: found.clone(),
+    };
+    StorageFact { claims: found.iter().enumerate().map(state).collect(), kept: Vec::new() }
 }
 
 struct World {
@@ -145,7 +160,7 @@ fn a_rollout_that_is_stuck_is_told_while_the_old_pod_serves() {
 
 #[test]
 fn a_missing_default_class_is_named_with_the_way_out() {
-    let storage = StorageFact::Claim { bound: false, class: None, requested: 1, capacity: None };
+    let storage = claims(&[Some(ClaimFound { bound: false, class: None, requested: 1, capacity: None })]);
     let mut world = World { storage, no_default_class: true, members: vec![], ..World::good() };
     assert_eq!(world.says("Ready"), "False/NoDefaultStorageClass");
     assert_eq!(world.says("Stalled"), "True/NoDefaultStorageClass");
@@ -158,16 +173,10 @@ fn a_missing_default_class_is_named_with_the_way_out() {
 
 #[test]
 fn a_volume_that_grows_or_cannot_says_so_and_the_cache_stays_ready() {
-    let claim = |requested: u64, capacity: u64| StorageFact::Claim {
-        bound: true,
-        class: Some("fast".into()),
-        requested: requested << 30,
-        capacity: Some(capacity << 30),
-    };
-    let growing = World { storage: claim(50, 40), ..World::good() };
+    let growing = World { storage: claims(&[Some(claim(50, 40))]), ..World::good() };
     assert_eq!(growing.says("StorageReady"), "False/Resizing");
     assert_eq!(growing.says("Ready"), "True/Available");
-    let stuck = World { storage: claim(40, 40), ..World::good() };
+    let stuck = World { storage: claims(&[Some(claim(40, 40))]), ..World::good() };
     assert_eq!(stuck.says("StorageReady"), "False/ExpansionUnsupported");
 }
 

@@ -7,7 +7,7 @@ use crate::{
     ClaimFact, ClassFact, ValidStorage,
     testing::{self, MINIMAL, PEM, faults, mirror, secret, valid, with},
 };
-use tidepool_config::{ByteSize, Mode};
+use tidepool_config::Mode;
 
 fn config_map(name: &str, key: &str, text: &str) -> Referenced {
     with([testing::config_map(name, &[(key, text)])])
@@ -23,9 +23,7 @@ fn one_fault(spec: &str, referenced: &Referenced) -> Invalid {
 fn the_minimal_mirror_is_valid_and_gets_the_defaults() {
     let mirror = valid(MINIMAL);
     assert_eq!(mirror.mode, Mode::Configure);
-    assert!(
-        matches!(mirror.storage, ValidStorage::Volume { size: ByteSize(size), class: None, .. } if size == 50 << 30)
-    );
+    assert!(matches!(&mirror.storage, ValidStorage::Volume { claims, class: None, .. } if claims[&0].0 == 50 << 30));
 }
 
 #[test]
@@ -175,15 +173,17 @@ fn an_object_of_ours_is_no_reference() {
 fn a_claim_grows_where_its_class_lets_it_and_never_shrinks() {
     let sized = |spec: &str, requested: u64, expandable: bool, bound: bool| {
         let class = ClassFact { name: "fast".to_owned(), default: true, expandable };
-        let claim = Some(ClaimFact {
+        let claim = ClaimFact {
             requested: requested << 30,
             capacity: bound.then_some(requested << 30),
             class: Some("fast".to_owned()),
-        });
-        let referenced = Referenced { storage_classes: vec![class], claim, ..Referenced::default() };
+            owned: false,
+        };
+        let referenced =
+            Referenced { storage_classes: vec![class], claims: [(0, claim)].into(), ..Referenced::default() };
         let spec = format!("{MINIMAL}\nstorage: {{volume: {{size: {spec}}}}}");
         match validate(&mirror(&spec), &referenced).unwrap().storage {
-            ValidStorage::Volume { size, .. } => size.0 >> 30,
+            ValidStorage::Volume { claims, .. } => claims[&0].0 >> 30,
             ValidStorage::Ephemeral { .. } => 0,
         }
     };
@@ -197,8 +197,8 @@ fn a_claim_grows_where_its_class_lets_it_and_never_shrinks() {
 #[test]
 fn a_claim_that_was_kept_must_be_of_the_class_that_is_named() {
     let claim = |class: Option<&str>| {
-        let claim = ClaimFact { requested: 50 << 30, capacity: None, class: class.map(str::to_owned) };
-        Referenced { claim: Some(claim), ..Referenced::default() }
+        let claim = ClaimFact { requested: 50 << 30, class: class.map(str::to_owned), ..ClaimFact::default() };
+        Referenced { claims: [(0, claim)].into(), ..Referenced::default() }
     };
     let named = format!("{MINIMAL}\nstorage: {{volume: {{storageClassName: fast}}}}");
     let fault = one_fault(&named, &claim(Some("local")));
@@ -208,4 +208,51 @@ fn a_claim_that_was_kept_must_be_of_the_class_that_is_named() {
     for (spec, class) in [(named.as_str(), Some("fast")), (&named, None), (MINIMAL, Some("local"))] {
         assert!(validate(&mirror(spec), &claim(class)).is_ok(), "{class:?}");
     }
+}
+
+#[test]
+fn there_are_as_many_members_as_the_spec_says_within_bounds() {
+    let replicas = |count: &str| format!("{MINIMAL}\nproxy: {{replicas: {count}}}");
+    assert_eq!(valid(MINIMAL).replicas, 1);
+    assert_eq!(valid(&replicas("16")).replicas, 16);
+    for count in ["0", "-1", "17", "2147483647"] {
+        let fault = one_fault(&replicas(count), &Referenced::default());
+        assert_eq!((fault.reason, fault.field.as_str()), (Reason::InvalidSpec, "spec.proxy.replicas"));
+    }
+}
+
+#[test]
+fn every_members_claim_is_judged_by_itself_and_one_of_another_class_is_named() {
+    let claim = |requested: u64, class: &str, owned| {
+        let (requested, class) = (requested << 30, Some(class.to_owned()));
+        ClaimFact { requested, capacity: Some(requested), class, owned }
+    };
+    let class = |name: &str, expandable| ClassFact { name: name.to_owned(), default: false, expandable };
+    let found = |claims: &[(i32, ClaimFact)]| Referenced {
+        storage_classes: vec![class("fast", true), class("slow", false)],
+        claims: claims.iter().cloned().collect(),
+        ..Referenced::default()
+    };
+    let spec = |retention: &str| {
+        format!("{MINIMAL}\nproxy: {{replicas: 3}}\nstorage: {{volume: {{size: 60Gi, retention: {retention}}}}}")
+    };
+    let asked = |retention: &str, found: &Referenced| match validate(&mirror(&spec(retention)), found).unwrap().storage
+    {
+        ValidStorage::Volume { claims, room, .. } => {
+            (claims.into_iter().map(|(number, size)| (number, size.0 >> 30)).collect::<Vec<_>>(), room.0 >> 30)
+        }
+        ValidStorage::Ephemeral { .. } => (vec![], 0),
+    };
+    let kept = found(&[(0, claim(60, "fast", false)), (1, claim(40, "fast", false)), (2, claim(40, "slow", false))]);
+    assert_eq!(asked("Retain", &kept), (vec![(0, 60), (1, 60), (2, 40)], 60), "the large one keeps what it has");
+    let growing = found(&[(0, claim(40, "fast", false)), (1, claim(40, "fast", false)), (2, claim(40, "fast", false))]);
+    assert_eq!(asked("Retain", &growing).1, 40, "not before there is room");
+    // What a former member left goes with the mirror, unless it shall stay now.
+    let left = found(&[(3, claim(40, "fast", true)), (4, claim(40, "fast", false))]);
+    assert_eq!(asked("Retain", &left).0, [(0, 60), (1, 60), (2, 60), (3, 40)]);
+    assert_eq!(asked("Delete", &left).0, [(0, 60), (1, 60), (2, 60)]);
+
+    let named = format!("{MINIMAL}\nproxy: {{replicas: 3}}\nstorage: {{volume: {{storageClassName: fast}}}}");
+    let fault = one_fault(&named, &kept);
+    assert!(fault.message.contains("mirror-reef-2") && fault.message.contains("slow"), "{fault}");
 }

@@ -18,13 +18,16 @@ use crate::{
     context::Context,
     members::revision,
     resources::{Namespaced, name},
-    rollouts::{Behind, Rollouts, Turn, image},
+    rollouts::{Behind, Rollouts, Turn, image, is_rolling},
 };
 
 /// What of a mirror's objects its status is made of, as they are after they were applied.
 #[derive(Default)]
 pub(super) struct Applied {
+    /// Also those that former members left.
     pub(super) claims: Vec<PersistentVolumeClaim>,
+    /// The names of those that were deleted.
+    pub(super) deleted_claims: Vec<String>,
     pub(super) deployments: Vec<Deployment>,
     /// The revision of the configuration that members should load.
     pub(super) revision: Option<String>,
@@ -39,6 +42,7 @@ impl Applied {
     pub(super) fn as_found(mirror: &str, live: &Live) -> Self {
         Self {
             claims: live.claims.iter().map(|claim| (**claim).clone()).collect(),
+            deleted_claims: Vec::new(),
             deployments: live.deployments.iter().map(|deployment| (**deployment).clone()).collect(),
             revision: live.config(mirror).and_then(revision),
             behind: None,
@@ -90,6 +94,9 @@ impl<'a> Applier<'a> {
             }
         };
         let mut applied = Applied { claims, ..self.members(identity, &objects, live).await? };
+        let left =
+            live.claims.iter().filter(|claim| !objects.claims.iter().any(|planned| name(planned) == name(&***claim)));
+        applied.claims.extend(left.map(|claim| (**claim).clone()));
         if let Some(ingress) = &objects.ingress {
             let there = find(&live.ingresses, ingress);
             // Clients are not led to what has never answered.
@@ -100,10 +107,21 @@ impl<'a> Applier<'a> {
         }
         // No member needs an Ingress.
         prune(self.client, owner, &live.ingresses, &objects.ingress.iter().collect::<Vec<_>>()).await?;
+        // They serve until one of those that stay does so as it should.
+        if applied.deployments.iter().any(|deployment| !is_rolling(deployment)) {
+            applied.deleted_claims = self.former_members(owner, &objects, live).await?;
+        }
         if applied.behind.is_none() {
             self.prune(owner, &objects, live).await?;
         }
         Ok(applied)
+    }
+
+    /// Deletes members that are wanted no more, and their claims unless they are to stay. Returns the claims that go.
+    async fn former_members(&self, owner: &str, objects: &Objects, live: &Live) -> Result<Vec<String>, ApplyError> {
+        let Objects { claims, deployments, .. } = objects;
+        prune(self.client, owner, &live.deployments, &deployments.iter().collect::<Vec<_>>()).await?;
+        prune(self.client, owner, &live.claims, &claims.iter().collect::<Vec<_>>()).await
     }
 
     /// What members need, but for their configuration. Returns the claims.
@@ -175,15 +193,14 @@ impl<'a> Applier<'a> {
     }
 
     async fn prune(&self, owner: &str, objects: &Objects, live: &Live) -> Result<(), ApplyError> {
-        let Objects { config, network_policy, budget, service_account, service, claims, deployments, .. } = objects;
+        let Objects { config, network_policy, budget, service_account, service, .. } = objects;
         let client = self.client;
-        prune(client, owner, &live.deployments, &deployments.iter().collect::<Vec<_>>()).await?;
         prune(client, owner, &live.services, &[service]).await?;
-        prune(client, owner, &live.claims, &claims.iter().collect::<Vec<_>>()).await?;
         prune(client, owner, &live.service_accounts, &service_account.iter().collect::<Vec<_>>()).await?;
         prune(client, owner, &live.network_policies, &[network_policy]).await?;
         prune(client, owner, &live.budgets, &[budget]).await?;
-        prune(client, owner, &live.secrets, &[config]).await
+        prune(client, owner, &live.secrets, &[config]).await?;
+        Ok(())
     }
 }
 

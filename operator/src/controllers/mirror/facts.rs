@@ -9,10 +9,14 @@ use k8s_openapi::{
     },
     apimachinery::pkg::api::resource::Quantity,
 };
-use tidepool_api::RegistryMirror;
-use tidepool_plan::{MemberFact, NodeFact, StorageFact, Tally, Told, names::MEMBER_LABEL, tally};
+use tidepool_api::{RegistryMirror, StorageType};
+use tidepool_plan::{
+    ClaimFound, ClaimState, MemberFact, NodeFact, StorageFact, Tally, Told,
+    names::{self, MEMBER_LABEL},
+    tally,
+};
 
-use super::observe;
+use super::observe::{self, is_owned};
 use crate::{
     caches::of_mirror,
     context::Context,
@@ -47,6 +51,7 @@ fn deployment_fact(deployment: &Deployment) -> MemberFact {
     let refused = conditions.into_iter().find(|found| found.type_ == "ReplicaFailure" && found.status == "True");
     let containers = spec.template.spec.map(|pod| pod.containers).unwrap_or_default();
     MemberFact {
+        name: name(deployment).to_owned(),
         desired,
         ready,
         rolled_out: seen && updated == desired && all == desired && ready == desired,
@@ -73,14 +78,33 @@ fn trouble(pod: &Pod) -> Option<String> {
     Some(format!("{reason}{}", message.unwrap_or_default()))
 }
 
-/// What is so of the first member's claim.
+/// What is so of the members' claims, and which are left of former members.
 pub(super) fn storage(mirror: &RegistryMirror, claims: &[PersistentVolumeClaim]) -> StorageFact {
-    let wanted = observe::claim_name(mirror);
-    let Some(claim) = claims.iter().find(|claim| name(*claim) == wanted) else { return StorageFact::NoClaim };
+    let (mirror_name, replicas) = (name(mirror), mirror.spec.proxy.clone().unwrap_or_default().replicas);
+    if mirror.spec.storage.storage_type == StorageType::Ephemeral {
+        return StorageFact::default();
+    }
+    let of_member = |number: i32| {
+        let wanted = names::member(mirror_name, &number.to_string());
+        let found = claims.iter().find(|claim| name(*claim) == wanted).map(claim_found);
+        ClaimState { name: wanted, found }
+    };
+    let stays = |claim: &&PersistentVolumeClaim| {
+        claim.metadata.deletion_timestamp.is_none() && !is_owned(*claim, mirror.metadata.uid.as_deref())
+    };
+    let number = |claim| names::number(mirror_name, name(claim));
+    let mut kept: Vec<_> =
+        claims.iter().filter(stays).filter_map(number).filter(|number| *number >= replicas).collect();
+    kept.sort_unstable();
+    let kept = kept.into_iter().map(|number| names::member(mirror_name, &number.to_string())).collect();
+    StorageFact { claims: (0..replicas).map(of_member).collect(), kept }
+}
+
+fn claim_found(claim: &PersistentVolumeClaim) -> ClaimFound {
     let (spec, status) = (claim.spec.clone().unwrap_or_default(), claim.status.clone().unwrap_or_default());
     let requests = spec.resources.and_then(|resources| resources.requests).unwrap_or_default();
     let size = |sizes: &BTreeMap<String, Quantity>| observe::bytes(&sizes.get("storage")?.0);
-    StorageFact::Claim {
+    ClaimFound {
         bound: status.phase.as_deref() == Some("Bound"),
         class: spec.storage_class_name,
         requested: size(&requests).unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! What a mirror's reconcile sees: the objects it refers to and those it has, all from the caches.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -51,10 +51,12 @@ impl Live {
         self.secrets.iter().map(|secret| &**secret).find(|secret| name(*secret) == wanted)
     }
 
-    /// The claim of the first member, by its name: another version may have left one more with our label.
-    fn claim(&self, mirror: &RegistryMirror) -> Option<&PersistentVolumeClaim> {
-        let wanted = claim_name(mirror);
-        self.claims.iter().map(|claim| &**claim).find(|claim| name(*claim) == wanted)
+    /// The claims of its members, by their numbers: also those that former members left.
+    fn claims(&self, mirror: &RegistryMirror) -> BTreeMap<i32, ClaimFact> {
+        let fact = |claim: &Arc<PersistentVolumeClaim>| {
+            Some((names::number(name(mirror), name(&**claim))?, claim_fact(claim, mirror)?))
+        };
+        self.claims.iter().filter_map(fact).collect()
     }
 }
 
@@ -71,11 +73,11 @@ pub(super) fn observe(mirror: &RegistryMirror, context: &Context) -> Observed {
         budgets: of_mirror(&caches.budgets, name),
     };
     let mut referenced = references(mirror, caches, &context.defaults.namespace);
-    referenced.claim = live.claim(mirror).and_then(claim_fact);
+    referenced.claims = live.claims(mirror);
     Observed { referenced, live }
 }
 
-/// What a spec refers to, as far as it is there. The claim is left out: it decides whether members can be made, which
+/// What a spec refers to, as far as it is there. Claims are left out: they decide whether members can be made, which
 /// only the mirror's own controller does. Agents of a mirror without members pull past it.
 pub(crate) fn references(mirror: &RegistryMirror, caches: &Caches, namespace: &str) -> Referenced {
     let sources = tidepool_plan::references(&mirror.spec).filter_map(|(kind, name)| {
@@ -83,7 +85,7 @@ pub(crate) fn references(mirror: &RegistryMirror, caches: &Caches, namespace: &s
         Some(((kind, name.to_owned()), source))
     });
     let sources = sources.collect();
-    Referenced { sources, storage_classes: classes(caches), claim: None }
+    Referenced { sources, storage_classes: classes(caches), claims: BTreeMap::new() }
 }
 
 fn source(kind: CaKind, name: &str, caches: &Caches, namespace: &str) -> Option<Source> {
@@ -125,7 +127,12 @@ pub(super) fn classes(caches: &Caches) -> Vec<ClassFact> {
     caches.classes.state().iter().map(|class| fact(class)).collect()
 }
 
-fn claim_fact(claim: &PersistentVolumeClaim) -> Option<ClaimFact> {
+/// Whether an object goes with the mirror of this uid.
+pub(super) fn is_owned(object: &impl Resource, uid: Option<&str>) -> bool {
+    object.meta().owner_references.iter().flatten().any(|owner| Some(owner.uid.as_str()) == uid)
+}
+
+fn claim_fact(claim: &PersistentVolumeClaim, mirror: &RegistryMirror) -> Option<ClaimFact> {
     let spec = claim.spec.as_ref()?;
     let requested = spec.resources.as_ref()?.requests.as_ref()?.get("storage")?;
     let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));
@@ -133,6 +140,7 @@ fn claim_fact(claim: &PersistentVolumeClaim) -> Option<ClaimFact> {
         requested: bytes(&requested.0)?,
         capacity: capacity.and_then(|capacity| bytes(&capacity.0)),
         class: spec.storage_class_name.clone(),
+        owned: is_owned(claim, mirror.metadata.uid.as_deref()),
     })
 }
 
@@ -140,11 +148,6 @@ fn claim_fact(claim: &PersistentVolumeClaim) -> Option<ClaimFact> {
 pub(super) fn bytes(text: &str) -> Option<u64> {
     // Exact for all sizes below 8 PiB; beyond, within a byte in 2^53.
     quantity(text).filter(|bytes| *bytes >= 0.0).map(|bytes| bytes as u64)
-}
-
-/// The claim of a mirror's first member.
-pub(super) fn claim_name(mirror: &RegistryMirror) -> String {
-    names::member(name(mirror), "0")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::Api;
 use tidepool_api::RegistryMirror;
-use tidepool_plan::{Invalid, Seen, ValidMirror, Verdict, notices, status};
+use tidepool_plan::{Invalid, Seen, ValidMirror, Verdict, deleted_claims, notices, status};
 
 use super::{ReconcileError, apply::Applied, facts, observe};
 use crate::{apply::apply_status, context::Context, events, report::report, resources::name, rollouts::Behind};
@@ -32,6 +32,7 @@ pub(super) async fn publish(
     };
     let status = status(&seen, &Time(Timestamp::now()));
     context.metrics.published(name(mirror), &status, nodes.as_ref());
+    events::tell(&context.recorder, mirror, deleted_claims(&applied.deleted_claims)).await;
     if mirror.status.as_ref() == Some(&status) {
         return Ok(());
     }

@@ -107,9 +107,14 @@ fn the_limit_follows_the_claim_and_waits_for_the_volume() {
             requested: requested << 30,
             capacity: Some(capacity << 30),
             class: Some("fast".to_owned()),
+            owned: false,
         });
         let class = crate::ClassFact { name: "fast".to_owned(), default: true, expandable: true };
-        let referenced = Referenced { claim, storage_classes: vec![class], ..Referenced::default() };
+        let referenced = Referenced {
+            claims: claim.into_iter().map(|claim| (0, claim)).collect(),
+            storage_classes: vec![class],
+            ..Referenced::default()
+        };
         let objects = planned_with(&format!("{MINIMAL}\nstorage: {{volume: {{size: {size}}}}}"), &referenced);
         let requests = objects.claims[0].spec.clone().unwrap().resources.unwrap().requests.unwrap();
         (requests["storage"].0.clone(), file(&objects).storage.unwrap().limit.unwrap().0)

@@ -6,7 +6,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tidepool_api::RegistryMirror;
-use tidepool_plan::{Defaults, Referenced, plan, validate};
+use tidepool_plan::{ClaimFact, Defaults, Referenced, plan, validate};
 use tower_test::mock::{self, Handle};
 
 use super::*;
@@ -16,9 +16,20 @@ const UID: &str = "uid-of-reef";
 /// What a version plans whose image is this.
 fn planned(version: &str, key: &str) -> (Identity, Objects) {
     let spec = json!({"upstreams": [{"registry": "ghcr.io"}], "storage": {"volume": {"size": format!("{version}Gi")}}});
+    planned_by(version, key, spec, &Referenced::default())
+}
+
+/// What a spec plans, where the claims of three members are there that go with the mirror.
+fn planned_as(spec: Value) -> (Identity, Objects) {
+    let claim = ClaimFact { requested: 50 << 30, owned: true, ..ClaimFact::default() };
+    let claims = (0..3).map(|number| (number, claim.clone())).collect();
+    planned_by("1", "key", spec, &Referenced { claims, ..Referenced::default() })
+}
+
+fn planned_by(version: &str, key: &str, spec: Value, referenced: &Referenced) -> (Identity, Objects) {
     let mut mirror = RegistryMirror::new("reef", serde_json::from_value(spec).unwrap());
     mirror.metadata.uid = Some(UID.to_owned());
-    let valid = validate(&mirror, &Referenced::default()).unwrap();
+    let valid = validate(&mirror, referenced).unwrap();
     let defaults = Defaults {
         image: format!("tidepool:{version}"),
         pull_policy: "IfNotPresent".to_owned(),
@@ -47,7 +58,7 @@ fn live(objects: Objects) -> Live {
 
 /// A Deployment of another mirror, ready or not.
 fn other(ready: i32) -> Arc<Deployment> {
-    let status = json!({"replicas": 1, "updatedReplicas": 1, "readyReplicas": ready});
+    let status = json!({"replicas": 1, "updatedReplicas": 1, "availableReplicas": ready});
     let other =
         json!({"metadata": {"name": "mirror-other-0"}, "spec": {"selector": {}, "template": {}}, "status": status});
     Arc::new(serde_json::from_value(other).unwrap())
@@ -186,4 +197,84 @@ async fn what_is_refused_does_not_keep_the_configuration_from_members() {
             assert_eq!(revision(&config), revision(&planned.config), "{refused} {version}");
         }
     }
+}
+
+/// What is written where a mirror of these members, with claims that go with it, gets the spec for one.
+async fn one_of(replicas: i32, first_is_ready: bool, retention: &str) -> (Applied, Vec<(String, Value)>) {
+    let spec = |replicas: i32, retention: &str| {
+        json!({"upstreams": [{"registry": "ghcr.io"}], "proxy": {"replicas": replicas},
+            "storage": {"volume": {"retention": retention}}})
+    };
+    let mut live = live(planned_as(spec(replicas, "Delete")).1);
+    for deployment in &mut live.deployments {
+        let mut there = Deployment::clone(deployment);
+        let is_ready = first_is_ready || name(&there) != "mirror-reef-0";
+        let status = json!({"replicas": 1, "updatedReplicas": 1, "availableReplicas": i32::from(is_ready)});
+        there.status = serde_json::from_value(status).unwrap();
+        *deployment = Arc::new(there);
+    }
+    let (service, server) = mock::pair::<Request<Body>, Response<Body>>();
+    let served = tokio::spawn(serve(server, "none"));
+    let rollouts = Rollouts::default();
+    let applied = {
+        let client = Client::new(service, "deep");
+        let applier = Applier { client: &client, rollouts: &rollouts, all: live.deployments.clone() };
+        let (identity, objects) = planned_as(spec(1, retention));
+        applier.apply(UID, &identity, objects, &live).await.unwrap()
+    };
+    (applied, served.await.unwrap())
+}
+
+#[tokio::test]
+async fn members_that_are_wanted_no_more_go_and_their_claims_as_retention_says() {
+    let (applied, written) = one_of(3, true, "Delete").await;
+    let deletions = |kind: &str| written.iter().filter(|(what, _)| *what == format!("DELETE {kind}")).count();
+    assert_eq!((deletions("deployments"), deletions("persistentvolumeclaims")), (2, 2));
+    assert_eq!(applied.deleted_claims, ["mirror-reef-1", "mirror-reef-2"]);
+    assert_eq!(applied.deployments.len(), 1);
+    assert!(!written.iter().any(|(what, _)| what == "PATCH deployments"), "the one that stays is left alone");
+}
+
+#[tokio::test]
+async fn claims_that_shall_stay_from_the_change_on_that_takes_their_members_away_stay() {
+    let (applied, written) = one_of(3, true, "Retain").await;
+    assert!(!names(&written).contains(&"DELETE persistentvolumeclaims") && applied.deleted_claims.is_empty());
+    let released = written.iter().filter(|(what, _)| what == "PATCH persistentvolumeclaims");
+    assert!(
+        released.clone().count() == 3 && released.clone().all(|(_, it)| it["metadata"]["ownerReferences"].is_null())
+    );
+    assert_eq!(applied.claims.len(), 3, "also those of former members are told of");
+}
+
+#[tokio::test]
+async fn members_serve_on_until_one_that_stays_does() {
+    let (_, written) = one_of(3, false, "Delete").await;
+    assert!(!names(&written).iter().any(|what| what.starts_with("DELETE")), "{:?}", names(&written));
+}
+
+#[tokio::test]
+async fn of_the_members_of_one_mirror_one_rolls_at_a_time() {
+    let spec = json!({"upstreams": [{"registry": "ghcr.io"}], "proxy": {"replicas": 3}});
+    let changed =
+        json!({"upstreams": [{"registry": "ghcr.io"}], "proxy": {"replicas": 3, "podAnnotations": {"a": "b"}}});
+    let mut live = live(planned_as(spec).1);
+    let status = json!({"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
+    let ready = |it: &Arc<Deployment>| {
+        Arc::new(Deployment { status: serde_json::from_value(status.clone()).unwrap(), ..Deployment::clone(it) })
+    };
+    live.deployments = live.deployments.iter().map(ready).collect();
+    let (service, server) = mock::pair::<Request<Body>, Response<Body>>();
+    let served = tokio::spawn(serve(server, "none"));
+    let rollouts = Rollouts::default();
+    let applied = {
+        let client = Client::new(service, "deep");
+        let applier = Applier { client: &client, rollouts: &rollouts, all: live.deployments.clone() };
+        let (identity, objects) = planned_as(changed);
+        applier.apply(UID, &identity, objects, &live).await.unwrap()
+    };
+    assert_eq!(applied.behind, Some(Behind::Rolling("mirror-reef-0".to_owned())));
+    let written = served.await.unwrap();
+    let patched = written.iter().filter(|(what, _)| what == "PATCH deployments");
+    let patched: Vec<_> = patched.map(|(_, it)| it["metadata"]["name"].clone()).collect();
+    assert_eq!(patched, ["mirror-reef-0"]);
 }
