@@ -69,5 +69,5 @@ fn every_example_is_valid_and_has_a_plan() {
             mirrors += 1;
         }
     }
-    assert!(mirrors >= 7);
+    assert!(mirrors >= 8);
 }

@@ -218,21 +218,23 @@ fn a_deployment_rolls_until_all_its_pods_are_new_and_ready() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deployment_of_many_pods_is_waited_for_as_long_as_one_more_becomes_ready_in_time() {
-    let rolling = |updated: i32, available: i32| {
-        let status =
-            json!({"observedGeneration": 2, "replicas": 4, "updatedReplicas": updated, "availableReplicas": available});
-        let mut deployment = deployment_with("a", 2, &status).as_ref().clone();
+    let of_three = |generation: i64, updated: i32| {
+        let status = json!({
+            "observedGeneration": generation, "replicas": 3, "updatedReplicas": updated, "availableReplicas": 3,
+        });
+        let mut deployment = Deployment::clone(&deployment_with("a", generation, &status));
         deployment.spec.as_mut().unwrap().replicas = Some(3);
-        [of(NEW, &deployment), of(OLD, &ready("b"))]
+        deployment
     };
+    let rolling = |updated: i32| [of(NEW, &of_three(2, updated)), of(OLD, &ready("b"))];
     let rollouts = Rollouts::default();
-    let before = [of(OLD, &deployment_with("a", 1, &json!({}))), of(OLD, &ready("b"))];
-    rollouts.take("a", Some(NEW), &before).unwrap().applied(&rolling(1, 3)[0]);
-    for updated in 1..=3 {
-        assert_eq!(may_get(&rollouts, "b", &rolling(updated, 3)), waits("a"));
+    let before = [of(OLD, &of_three(1, 3)), of(OLD, &ready("b"))];
+    rollouts.take("a", Some(NEW), &before).unwrap().applied(&rolling(0)[0]);
+    for updated in 0..=2 {
+        assert_eq!(may_get(&rollouts, "b", &rolling(updated)), waits("a"));
         advance(PATIENCE - SECOND).await;
-        assert_eq!(may_get(&rollouts, "b", &rolling(updated, 3)), waits("a"), "{updated}");
+        assert_eq!(may_get(&rollouts, "b", &rolling(updated)), waits("a"), "{updated}");
     }
     advance(SECOND).await;
-    assert_eq!(may_get(&rollouts, "b", &rolling(3, 3)), Err(Behind::Failed("a".to_owned())));
+    assert_eq!(may_get(&rollouts, "b", &rolling(2)), Err(Behind::Failed("a".to_owned())));
 }

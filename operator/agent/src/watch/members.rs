@@ -124,6 +124,24 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_goes_is_none_at_once_while_another_takes_its_name() {
+        let mut view = MembersView::default();
+        let (old, new) = ("mirror-public-1-7d9f-aa", "mirror-public-1-7d9f-bb");
+        view.on(&Event::Apply(slice(
+            "a",
+            &[("mirror-public-0-5c-x", "10.0.0.1", Some(true)), (old, "10.0.0.2", Some(true))],
+        )));
+        let mut going = slice("a", &[("mirror-public-0-5c-x", "10.0.0.1", Some(true)), (old, "10.0.0.2", Some(false))]);
+        // It serves what it has begun, and is ready for nothing new.
+        let conditions = going.endpoints[1].conditions.as_mut().unwrap();
+        (conditions.serving, conditions.terminating) = (Some(true), Some(true));
+        assert_eq!(view.on(&Event::Apply(going.clone())).unwrap()["public"].len(), 1);
+        going.endpoints.extend(slice("a", &[(new, "10.0.0.3", Some(true))]).endpoints);
+        let members = view.on(&Event::Apply(going)).unwrap();
+        assert_eq!(members["public"]["mirror-public-1"], "10.0.0.3:5443".parse().unwrap());
+    }
+
+    #[test]
     fn a_member_without_a_port_for_agents_is_none() {
         let mut old = slice("a", &[("mirror-public-0-a-b", "10.0.0.1", Some(true))]);
         old.ports.as_mut().unwrap().retain(|port| port.name.as_deref() != Some("agents"));

@@ -199,82 +199,84 @@ async fn what_is_refused_does_not_keep_the_configuration_from_members() {
     }
 }
 
-/// What is written where a mirror of these members, with claims that go with it, gets the spec for one.
-async fn one_of(replicas: i32, first_is_ready: bool, retention: &str) -> (Applied, Vec<(String, Value)>) {
-    let spec = |replicas: i32, retention: &str| {
-        json!({"upstreams": [{"registry": "ghcr.io"}], "proxy": {"replicas": replicas},
-            "storage": {"volume": {"retention": retention}}})
-    };
-    let mut live = live(planned_as(spec(replicas, "Delete")).1);
-    for deployment in &mut live.deployments {
-        let mut there = Deployment::clone(deployment);
-        let is_ready = first_is_ready || name(&there) != "mirror-reef-0";
-        let status = json!({"replicas": 1, "updatedReplicas": 1, "availableReplicas": i32::from(is_ready)});
-        there.status = serde_json::from_value(status).unwrap();
-        *deployment = Arc::new(there);
-    }
+/// What comes of a spec where these Deployments are there.
+async fn step(live: &Live, spec: Value) -> (Applied, Vec<(String, Value)>) {
     let (service, server) = mock::pair::<Request<Body>, Response<Body>>();
     let served = tokio::spawn(serve(server, "none"));
     let rollouts = Rollouts::default();
     let applied = {
         let client = Client::new(service, "deep");
         let applier = Applier { client: &client, rollouts: &rollouts, all: live.deployments.clone() };
-        let (identity, objects) = planned_as(spec(1, retention));
-        applier.apply(UID, &identity, objects, &live).await.unwrap()
+        let (identity, objects) = planned_as(spec);
+        applier.apply(UID, &identity, objects, live).await.unwrap()
     };
     (applied, served.await.unwrap())
 }
 
+/// What a spec has made, with its Deployments as the API server has them; the first may not be ready.
+async fn made(spec: Value, first_is_ready: bool) -> Live {
+    let mut live = live(planned_as(spec.clone()).1);
+    live.deployments.clear();
+    let (_, written) = step(&live, spec).await;
+    for (_, deployment) in written.into_iter().filter(|(what, _)| what == "PATCH deployments") {
+        let mut deployment: Deployment = serde_json::from_value(deployment).unwrap();
+        let available = i32::from(first_is_ready || name(&deployment) != "mirror-reef-0");
+        let status = json!({"replicas": 1, "updatedReplicas": 1, "availableReplicas": available});
+        deployment.status = serde_json::from_value(status).unwrap();
+        live.deployments.push(Arc::new(deployment));
+    }
+    live
+}
+
+fn spec(replicas: i32, retention: &str) -> Value {
+    let storage = json!({"volume": {"retention": retention}});
+    json!({"upstreams": [{"registry": "ghcr.io"}], "proxy": {"replicas": replicas}, "storage": storage})
+}
+
+fn count(written: &[(String, Value)], what: &str) -> usize {
+    names(written).into_iter().filter(|it| *it == what).count()
+}
+
 #[tokio::test]
 async fn members_that_are_wanted_no_more_go_and_their_claims_as_retention_says() {
-    let (applied, written) = one_of(3, true, "Delete").await;
-    let deletions = |kind: &str| written.iter().filter(|(what, _)| *what == format!("DELETE {kind}")).count();
-    assert_eq!((deletions("deployments"), deletions("persistentvolumeclaims")), (2, 2));
+    let live = made(spec(3, "Delete"), true).await;
+    let (applied, written) = step(&live, spec(1, "Delete")).await;
+    assert_eq!((count(&written, "DELETE deployments"), count(&written, "DELETE persistentvolumeclaims")), (2, 2));
     assert_eq!(applied.deleted_claims, ["mirror-reef-1", "mirror-reef-2"]);
     assert_eq!(applied.deployments.len(), 1);
-    assert!(!written.iter().any(|(what, _)| what == "PATCH deployments"), "the one that stays is left alone");
+    assert_eq!(count(&written, "PATCH deployments"), 0, "the one that stays is left alone");
 }
 
 #[tokio::test]
 async fn claims_that_shall_stay_from_the_change_on_that_takes_their_members_away_stay() {
-    let (applied, written) = one_of(3, true, "Retain").await;
-    assert!(!names(&written).contains(&"DELETE persistentvolumeclaims") && applied.deleted_claims.is_empty());
+    let live = made(spec(3, "Delete"), true).await;
+    let (applied, written) = step(&live, spec(1, "Retain")).await;
+    assert_eq!((count(&written, "DELETE deployments"), count(&written, "DELETE persistentvolumeclaims")), (2, 0));
     let released = written.iter().filter(|(what, _)| what == "PATCH persistentvolumeclaims");
-    assert!(
-        released.clone().count() == 3 && released.clone().all(|(_, it)| it["metadata"]["ownerReferences"].is_null())
-    );
-    assert_eq!(applied.claims.len(), 3, "also those of former members are told of");
+    let released: Vec<_> = released.map(|(_, claim)| &claim["metadata"]["ownerReferences"]).collect();
+    assert!(released.len() == 3 && released.iter().all(|owners| owners.is_null()), "{released:?}");
+    assert_eq!((applied.claims.len(), applied.deleted_claims.len()), (3, 0));
 }
 
 #[tokio::test]
-async fn members_serve_on_until_one_that_stays_does() {
-    let (_, written) = one_of(3, false, "Delete").await;
+async fn members_that_are_wanted_no_more_serve_until_one_that_stays_does() {
+    let live = made(spec(3, "Delete"), false).await;
+    let (_, written) = step(&live, spec(1, "Delete")).await;
     assert!(!names(&written).iter().any(|what| what.starts_with("DELETE")), "{:?}", names(&written));
 }
 
 #[tokio::test]
-async fn of_the_members_of_one_mirror_one_rolls_at_a_time() {
-    let spec = json!({"upstreams": [{"registry": "ghcr.io"}], "proxy": {"replicas": 3}});
-    let changed =
-        json!({"upstreams": [{"registry": "ghcr.io"}], "proxy": {"replicas": 3, "podAnnotations": {"a": "b"}}});
-    let mut live = live(planned_as(spec).1);
-    let status = json!({"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
-    let ready = |it: &Arc<Deployment>| {
-        Arc::new(Deployment { status: serde_json::from_value(status.clone()).unwrap(), ..Deployment::clone(it) })
+async fn more_members_restart_none_and_of_those_that_change_one_rolls_at_a_time() {
+    let live = made(spec(2, "Retain"), true).await;
+    let patched = |written: &[(String, Value)]| {
+        let patched = written.iter().filter(|(what, _)| what == "PATCH deployments");
+        patched.map(|(_, it)| it["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    live.deployments = live.deployments.iter().map(ready).collect();
-    let (service, server) = mock::pair::<Request<Body>, Response<Body>>();
-    let served = tokio::spawn(serve(server, "none"));
-    let rollouts = Rollouts::default();
-    let applied = {
-        let client = Client::new(service, "deep");
-        let applier = Applier { client: &client, rollouts: &rollouts, all: live.deployments.clone() };
-        let (identity, objects) = planned_as(changed);
-        applier.apply(UID, &identity, objects, &live).await.unwrap()
-    };
+    let (applied, written) = step(&live, spec(3, "Retain")).await;
+    assert_eq!((patched(&written), applied.behind), (vec!["mirror-reef-2".to_owned()], None));
+    let mut changed = spec(2, "Retain");
+    changed["proxy"]["podAnnotations"] = json!({"a": "b"});
+    let (applied, written) = step(&live, changed).await;
+    assert_eq!(patched(&written), ["mirror-reef-0"]);
     assert_eq!(applied.behind, Some(Behind::Rolling("mirror-reef-0".to_owned())));
-    let written = served.await.unwrap();
-    let patched = written.iter().filter(|(what, _)| what == "PATCH deployments");
-    let patched: Vec<_> = patched.map(|(_, it)| it["metadata"]["name"].clone()).collect();
-    assert_eq!(patched, ["mirror-reef-0"]);
 }
