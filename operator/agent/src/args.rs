@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use tidepool_config::names::AGENT_PORT;
 use tidepool_runtime::LogArgs;
 
+use crate::registries_conf::PullFromMirror;
+
 /// The Tidepool node agent: lets this node pull through the cluster's mirrors, and past them when they are away.
 #[derive(Debug, Parser)]
 #[command(name = "tidepool-agent", version)]
@@ -59,6 +61,9 @@ pub struct RunArgs {
     /// The registry directory's path on the node, which the runtime's config_path should name
     #[arg(long, env = "TIDEPOOL_REGISTRY_HOST_DIR", default_value = "/etc/containerd/certs.d")]
     pub registry_host_dir: PathBuf,
+    /// Which pulls of a CRI-O node come to the mirror; such a node stays with a mirror once it has chosen it
+    #[arg(long, env = "TIDEPOOL_PULL_FROM_MIRROR", value_enum, default_value_t)]
+    pub pull_from_mirror: PullFromMirror,
     /// Socket of metrics and health
     #[arg(long, env = "TIDEPOOL_ADMIN_SOCKET", default_value = "/run/tidepool/admin.sock")]
     pub admin_socket: PathBuf,

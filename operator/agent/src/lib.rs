@@ -1,6 +1,7 @@
 //! The Tidepool node agent: writes the runtime's mirror configuration on its node, and forwards pulls on loopback.
 //!
-//! Pure, without IO: [`wanted`], [`hosts_toml`], [`placement`], [`rendezvous`], [`runtime_config`], [`states`], `report::status`.
+//! Pure, without IO: [`wanted`], [`hosts_toml`], [`registries_conf`], [`placement`], [`rendezvous`], [`runtime_config`], [`states`],
+//! `report::status`.
 //! One module writes on the node: [`files`] (and `identity`, to memory). One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires.
 //!
 //! What the agent needs of the API server, and no more (design N7, N8), with its ServiceAccount in its namespace:
@@ -32,6 +33,7 @@ pub mod node;
 pub mod node_files;
 pub mod placement;
 pub mod probe;
+pub mod registries_conf;
 pub mod rendezvous;
 pub mod report;
 pub mod run;

@@ -54,6 +54,12 @@ impl RuntimeVersion {
         self.name == "containerd"
     }
 
+    /// Whether it reads registries.conf.
+    #[must_use]
+    pub fn is_cri_o(&self) -> bool {
+        self.name == "cri-o"
+    }
+
     /// Whether it knows `dial_timeout` in hosts.toml: containerd 2.0.7 and later of 2.0, 2.1 and later.
     #[must_use]
     pub fn understands_dial_timeout(&self) -> bool {

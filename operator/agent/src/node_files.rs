@@ -14,6 +14,7 @@ use crate::{
     files::{FileError, Files, Outcome, present},
     hosts_toml::Settings,
     metrics::{FileChange, Metrics},
+    registries_conf,
     states::FileProblem,
 };
 use queue::Queue;
@@ -32,8 +33,22 @@ pub struct Wish {
     pub place: BTreeSet<RegistryName>,
     /// Registries that keep the file they may have.
     pub keep: BTreeSet<RegistryName>,
-    /// What our table says.
-    pub settings: Settings,
+    /// What they say.
+    pub format: Format,
+}
+
+/// What the node's runtime reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A hosts.toml for each registry, with this table (containerd).
+    HostsToml(Settings),
+    /// One file in registries.conf.d with these tables (CRI-O).
+    RegistriesConf {
+        /// What they say.
+        settings: registries_conf::Settings,
+        /// The file that is read before those in the directory.
+        main: PathBuf,
+    },
 }
 
 /// What became of them.
@@ -79,7 +94,14 @@ impl NodeFiles {
         let (root, all) = (self.root.clone(), wish.place.union(&wish.keep).cloned().collect());
         let place = wish.place.clone();
         let done = self.work(move |files, root| {
-            let outcome = files.reconcile(&wish.place, &wish.keep, &wish.settings);
+            let outcome = match &wish.format {
+                // Of either kind: the runtime, or the directory, may have been another.
+                _ if wish.place.is_empty() && wish.keep.is_empty() => files.withdraw_all(),
+                Format::HostsToml(settings) => files.reconcile(&wish.place, &wish.keep, settings),
+                Format::RegistriesConf { settings, main } => {
+                    files.reconcile_drop_in(&wish.place, &wish.keep, settings, main)
+                }
+            };
             (outcome, present(root, &wish.keep))
         });
         match done.await? {
@@ -164,7 +186,7 @@ impl NodeFiles {
             tracing::info!(files.written = outcome.written, files.withdrawn = outcome.withdrawn, "files changed");
         }
         for registry in &outcome.edited {
-            tracing::warn!(%registry, "hosts.toml was edited by somebody; the edit is kept, with our host before it");
+            tracing::warn!(%registry, "the file was edited by somebody; the edit is kept");
         }
         for error in &outcome.stuck {
             tracing::warn!(message = error.message(), "a file could not be taken back");

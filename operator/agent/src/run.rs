@@ -232,5 +232,7 @@ fn places(args: &RunArgs) -> Places {
         runtime_config: args.runtime_config_dir.join(CONFIG),
         runtime_config_name: args.runtime_config_host_dir.join(CONFIG).display().to_string(),
         registry_dir_name: args.registry_host_dir.display().to_string(),
+        registries_conf: args.runtime_config_dir.join("registries.conf"),
+        pull_from_mirror: args.pull_from_mirror,
     }
 }

@@ -3,7 +3,7 @@
 
 use toml_edit::{DocumentMut, Item};
 
-use crate::node::RuntimeVersion;
+use crate::{node::RuntimeVersion, registries_conf};
 
 /// What the runtime's configuration says about our files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,9 @@ const V3: &str = "io.containerd.cri.v1.images";
 /// read. `path` is how people know the file.
 #[must_use]
 pub fn support(runtime: &RuntimeVersion, config: Option<&str>, directory: &str, path: &str) -> Support {
+    if let Some(other) = registries_conf::support(runtime, directory) {
+        return other;
+    }
     if !runtime.is_containerd() {
         let name = &runtime.name;
         return Support::OtherRuntime(format!(

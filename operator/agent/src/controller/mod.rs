@@ -19,6 +19,7 @@ use crate::{
     last::Last,
     node::{NodeFacts, RuntimeVersion},
     node_files::{NodeFiles, Stuck},
+    registries_conf::PullFromMirror,
     report::Report,
     states::Reach,
     watch::Document,
@@ -79,6 +80,10 @@ pub struct Places {
     pub runtime_config_name: String,
     /// The registry directory, as the runtime's configuration should name it.
     pub registry_dir_name: String,
+    /// registries.conf, where the runtime has one, as mounted.
+    pub registries_conf: PathBuf,
+    /// Which pulls of a CRI-O node come to the mirror.
+    pub pull_from_mirror: PullFromMirror,
 }
 
 /// The agent's decisions.

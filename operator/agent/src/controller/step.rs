@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use tidepool_oci::RegistryName;
 
-use super::{Controller, Listening};
+use super::{Controller, Listening, Places};
 use crate::{
-    hosts_toml::Settings,
+    hosts_toml,
     last::Last,
     node::{NodeFacts, RuntimeVersion},
-    node_files::{Placed, Stuck, Wish},
+    node_files::{Format, Placed, Stuck, Wish},
+    registries_conf,
     report::Report,
     runtime_config::{Support, support},
     states::{Reach, Seen},
@@ -66,7 +67,7 @@ impl Controller {
     /// Writes files for mirrors that are proven, once the listener answers; what is there already stays.
     async fn place(&mut self, wanted: &Wanted, node: &NodeFacts, support: Option<&Support>) -> Result<Placed, Stuck> {
         let listens = *self.inputs.listening.borrow_and_update() == Listening::Yes;
-        let mut wish = Wish { place: BTreeSet::new(), keep: BTreeSet::new(), settings: self.settings(node) };
+        let mut wish = Wish { place: BTreeSet::new(), keep: BTreeSet::new(), format: self.format(node) };
         for part in &wanted.mirrors {
             let Role::Serves { registries, lost: _ } = &part.role else { continue };
             let registries = registries.iter().cloned();
@@ -83,9 +84,14 @@ impl Controller {
         Ok(placed)
     }
 
-    fn settings(&self, node: &NodeFacts) -> Settings {
+    fn format(&self, node: &NodeFacts) -> Format {
+        let Places { port, pull_from_mirror, .. } = self.places;
+        if node.runtime.as_ref().is_some_and(RuntimeVersion::is_cri_o) {
+            let settings = registries_conf::Settings { port, pull_from_mirror };
+            return Format::RegistriesConf { settings, main: self.places.registries_conf.clone() };
+        }
         let dial_timeout = node.runtime.as_ref().is_some_and(RuntimeVersion::understands_dial_timeout);
-        Settings { port: self.places.port, dial_timeout }
+        Format::HostsToml(hosts_toml::Settings { port, dial_timeout })
     }
 
     fn report(&self, wanted: &Wanted, document: &Document, node: &NodeFacts, support: Option<Support>, placed: Placed) {

@@ -66,6 +66,8 @@ impl Rig {
             runtime_config: temp.path().join("config.toml"),
             runtime_config_name: "/etc/containerd/config.toml".to_owned(),
             registry_dir_name: "/etc/containerd/certs.d".to_owned(),
+            registries_conf: temp.path().join("registries.conf"),
+            pull_from_mirror: PullFromMirror::DigestOnly,
         };
         let controller = Controller::new(inputs, outputs, places, last);
         Self { temp, controller, document, _members: members, node, listening, reach, report }
@@ -240,4 +242,22 @@ async fn a_mirror_that_was_made_again_has_to_be_proven_again() {
     rig.document.send_replace(Document::remembered(Some(again)));
     rig.step().await;
     assert!(!rig.has_file(), "proven by a member of the mirror before");
+}
+
+#[tokio::test]
+async fn n2_a_crio_node_gets_a_drop_in_where_the_directory_is_for_one_and_says_how_it_takes_effect() {
+    let mut rig = Rig::new(Last::default());
+    rig.controller.places.registry_dir_name = "/etc/containers/registries.conf.d".to_owned();
+    let crio = NodeFacts { runtime: RuntimeVersion::parse("cri-o://1.36.0"), ..NodeFacts::default() };
+    rig.node.send_replace(Some(crio));
+    rig.document.send_replace(Document::remembered(Some(one_mirror())));
+    rig.reach(Reach::Up);
+    rig.step().await;
+    let text = fs::read_to_string(rig.temp.path().join("certs.d/50-tidepool.conf")).unwrap();
+    assert!(text.contains("location = \"127.0.0.1:909/docker.io\"") && !rig.has_file(), "{text}");
+    assert_eq!(rig.reason().unwrap(), "Configured");
+    let report = rig.report.borrow().clone().unwrap().status(&MirrorNode::default(), jiff::Timestamp::now());
+    let honored = &report.conditions[1];
+    assert_eq!((honored.type_.as_str(), honored.status.as_str()), ("Honored", "Unknown"));
+    assert!(honored.message.contains("systemctl reload crio"), "{}", honored.message);
 }

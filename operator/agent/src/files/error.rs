@@ -64,6 +64,34 @@ pub enum FileError {
         /// Where they are: the registry's directory or `_default`.
         directory: PathBuf,
     },
+    /// A file of our name in registries.conf.d that is somebody's.
+    #[error("{} is not the agent's", path.display())]
+    NotOurs {
+        /// That file.
+        path: PathBuf,
+    },
+    /// Our file in registries.conf.d, which somebody edited: nothing is changed in it any more.
+    #[error("{} was edited, and does not mirror this registry", path.display())]
+    Edited {
+        /// That file.
+        path: PathBuf,
+    },
+    /// A file of registries.conf speaks of the same images; a table of ours would replace theirs.
+    #[error("{} has a [[registry]] for {prefix}, which one of ours would replace", path.display())]
+    Claimed {
+        /// That file.
+        path: PathBuf,
+        /// Its images.
+        prefix: String,
+    },
+    /// Our file in registries.conf.d cannot be as it should.
+    #[error("cannot write {}: {reason}", path.display())]
+    DropIn {
+        /// That file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Files of ours are in another directory of the node, and somebody's originals belong there.
     #[error("files of ours are in {} still", was.display())]
     DirectoryChanged {
@@ -93,6 +121,7 @@ impl FileError {
                 matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
             }
             Self::Merge { .. } | Self::Link { .. } | Self::WrongKind { .. } | Self::TooLarge { .. } => true,
+            Self::NotOurs { .. } | Self::Edited { .. } | Self::Claimed { .. } | Self::DropIn { .. } => true,
             Self::Owner { .. } | Self::Certificates { .. } | Self::DirectoryChanged { .. } => true,
             Self::Locked { .. } => false,
         }
@@ -114,6 +143,10 @@ impl FileError {
             Self::WrongKind { .. } => "NotRegularFile",
             Self::TooLarge { .. } => "FileTooLarge",
             Self::Owner { .. } => "FileOwner",
+            Self::NotOurs { .. } => "ForeignFile",
+            Self::Edited { .. } => "EditKept",
+            Self::Claimed { .. } => "RegistryConfiguredElsewhere",
+            Self::DropIn { .. } => "DropInNotWritten",
             Self::Certificates { .. } => "CertificatesInDirectory",
             Self::DirectoryChanged { .. } => "RegistryDirChanged",
             Self::Locked { .. } => "AnotherAgent",
@@ -138,6 +171,12 @@ impl FileError {
                 _ => "look at the node's file system",
             },
             Self::Merge { source, .. } => source.remedy(),
+            Self::NotOurs { .. } => "rename it",
+            Self::Edited { .. } => "remove the file to have it written again",
+            Self::Claimed { .. } => {
+                "add the mirror 127.0.0.1:<agent.port>/<registry> to that table, or remove the table"
+            }
+            Self::DropIn { .. } => "take the registry out of the mirror for this node, or see what the message names",
             Self::Certificates { .. } => {
                 "write a hosts.toml that names them in the registry's own directory: the agent puts its host into that"
             }

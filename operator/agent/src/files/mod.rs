@@ -1,4 +1,5 @@
-//! The one module that writes on the node: hosts.toml files in the runtime's registry directory (design N2).
+//! The one module that writes on the node: hosts.toml files in the runtime's registry directory (design N2), or the one
+//! file that CRI-O reads (`drop_in`).
 //!
 //! Every change is aside, fsync, rename, fsync of the directory. A new directory is built aside and renamed whole,
 //! since an empty one would hide `_default`. Somebody's hosts.toml is kept byte for byte in the state directory
@@ -6,6 +7,7 @@
 
 mod base;
 mod disk;
+mod drop_in;
 mod error;
 mod home;
 mod lock;
@@ -121,6 +123,8 @@ impl Files {
             let cleared = if name.starts_with(NEW) || name.starts_with(GONE) {
                 let cleared = self.disk.remove_file(&directory.join(FILE));
                 cleared.and_then(|()| self.disk.remove_directory(&directory))
+            } else if name == drop_in::ASIDE {
+                self.disk.remove_file(&directory)
             } else if directory.join(ASIDE).exists() {
                 self.disk.remove_file(&directory.join(ASIDE))
             } else {
@@ -138,12 +142,13 @@ impl Files {
 #[must_use]
 pub fn present(root: &Path, registries: &BTreeSet<RegistryName>) -> BTreeSet<RegistryName> {
     let disk = Disk::default();
-    let has = |registry: &&RegistryName| {
+    let has = |registry: &RegistryName| {
         let read = disk.read(&root.join(directory_of(root, registry)).join(FILE));
         let text = read.ok().flatten().and_then(|content| String::from_utf8(content.bytes).ok());
         text.is_some_and(|text| ownership(&text) != Ownership::Foreign)
     };
-    registries.iter().filter(has).cloned().collect()
+    let dropped_in = drop_in::present(&disk, root);
+    registries.iter().filter(|registry| has(registry) || dropped_in.contains(*registry)).cloned().collect()
 }
 
 /// The directory of a registry: the spelling that exists, in containerd's order of search, else the one that works on

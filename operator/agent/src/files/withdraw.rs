@@ -9,6 +9,11 @@ impl Files {
     /// Takes all files back.
     pub fn withdraw_all(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
+        match self.withdraw_drop_in() {
+            Ok(withdrawn) => outcome.withdrawn += usize::from(withdrawn),
+            Err(error) if is_never_ours(&error) => {}
+            Err(error) => outcome.stuck.push(error),
+        }
         self.withdraw_others(&BTreeSet::new(), &mut outcome);
         outcome
     }

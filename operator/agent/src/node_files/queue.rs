@@ -8,7 +8,7 @@ use crate::files::{FileError, Lock};
 
 /// Until when nothing is said. An agent that was told to stop ends within its grace of 40 s, and a node that pulls the
 /// new image slowly has both for longer.
-const SILENTLY: Duration = Duration::from_mins(2);
+const SILENTLY: Duration = Duration::from_secs(120);
 
 /// A place in the queue for the lock.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use crate::files::Lock;
 
 fn wish(registries: &[&str]) -> Wish {
     let place = registries.iter().map(|registry| registry.parse().unwrap()).collect();
-    Wish { place, keep: BTreeSet::new(), settings: Settings { port: 909, dial_timeout: true } }
+    Wish { place, keep: BTreeSet::new(), format: Format::HostsToml(Settings { port: 909, dial_timeout: true }) }
 }
 
 struct Node(tempfile::TempDir);

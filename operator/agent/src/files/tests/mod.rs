@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod crashes;
+mod drop_in;
 
 const SETTINGS: Settings = Settings { port: 909, dial_timeout: true };
 const THEIRS: &str = "server = \"https://ghcr.io\"\n\n# mirror of the company\n[host.\"https://m.example\"]\n";
