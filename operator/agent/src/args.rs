@@ -73,6 +73,9 @@ pub struct RunArgs {
     /// Seconds that streams under way may take to end when the agent stops
     #[arg(long, env = "TIDEPOOL_DRAIN_SECONDS", default_value = "20", value_parser = seconds)]
     pub drain: Duration,
+    /// Does the work, as the child of a supervisor; the command starts one without this
+    #[arg(long, hide = true)]
+    pub supervised: bool,
 }
 
 /// Directories that the agent writes.
@@ -92,9 +95,12 @@ pub struct ProbeArgs {
     /// Socket of the running agent
     #[arg(long, env = "TIDEPOOL_ADMIN_SOCKET", default_value = "/run/tidepool/admin.sock")]
     pub admin_socket: PathBuf,
-    /// Asks whether it is ready; otherwise whether it is alive
+    /// Asks whether it is ready; otherwise whether it is alive, and its supervisor too
     #[arg(long)]
     pub ready: bool,
+    /// Where the supervisor shows that it runs
+    #[arg(long, env = "TIDEPOOL_RUN_DIR", default_value = "/run/tidepool")]
+    pub run_dir: PathBuf,
 }
 
 fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {

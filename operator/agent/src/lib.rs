@@ -2,7 +2,8 @@
 //!
 //! Pure, without IO: [`wanted`], [`hosts_toml`], [`registries_conf`], [`placement`], [`rendezvous`], [`runtime_config`], [`states`],
 //! `report::status`.
-//! One module writes on the node: [`files`] (and `identity`, to memory). One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires.
+//! One module writes on the node: [`files`] (and `identity`, to memory). One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires,
+//! [`supervise`] keeps all that alive from a process of its own.
 //!
 //! What the agent needs of the API server, and no more (design N7, N8), with its ServiceAccount in its namespace:
 //!
@@ -39,6 +40,7 @@ pub mod report;
 pub mod run;
 pub mod runtime_config;
 pub mod states;
+pub mod supervise;
 #[cfg(test)]
 #[path = "../tests/testing/mod.rs"]
 mod testing;

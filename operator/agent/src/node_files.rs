@@ -122,6 +122,12 @@ impl NodeFiles {
         }
     }
 
+    /// Whether another agent writes on this node, as far as was seen, and may just be ending.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.queue.is_short()
+    }
+
     /// Waits until this agent may write, if another does; else for ever.
     pub async fn taken_over(&mut self) {
         self.queue.served().await;

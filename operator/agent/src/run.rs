@@ -33,7 +33,7 @@ use crate::{
     health::Health,
     identity,
     last::Last,
-    listen::listen,
+    listen::Listener,
     metrics::Metrics,
     node::NodeFacts,
     node_files::{NodeFiles, Stuck},
@@ -139,6 +139,7 @@ impl Agent {
             forwarder.identify(identity);
         }
         let (listening_out, listening) = watch::channel(Listening::Starting);
+        let (able_out, able) = watch::channel(false);
         let (reach_out, reach) = watch::channel(BTreeMap::new());
         let (report_out, report) = watch::channel(None);
         let mut tasks = JoinSet::new();
@@ -147,7 +148,14 @@ impl Agent {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &args.namespace);
         tasks.spawn(follow(secrets, by_name(AGENT_SECRET), on_secret, stop.clone()));
         tasks.spawn(identity::follow(identity, Arc::clone(&forwarder), args.run_dir.clone(), stop.clone()));
-        servers.spawn(listen(args.port, Arc::clone(&forwarder), listening_out, args.drain, serving.clone()));
+        let listener = Listener {
+            port: args.port,
+            forwarder: Arc::clone(&forwarder),
+            drain: args.drain,
+            able,
+            listening: listening_out,
+        };
+        servers.spawn(listener.run(serving.clone()));
         tasks.spawn(be_ready(ready.clone(), listening.clone()));
         tasks.spawn(Health::new(forwarder, Arc::clone(&routings), reach_out).run(stop.clone()));
         tasks.spawn(Reporter::new(client.clone(), &args.node_name).run(report, document.clone(), stop.clone()));
@@ -159,7 +167,7 @@ impl Agent {
         );
         let state = args.directories.state_dir.clone();
         let inputs = Inputs { document, members, node: node.clone(), listening, reach, honored };
-        let outputs = Outputs { routings, files, report: report_out, state };
+        let outputs = Outputs { routings, files, report: report_out, able: able_out, state };
         let controller = tokio::spawn(Controller::new(inputs, outputs, places(args), last).run(stop.clone()));
         Self { tasks, controller, node }
     }
@@ -175,10 +183,11 @@ impl Agent {
     }
 }
 
-/// Ready as soon as pulls are answered: what they are answered with is a matter of the mirrors.
+/// Ready as soon as pulls are answered: what they are answered with is a matter of the mirrors. Behind an agent that does
+/// not share its port too: that one ends only once this one is ready.
 async fn be_ready(ready: Readiness, mut listening: watch::Receiver<Listening>) {
     loop {
-        ready.set(*listening.borrow_and_update() == Listening::Yes);
+        ready.set(matches!(*listening.borrow_and_update(), Listening::Yes | Listening::Behind));
         if listening.changed().await.is_err() {
             return;
         }

@@ -33,6 +33,8 @@ const RESYNC: Duration = Duration::from_secs(30);
 pub enum Listening {
     /// It is about to.
     Starting,
+    /// An agent of a release that does not share the port is there still, and answers in its place.
+    Behind,
     /// It does, and answers.
     Yes,
     /// It does not: why, and what to do.
@@ -65,6 +67,8 @@ pub struct Outputs {
     pub files: NodeFiles,
     /// The report.
     pub report: watch::Sender<Option<Report>>,
+    /// Whether pulls can be served: each mirror of this node has a member that answers.
+    pub able: watch::Sender<bool>,
     /// The state directory, for what was last known.
     pub state: PathBuf,
 }

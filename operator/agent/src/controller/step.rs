@@ -34,12 +34,24 @@ impl Controller {
         self.outputs.routings.set(wanted.routes.clone(), wanted.uids(), &members);
         self.note_honored(node.runtime.as_ref());
         self.note_proven(&wanted);
+        self.note_able(&wanted);
         let support = self.support(node.runtime.as_ref());
         let placed = self.place(&wanted, &node, support.as_ref()).await?;
+        // The agent before is ending: until then it writes, reports and remembers.
+        if self.outputs.files.is_behind() {
+            return Ok(());
+        }
         self.report(&wanted, &document, &node, support, placed);
         let (document, node) = (document.last, Some(node));
         self.remember(Last { document, members, node, honored_by: self.honored_by.clone() }).await;
         Ok(())
+    }
+
+    fn note_able(&self, wanted: &Wanted) {
+        let reach = self.inputs.reach.borrow();
+        let mut serving = wanted.mirrors.iter().filter(|part| matches!(part.role, Role::Serves { .. }));
+        let able = serving.all(|part| reach.get(&part.uid) == Some(&Reach::Up));
+        self.outputs.able.send_if_modified(|known| std::mem::replace(known, able) != able);
     }
 
     /// A pull was seen: the runtime as it is now reads our files. Another version has to prove it again.
@@ -100,7 +112,7 @@ impl Controller {
         // Just started: in a second more is known, and nobody wants to read what is not.
         let serves = |part: &&Part| matches!(part.role, Role::Serves { .. });
         let asked = wanted.mirrors.iter().filter(serves).all(|part| reach.contains_key(&part.uid));
-        if listening == Listening::Starting || !asked {
+        if matches!(listening, Listening::Starting | Listening::Behind) || !asked {
             return;
         }
         let seen = Seen {

@@ -60,7 +60,8 @@ impl Rig {
             honored: Honored::default(),
         };
         let files = NodeFiles::new(&root, "/etc/containerd/certs.d".to_owned(), &state, Metrics::default());
-        let outputs = Outputs { routings: Arc::new(Routings::default()), files, report: report_out, state };
+        let able = watch::channel(false).0;
+        let outputs = Outputs { routings: Arc::new(Routings::default()), files, report: report_out, able, state };
         let places = Places {
             port: 909,
             runtime_config: temp.path().join("config.toml"),

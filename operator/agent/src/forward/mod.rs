@@ -41,7 +41,7 @@ pub use body::{BodyError, ReplyBody};
 pub use exchange::Limits;
 pub use member::Member;
 pub use routing::{Members, Routing, Routings};
-pub use self_check::answers;
+pub use self_check::{Answers, Mark};
 pub use tls_failure::TlsFailure;
 
 /// Answers every request that reaches the listener.

@@ -2,7 +2,8 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use hyper::service::service_fn;
+use http::{Request, Response};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -14,70 +15,112 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Forwarder;
+use super::{Forwarder, Mark, ReplyBody, self_check::MARK};
 
 /// How long a connection may wait for its next request: longer than the 30 s for which containerd keeps them.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
 /// Connections at once; more are closed at once, at which a runtime goes upstream.
 const CONNECTIONS: usize = 1024;
+/// How long the request of a connection that was just made may be on its way: closed sooner it would go unanswered.
+const FIRST_REQUEST: Duration = Duration::from_millis(100);
 
-/// Listens on a loopback address.
+/// Listens on a loopback address, beside other agents that do the same.
 ///
 /// # Errors
 /// When the address is taken, or the port is below 1024 and the process may not have it.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A predecessor's closed connections must not keep its successor from the port.
+    // A predecessor's closed connections must not keep its successor from the port, nor its listener until it hands over.
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
     socket.bind(address)?;
     socket.listen(1024)
 }
 
 /// Serves until `stop`, then lets the streams under way end within `drain`.
-pub async fn serve(listener: TcpListener, forwarder: Arc<Forwarder>, stop: CancellationToken, drain: Duration) {
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+pub async fn serve(
+    listener: Arc<TcpListener>,
+    forwarder: Arc<Forwarder>,
+    mark: Mark,
+    stop: CancellationToken,
+    drain: Duration,
+) {
+    let mut connections = Connections::new(forwarder, mark);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
-                        let connection = connection(stream, Arc::clone(&forwarder), &graceful);
-                        connections.spawn(async move {
-                            let _place = place;
-                            connection.await;
-                        });
-                    }
-                }
+                Ok((stream, _)) => connections.admit(stream),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     // Out of file descriptors: some connection has to end first.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.tasks.join_next() => {}
             () = stop.cancelled() => break,
         }
     }
-    drop(listener);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-        tracing::info!(connections = connections.len(), "streams did not end in time and are cut");
+    connections.admit_waiting(listener);
+    connections.end(drain).await;
+}
+
+/// Connections under way.
+struct Connections {
+    forwarder: Arc<Forwarder>,
+    mark: Mark,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+    room: Arc<Semaphore>,
+}
+
+impl Connections {
+    fn new(forwarder: Arc<Forwarder>, mark: Mark) -> Self {
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        Self { forwarder, mark, graceful: GracefulShutdown::new(), tasks: JoinSet::new(), room }
     }
-    connections.shutdown().await;
+
+    fn admit(&mut self, stream: TcpStream) {
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return };
+        let connection = connection(stream, Arc::clone(&self.forwarder), self.mark.clone(), &self.graceful);
+        self.tasks.spawn(async move {
+            let _place = place;
+            connection.await;
+        });
+    }
+
+    /// Admits what the kernel has accepted for the listener, and closes it: what waits there then would be reset.
+    fn admit_waiting(&mut self, listener: Arc<TcpListener>) {
+        // Not by the runtime, which may not have heard of the newest yet.
+        let Some(Ok(listener)) = Arc::into_inner(listener).map(TcpListener::into_std) else { return };
+        while let Ok((stream, _)) = listener.accept() {
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                self.admit(stream);
+            }
+        }
+    }
+
+    /// Closes connections that wait for a request, and the others after their reply, or when the time is over.
+    async fn end(mut self, within: Duration) {
+        tokio::time::sleep(FIRST_REQUEST.min(within)).await;
+        if tokio::time::timeout(within, self.graceful.shutdown()).await.is_err() {
+            tracing::info!(connections = self.tasks.len(), "streams did not end in time and are cut");
+        }
+        self.tasks.shutdown().await;
+    }
 }
 
 /// One connection, from its first request to its end.
 fn connection(
     stream: TcpStream,
     forwarder: Arc<Forwarder>,
+    mark: Mark,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + use<> {
     // A failure only costs latency.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let forwarder = Arc::clone(&forwarder);
-        async move { Ok::<_, Infallible>(forwarder.answer(request).await) }
+        let (forwarder, mark) = (Arc::clone(&forwarder), mark.clone());
+        async move { Ok::<_, Infallible>(answer(&forwarder, mark, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -89,4 +132,13 @@ fn connection(
             tracing::debug!(%error, "connection ended");
         }
     }
+}
+
+async fn answer(forwarder: &Forwarder, mark: Mark, request: Request<Incoming>) -> Response<ReplyBody> {
+    let asks = request.headers().contains_key(MARK);
+    let mut response = forwarder.answer(request).await;
+    if asks {
+        response.headers_mut().insert(MARK, mark.0);
+    }
+    response
 }

@@ -63,8 +63,13 @@ impl Rig {
         let forwarder = Arc::new(forwarder);
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let served =
-            tokio::spawn(server::serve(listener, Arc::clone(&forwarder), stop.clone(), Duration::from_secs(2)));
+        let served = tokio::spawn(server::serve(
+            Arc::new(listener),
+            Arc::clone(&forwarder),
+            Mark::new(),
+            stop.clone(),
+            Duration::from_secs(2),
+        ));
         let rig = Self { address, routings, forwarder, metrics, honored, stop, served };
         rig.route("u", members);
         rig
