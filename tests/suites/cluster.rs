@@ -21,6 +21,8 @@ mod credentials;
 mod disturbance;
 #[path = "cluster/egress.rs"]
 mod egress;
+#[path = "cluster/handover.rs"]
+mod handover;
 #[path = "cluster/idle.rs"]
 mod idle;
 #[path = "cluster/impostor.rs"]

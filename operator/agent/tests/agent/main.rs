@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic anywhere")]
 
 mod cluster;
+mod supervised;
 #[path = "../testing/mod.rs"]
 mod testing;
 
@@ -10,7 +11,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -18,7 +19,7 @@ use std::{
 use cluster::{Cluster, Objects};
 use serde_json::json;
 use testing::{Authority, entries};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 
 const THEIRS: &str = "server = \"https://ghcr.io\" # by hand\n[host.\"https://mirror.example\"]\n";
 
@@ -84,17 +85,22 @@ impl Node {
     }
 
     fn start_agent(&mut self) {
+        self.agent = Some(self.spawn_agent(self.temp.path()));
+    }
+
+    /// An agent whose pod has this folder of its own.
+    fn spawn_agent(&self, run_dir: &Path) -> Child {
         let mut program = self.program("run");
         program.arg("--port").arg(self.port.to_string()).arg("--drain").arg("2");
         program
             .arg("--admin-socket")
-            .arg(self.path("admin.sock"))
+            .arg(run_dir.join("admin.sock"))
             .arg("--run-dir")
-            .arg(self.temp.path())
+            .arg(run_dir)
             .arg("--runtime-config-dir")
             .arg(self.path("runtime"));
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        self.agent = Some(program.stderr(Stdio::from(log)).spawn().unwrap());
+        program.stderr(Stdio::from(log)).spawn().unwrap()
     }
 
     /// Sends SIGTERM and waits for the end, within the time that Kubernetes gives a pod.
@@ -173,6 +179,10 @@ async fn member(authority: &Authority) -> SocketAddr {
             while stream.read_line(&mut line).await.is_ok_and(|read| read > 2) {
                 line.clear();
             }
+            if first.contains("/slow/") {
+                tokio::spawn(begin(stream));
+                continue;
+            }
             let body = format!("member {}", first.trim());
             let reply = format!(
                 "HTTP/1.1 200 OK\r\ndocker-distribution-api-version: registry/2.0\r\ndocker-content-digest: d\r\ncontent-type: a/b\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -183,6 +193,15 @@ async fn member(authority: &Authority) -> SocketAddr {
         }
     });
     address
+}
+
+/// Answers with the beginning of a body, and is silent then.
+async fn begin(mut stream: impl AsyncWrite + Unpin) {
+    let head = "HTTP/1.1 200 OK\r\ndocker-distribution-api-version: registry/2.0\r\ndocker-content-digest: d\r\ncontent-type: a/b\r\ncontent-length: 1000000\r\n\r\n";
+    let _ = stream.write_all(head.as_bytes()).await;
+    let _ = stream.write_all(&[b'x'; 500_000]).await;
+    let _ = stream.flush().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
 }
 
 fn is(cluster: &Cluster, kind: &str, status: &str, reason: &str) -> bool {
