@@ -20,6 +20,7 @@ packages=(
     procps          # what a developer looks for on a node
     runc            # runs the containers of the nodes
     skopeo          # a client of the suites
+    strace          # kills the agent's writer of files at every system call
     util-linux      # namespaces: unshare and nsenter
 )
 

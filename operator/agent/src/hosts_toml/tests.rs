@@ -1,5 +1,7 @@
 //! Tests of merging and taking back.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use proptest::prelude::*;
 
@@ -72,7 +74,65 @@ fn any_file() -> impl Strategy<Value = String> {
     (regex(&root), prop::collection::vec(regex(&host), 0..4)).prop_map(|(root, hosts)| root + &hosts.concat())
 }
 
+/// A file with whatever containerd reads, and what it does not know.
+fn any_rich_file() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "ca = \"/a.crt\"",
+        "client = [[\"c.pem\", \"k.pem\"]]",
+        "skip_verify = true",
+        "override_path = true",
+        "capabilities = [\"push\"]",
+        "dial_timeout = \"9s\"",
+        "unknown = {a = [1, 2]}",
+        "\"quoted key\" = '''\ntext\n[host.x]\n'''",
+    ]);
+    let keys = prop::collection::btree_set(key, 0..4).prop_map(|keys| keys.into_iter().collect::<Vec<_>>());
+    let below = prop::sample::select(vec!["header", "rewrite", "unknown_table"]);
+    let host = ("[a-z]{6,9}", keys.clone(), prop::option::of(below)).prop_map(|(name, keys, below)| {
+        let below = below.map(|below| format!("[host.\"https://{name}\".{below}]\nx = \"y\"\n")).unwrap_or_default();
+        format!("[host.\"https://{name}\"]\n{}\n{below}", keys.join("\n"))
+    });
+    let server = prop::sample::select(vec!["", "server = \"https://up\"\n"]);
+    let table = prop::sample::select(vec!["", "[host]\n"]);
+    let end = prop::sample::select(vec!["\n", "\r\n"]);
+    (server, keys, table, prop::collection::vec(host, 0..3), end).prop_map(|(server, keys, table, hosts, end)| {
+        format!("{server}{}\n{table}{}", keys.join("\n"), hosts.concat()).replace('\n', end)
+    })
+}
+
+/// All that a file says, by the path of its keys, without its format.
+fn says(text: &str) -> BTreeMap<String, String> {
+    fn add(path: &str, item: &Item, all: &mut BTreeMap<String, String>) {
+        match item.as_table_like() {
+            Some(table) => table.iter().for_each(|(key, item)| add(&format!("{path}/{key}"), item, all)),
+            None => drop(all.insert(path.to_owned(), item.to_string().trim().replace('\r', ""))),
+        }
+    }
+    let document: DocumentMut = text.parse().unwrap();
+    let mut all = BTreeMap::new();
+    document.iter().for_each(|(key, item)| add(key, item, &mut all));
+    all
+}
+
 proptest! {
+    #[test]
+    fn n1_merging_adds_our_host_with_its_capabilities_and_dial_timeout_and_changes_nothing_else(
+        base in any_rich_file(), dial_timeout in any::<bool>(),
+    ) {
+        prop_assume!(base.parse::<DocumentMut>().is_ok());
+        let settings = Settings { port: 909, dial_timeout };
+        let Merged::Text(text) = merge(&base, &settings).unwrap() else { panic!() };
+        let (mut merged, theirs) = (says(&text), says(&base));
+        let at = |key: &str| format!("host/http://127.0.0.1:909/{key}");
+        prop_assert_eq!(merged.remove(&at("capabilities")).unwrap(), "[\"pull\", \"resolve\"]");
+        prop_assert_eq!(merged.remove(&at("dial_timeout")).is_some(), dial_timeout);
+        prop_assert_eq!(merged, theirs);
+        let document = Document::parse(text.as_str()).unwrap();
+        prop_assert_eq!(hosts(document.as_table()).next().unwrap(), settings.host());
+        let back = strip(&text, &settings.host()).unwrap();
+        prop_assert_eq!(back.trim_end(), base.trim_end());
+    }
+
     #[test]
     fn merging_keeps_the_users_lines_in_their_order_and_puts_us_first(base in any_file()) {
         prop_assume!(Document::parse(base.as_str()).is_ok());

@@ -10,8 +10,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod cases;
 mod crashes;
 mod drop_in;
+mod kills;
 
 const SETTINGS: Settings = Settings { port: 909, dial_timeout: true };
 const THEIRS: &str = "server = \"https://ghcr.io\"\n\n# mirror of the company\n[host.\"https://m.example\"]\n";
