@@ -29,6 +29,17 @@ pub enum Outcome {
     Bypassed,
 }
 
+/// What became of a body that stalled or broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// Another connection to the same member was faster.
+    Hedged,
+    /// It went on at another member, or at the same one once more.
+    Completed,
+    /// The runtime has to go on by itself.
+    Broken,
+}
+
 /// What happened to a file on the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileChange {
@@ -83,6 +94,16 @@ impl Outcome {
     }
 }
 
+impl Resumed {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Hedged => "hedged",
+            Self::Completed => "completed",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 impl FileChange {
     const fn label(self) -> &'static str {
         match self {
@@ -98,7 +119,11 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("tidepool_agent");
         registry.register("requests", "Pull requests on loopback, by mirror and result", self.requests.clone());
-        registry.register("resumes", "Bodies that broke and were asked for elsewhere", self.resumes.clone());
+        registry.register(
+            "resumes",
+            "Bodies that stalled or broke on their way, by what became of them",
+            self.resumes.clone(),
+        );
         registry.register("files", "Changes to files of the runtime", self.files.clone());
         let help = "Connections to members on which one side did not prove who it is, by reason";
         registry.register("tls_failures", help, self.tls_failures.clone());
@@ -120,8 +145,7 @@ impl Metrics {
         self.tls_failures.get_or_create(&Tls { reason: failure.label() }).inc();
     }
 
-    pub(crate) fn count_resume(&self, completed: bool) {
-        let result = if completed { "completed" } else { "broken" };
-        self.resumes.get_or_create(&Resume { result }).inc();
+    pub(crate) fn count_resume(&self, result: Resumed) {
+        self.resumes.get_or_create(&Resume { result: result.label() }).inc();
     }
 }

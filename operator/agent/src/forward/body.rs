@@ -1,29 +1,26 @@
-//! A reply's body on its way from a member to the runtime. Where it breaks, another member goes on from there; where
-//! none can, the connection ends with FIN, at which runtimes resume by themselves. It never ends early and cleanly.
+//! A reply's body on its way from a member to the runtime. Where it stalls or breaks it goes on as [`Course`] can; where
+//! that has nothing, the connection ends with FIN, at which runtimes resume by themselves. It never ends early and
+//! cleanly.
 
 use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tidepool_oci::{ContentRange, Window};
 use tokio::time::{Instant, Sleep};
 
-use super::{
-    Member,
-    exchange::{Ask, Exchange},
-    headers,
-};
+use super::course::{Course, Place, Rest};
+use crate::metrics::Resumed;
 
-/// How often a body may go on elsewhere.
-const RESUMES: u32 = 2;
+/// How often a body may go on at another member.
+const RESUMES: u32 = 4;
+/// How often it may be asked for a second time at the same member.
+const HEDGES: u32 = 8;
 
 /// A body broke and could not be resumed.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +44,7 @@ impl ReplyBody {
         Self(Kind::Text(Full::default()))
     }
 
-    pub(super) fn text(text: Vec<u8>) -> Self {
+    pub(super) fn text(text: impl Into<Bytes>) -> Self {
         Self(Kind::Text(Full::new(text.into())))
     }
 
@@ -70,7 +67,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Text(text) => text.is_end_stream(),
-            Kind::Relay(relay) => relay.length == Some(relay.sent),
+            Kind::Relay(relay) => relay.length == Some(relay.place.sent),
         }
     }
 
@@ -78,7 +75,7 @@ impl Body for ReplyBody {
         match &self.0 {
             Kind::Text(text) => text.size_hint(),
             Kind::Relay(relay) => {
-                relay.length.map_or_else(SizeHint::new, |length| SizeHint::with_exact(length - relay.sent))
+                relay.length.map_or_else(SizeHint::new, |length| SizeHint::with_exact(length - relay.place.sent))
             }
         }
     }
@@ -88,125 +85,143 @@ impl Body for ReplyBody {
 #[derive(Debug)]
 pub(super) struct RelayBody {
     state: State,
-    sent: u64,
+    course: Arc<Course>,
+    place: Place,
     length: Option<u64>,
-    idle: Duration,
-    idle_until: Pin<Box<Sleep>>,
+    /// Whether the last look found no bytes: only then is the member silent, and not the runtime slow.
+    waits: bool,
+    /// Whether none came from whoever sends it now.
+    dry: bool,
+    /// Goes off no later than a silence after the last byte.
+    alarm: Pin<Box<Sleep>>,
 }
 
-type Resumed = Pin<Box<dyn Future<Output = (Option<Incoming>, Resumer)> + Send>>;
+type Coming = Pin<Box<dyn Future<Output = Option<Rest>> + Send>>;
 
 enum State {
-    Flowing(Incoming, Option<Box<Resumer>>),
-    Resuming(Resumed),
+    Flowing(Incoming),
+    /// No byte came for a while: what comes first goes on.
+    Halted(Incoming, Coming),
+    Broken(Coming),
     Ended,
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Flowing(..) => "Flowing",
-            Self::Resuming(_) => "Resuming",
+            Self::Flowing(_) => "Flowing",
+            Self::Halted(..) => "Halted",
+            Self::Broken(_) => "Broken",
             Self::Ended => "Ended",
         })
     }
 }
 
+/// What a look at a member's body found.
+enum Look {
+    Bytes(Bytes),
+    End,
+    Break,
+}
+
 impl RelayBody {
-    pub(super) fn new(body: Incoming, length: Option<u64>, resumer: Option<Resumer>, idle: Duration) -> Self {
-        let idle_until = Box::pin(tokio::time::sleep(idle));
-        Self { state: State::Flowing(body, resumer.map(Box::new)), sent: 0, length, idle, idle_until }
+    pub(super) fn new(body: Incoming, length: Option<u64>, course: Course, member: usize) -> Self {
+        let silent = Instant::now();
+        let alarm = Box::pin(tokio::time::sleep(course.exchange.limits.silence));
+        let place = Place { member, sent: 0, silent, dry: silent, resumes: RESUMES, hedges: HEDGES };
+        Self { state: State::Flowing(body), course: Arc::new(course), place, length, waits: false, dry: false, alarm }
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
-            match &mut self.state {
-                State::Flowing(body, _) => match Pin::new(body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => {
-                        // Trailers mean nothing to a registry's client.
-                        let Ok(bytes) = frame.into_data() else { continue };
-                        self.sent += bytes.len() as u64;
-                        self.idle_until.as_mut().reset(Instant::now() + self.idle);
-                        return Poll::Ready(Some(Ok(bytes)));
-                    }
-                    Poll::Ready(None) if self.length.is_none_or(|length| length == self.sent) => {
+            if let State::Flowing(body) | State::Halted(body, _) = &mut self.state
+                && let Poll::Ready(look) = look(body, cx)
+            {
+                match look {
+                    Look::Bytes(bytes) => return self.moved(bytes),
+                    Look::End if self.length.is_none_or(|length| length == self.place.sent) => {
                         self.state = State::Ended;
                         return Poll::Ready(None);
                     }
-                    Poll::Ready(None | Some(Err(_))) => self.broke(),
-                    Poll::Pending => {
-                        ready!(self.idle_until.as_mut().poll(cx));
-                        self.broke();
+                    Look::End | Look::Break => self.broke(),
+                }
+                continue;
+            }
+            match &mut self.state {
+                State::Flowing(_) => ready!(self.poll_silence(cx)),
+                State::Halted(_, coming) | State::Broken(coming) => match ready!(coming.as_mut().poll(cx)) {
+                    None => {
+                        self.course.exchange.metrics.count_resume(Resumed::Broken);
+                        self.state = State::Ended;
+                    }
+                    Some(rest) => {
+                        self.place = Place { hedges: self.place.hedges, ..rest.place };
+                        self.state = State::Flowing(rest.body);
+                        (self.waits, self.dry) = (false, true);
+                        if !rest.first.is_empty() {
+                            return self.moved(rest.first);
+                        }
                     }
                 },
-                State::Resuming(resumed) => {
-                    let (body, resumer) = ready!(resumed.as_mut().poll(cx));
-                    self.idle_until.as_mut().reset(Instant::now() + self.idle);
-                    self.state = body.map_or(State::Ended, |body| State::Flowing(body, Some(Box::new(resumer))));
-                    if matches!(self.state, State::Ended) {
-                        return Poll::Ready(Some(Err(BodyError { sent: self.sent })));
-                    }
-                }
-                State::Ended => return Poll::Ready(Some(Err(BodyError { sent: self.sent }))),
+                State::Ended => return Poll::Ready(Some(Err(BodyError { sent: self.place.sent }))),
             }
         }
+    }
+
+    /// Bytes came; whatever was tried meanwhile is dropped.
+    fn moved(&mut self, bytes: Bytes) -> Poll<Option<Result<Bytes, BodyError>>> {
+        self.state = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Halted(body, _) => State::Flowing(body),
+            state => state,
+        };
+        (self.waits, self.dry) = (false, false);
+        self.place.sent += bytes.len() as u64;
+        Poll::Ready(Some(Ok(bytes)))
+    }
+
+    /// Waits until the member has been silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !std::mem::replace(&mut self.waits, true) {
+            self.place.silent = Instant::now();
+            if !self.dry {
+                self.place.dry = self.place.silent;
+            }
+        }
+        let end = self.place.silent + self.course.exchange.limits.silence;
+        loop {
+            // Set anew only when it goes off: bytes come far more often.
+            ready!(self.alarm.as_mut().poll(cx));
+            if Instant::now() >= end {
+                break;
+            }
+            self.alarm.as_mut().reset(end);
+        }
+        let (course, place) = (Arc::clone(&self.course), self.place);
+        self.state = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Flowing(body) => State::Halted(body, Box::pin(async move { course.halted(place).await })),
+            state => state,
+        };
+        self.place.hedges = self.place.hedges.saturating_sub(1);
+        Poll::Ready(())
     }
 
     /// The body broke: goes on with another member where that is possible.
     fn broke(&mut self) {
-        let sent = self.sent;
-        self.state = match std::mem::replace(&mut self.state, State::Ended) {
-            State::Flowing(_, Some(resumer)) if resumer.left > 0 => State::Resuming(Box::pin(resumer.resume(sent))),
-            State::Flowing(..) | State::Resuming(_) | State::Ended => State::Ended,
-        };
+        let (course, place) = (Arc::clone(&self.course), self.place);
+        self.state = State::Broken(Box::pin(async move { course.broken(place).await }));
     }
 }
 
-/// How a body goes on after a break.
-#[derive(Debug)]
-pub(super) struct Resumer {
-    exchange: Arc<Exchange>,
-    ask: Ask,
-    /// In the order in which they are asked.
-    members: Vec<Arc<Member>>,
-    range: ContentRange,
-    left: u32,
-}
-
-impl Resumer {
-    pub(super) fn new(exchange: Arc<Exchange>, ask: Ask, members: Vec<Arc<Member>>, range: ContentRange) -> Self {
-        Self { exchange, ask, members, range, left: RESUMES }
-    }
-
-    /// Asks for what is missing after `sent` bytes: the other members first, at last the one that broke.
-    async fn resume(mut self, sent: u64) -> (Option<Incoming>, Self) {
-        let deadline = Instant::now() + self.exchange.limits.blob;
-        let missing = Window { start: self.range.window.start + sent, end: self.range.window.end };
-        let Some(ask) = self.ask_for(missing) else { return (None, self) };
-        while self.left > 0 {
-            self.left -= 1;
-            let Some(member) = self.members.first().cloned() else { break };
-            self.members.rotate_left(1);
-            let reply = self.exchange.ask(&member, &ask, deadline).await;
-            let Some(reply) = reply.ok().filter(|reply| reply.status() == StatusCode::PARTIAL_CONTENT) else {
-                continue;
-            };
-            // Anything but exactly the missing bytes of a blob of this size would corrupt what the runtime has.
-            if headers::content_range(reply.headers()) == Some(ContentRange { window: missing, ..self.range }) {
-                self.exchange.metrics.count_resume(true);
-                return (Some(reply.into_body()), self);
-            }
+fn look(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Look> {
+    loop {
+        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            // Trailers mean nothing to a registry's client.
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(bytes) if !bytes.is_empty() => return Poll::Ready(Look::Bytes(bytes)),
+                _ => {}
+            },
+            None => return Poll::Ready(Look::End),
+            Some(Err(_)) => return Poll::Ready(Look::Break),
         }
-        self.exchange.metrics.count_resume(false);
-        (None, self)
-    }
-
-    fn ask_for(&self, missing: Window) -> Option<Ask> {
-        let mut ask = self.ask.clone();
-        let last = missing.end.checked_sub(1).filter(|last| *last >= missing.start)?;
-        let range = HeaderValue::from_str(&format!("bytes={}-{last}", missing.start)).ok()?;
-        ask.headers.insert(header::RANGE, range);
-        ask.headers.remove(header::IF_RANGE);
-        Some(ask)
     }
 }

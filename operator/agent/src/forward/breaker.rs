@@ -1,56 +1,86 @@
-//! Whether a member is worth asking: after a failure it is left alone for a while that grows.
+//! Whether a member is worth asking. A pull is never the one that finds out whether a member which failed is back: the
+//! background health is, and how soon it asks is settled here.
 
 use std::{sync::Mutex, time::Duration};
 
 use tokio::time::Instant;
 
-/// The first pause after a failure, doubled for each that follows.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause: how long a member that came back may wait for its first request.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How long one request may try a member after a pause before another may: a dead one takes a second to tell.
-const TRIAL: Duration = Duration::from_secs(2);
+/// How long a member that failed just now is left alone; a restart is to be noticed within a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause: thousands of nodes may be asking.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// By this part of the time for which it has been away it is asked again.
+const PART: u32 = 8;
+/// The first pause of a member whose health is fine and whose answers are not, doubled for each that follows: only a pull
+/// can tell whether it does better, and each that tries may pay a deadline.
+const MISBEHAVED: Duration = Duration::from_secs(15);
+const LONGEST_MISBEHAVED: Duration = Duration::from_secs(300);
 
-/// One member's breaker.
+/// One member's breaker. Open: no pull goes there.
 #[derive(Debug, Default)]
 pub(super) struct Breaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    failures: u32,
-    /// Closed to requests until then.
-    until: Option<Instant>,
+    open: Option<Open>,
+    /// How often it misbehaved since it last served a pull.
+    misbehaved: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    since: Instant,
+    /// When it may be asked for its health again.
+    due: Instant,
+    misbehaved: bool,
 }
 
 impl Breaker {
-    /// Whether a request may go to the member now. After a pause one may, and the others wait for what becomes of it.
-    pub(super) fn may_be_asked(&self) -> bool {
-        let mut state = self.state();
-        let now = Instant::now();
-        match state.until {
-            None => true,
-            Some(until) if now < until => false,
-            Some(_) => {
-                state.until = Some(now + TRIAL);
-                true
-            }
-        }
-    }
-
-    /// Whether the last request failed.
     pub(super) fn is_open(&self) -> bool {
-        self.state().until.is_some()
+        self.state().open.is_some()
     }
 
-    pub(super) fn succeeded(&self) {
+    /// When it is to be asked for its health; none while pulls go there.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.state().open.map(|open| open.due)
+    }
+
+    /// It served a pull: all is forgiven.
+    pub(super) fn served(&self) {
         *self.state() = State::default();
     }
 
+    /// Its health is fine.
+    pub(super) fn is_well(&self) {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.open = state.open.filter(|open| open.misbehaved && now < open.due);
+    }
+
+    /// It is not there, or nobody knows who is.
     pub(super) fn failed(&self) {
         let mut state = self.state();
-        let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(state.failures)).min(LONGEST_PAUSE);
-        state.failures = state.failures.saturating_add(1);
-        state.until = Some(Instant::now() + pause);
+        let now = Instant::now();
+        let open = state.open.get_or_insert(Open { since: now, due: now, misbehaved: false });
+        let pause = ((now - open.since) / PART).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        open.due = open.due.max(now + pause);
+    }
+
+    /// It is there, and does not do what a member does.
+    pub(super) fn misbehaved(&self) {
+        let mut state = self.state();
+        let now = Instant::now();
+        let pause = MISBEHAVED.saturating_mul(2u32.saturating_pow(state.misbehaved)).min(LONGEST_MISBEHAVED);
+        state.misbehaved = state.misbehaved.saturating_add(1);
+        let since = state.open.map_or(now, |open| open.since);
+        state.open = Some(Open { since, due: now + pause, misbehaved: true });
+    }
+
+    /// It may be asked at once: something changed.
+    pub(super) fn ask_now(&self) {
+        if let Some(open) = &mut self.state().open {
+            open.due = Instant::now();
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -62,27 +92,60 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn pauses_grow_to_ten_seconds_and_a_success_ends_them() {
-        let breaker = Breaker::default();
-        for pause in [1, 2, 4, 8, 10, 10] {
-            assert!(breaker.may_be_asked());
+    /// How often a member is asked within `time` of its failure, if it never answers.
+    async fn asked_within(time: Duration) -> u32 {
+        let (breaker, began, mut asked) = (Breaker::default(), Instant::now(), 0);
+        breaker.failed();
+        while let Some(due) = breaker.due().filter(|due| *due < began + time) {
+            tokio::time::sleep_until(due).await;
             breaker.failed();
-            tokio::time::advance(Duration::from_millis(pause * 1000 - 1)).await;
-            assert!(!breaker.may_be_asked(), "{pause}");
-            tokio::time::advance(Duration::from_millis(1)).await;
+            asked += 1;
         }
-        breaker.succeeded();
-        assert!(breaker.may_be_asked() && breaker.may_be_asked() && !breaker.is_open());
+        asked
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_pause_one_request_tries_and_the_others_do_not_wait_with_it() {
+    async fn n6_a_restart_is_noticed_within_a_second_and_the_long_dead_are_left_alone() {
+        let breaker = Breaker::default();
+        let began = Instant::now();
+        breaker.failed();
+        while began.elapsed() < Duration::from_secs(8) {
+            let pause = breaker.due().unwrap() - Instant::now();
+            assert!(pause <= Duration::from_secs(1), "{pause:?} after {:?}", began.elapsed());
+            tokio::time::sleep(pause).await;
+            breaker.failed();
+        }
+        let (minute, hour) =
+            (asked_within(Duration::from_secs(60)).await, asked_within(Duration::from_secs(3600)).await);
+        assert!(minute < 40 && hour - minute < 250, "{minute} {hour}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn n6_only_health_closes_a_breaker_never_the_clock() {
         let breaker = Breaker::default();
         breaker.failed();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(breaker.may_be_asked() && !breaker.may_be_asked());
-        tokio::time::advance(TRIAL).await;
-        assert!(breaker.may_be_asked(), "the trial ended without a word");
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert!(breaker.is_open());
+        breaker.is_well();
+        assert!(!breaker.is_open() && breaker.due().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn n6_health_alone_does_not_excuse_a_member_that_keeps_no_deadline() {
+        let breaker = Breaker::default();
+        for pause in [15, 30, 60, 120, 240, 300, 300] {
+            breaker.misbehaved();
+            tokio::time::advance(Duration::from_secs(pause) - Duration::from_millis(1)).await;
+            breaker.is_well();
+            assert!(breaker.is_open(), "{pause}");
+            tokio::time::advance(Duration::from_millis(1)).await;
+            breaker.is_well();
+            assert!(!breaker.is_open(), "{pause}");
+        }
+        breaker.served();
+        breaker.misbehaved();
+        tokio::time::advance(MISBEHAVED).await;
+        breaker.is_well();
+        assert!(!breaker.is_open(), "it served meanwhile");
     }
 }

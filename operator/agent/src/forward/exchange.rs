@@ -1,53 +1,23 @@
 //! One request to one member: connecting, waiting for the headers, and telling a slow member from a dead one.
 
-use std::{error::Error, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::future::{Fuse, FusedFuture as _, FutureExt as _};
 use http::{HeaderMap, Method, Request, Response, Uri, uri::PathAndQuery};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout_at},
+};
 
-use super::{Member, TlsFailure, headers, links::Links};
+use super::{
+    Limits, Member, headers,
+    links::{Connections, Links},
+};
 use crate::metrics::Metrics;
-
-/// How long things may take. A runtime waits 30 s for headers at best, and for ever at worst.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Until a member accepts a connection.
-    pub connect: Duration,
-    /// Until a connection is there and both sides are proven: longer than a silence, so that a slow member's health
-    /// decides, and shorter than two, so that one who never says who it is is told apart.
-    pub handshake: Duration,
-    /// How long a member may be silent until it is asked for its health, and then to answer that.
-    pub silence: Duration,
-    /// Until the headers of a HEAD or a manifest, all members together; a member's own limit is 8 s.
-    pub small: Duration,
-    /// Until the headers of a blob, all members together; a member's own limit is 15 s.
-    pub blob: Duration,
-    /// Between two pieces of a body.
-    pub idle: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(1),
-            handshake: Duration::from_millis(1500),
-            silence: Duration::from_secs(1),
-            small: Duration::from_secs(10),
-            blob: Duration::from_secs(17),
-            idle: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Limits {
-    pub(super) fn headers(&self, is_blob: bool) -> Duration {
-        if is_blob { self.blob } else { self.small }
-    }
-}
 
 /// What is asked, of whichever member.
 #[derive(Clone, Debug)]
@@ -63,7 +33,7 @@ impl Ask {
         Self { method: request.method().clone(), path, headers: headers::for_member(request.headers()) }
     }
 
-    fn to(&self, member: &Member) -> Result<Request<Empty<Bytes>>, http::Error> {
+    pub(super) fn to(&self, member: &Member) -> Result<Request<Empty<Bytes>>, http::Error> {
         let uri = Uri::builder().scheme("https").authority(member.address().to_string());
         let mut request =
             Request::builder().method(self.method.clone()).uri(uri.path_and_query(self.path.clone()).build()?);
@@ -74,7 +44,7 @@ impl Ask {
     }
 }
 
-/// Why a member gave no headers.
+/// Why a member gave no answer, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
     #[error("request cannot be written")]
@@ -89,6 +59,8 @@ pub(super) enum AskError {
     Dead,
     #[error("no headers within the deadline")]
     Deadline,
+    #[error("body stalls or breaks off")]
+    Body,
 }
 
 /// Asks members, each by the connections of its mirror; never through a proxy.
@@ -97,90 +69,114 @@ pub(super) struct Exchange {
     pub(super) limits: Limits,
     pub(super) metrics: Metrics,
     pub(super) links: Links,
+    /// Told of each failure of a member: the background health has work.
+    pub(super) failures: Notify,
 }
 
 impl Exchange {
     pub(super) fn new(limits: Limits, metrics: Metrics) -> Self {
-        Self { limits, metrics, links: Links::default() }
+        Self { limits, metrics, links: Links::default(), failures: Notify::new() }
     }
 
-    /// Asks a member; what it says of its health goes into its breaker.
+    /// Asks a member for headers; how it does goes into its breaker. `peers` are the mirror's members.
     pub(super) async fn ask(
         &self,
         member: &Member,
+        peers: &[Arc<Member>],
         ask: &Ask,
         deadline: Instant,
     ) -> Result<Response<Incoming>, AskError> {
-        let mut asked = self.ask_once(member, ask, deadline).await;
-        // A kept connection may have been closed by the member just as we wrote.
-        if let Err(AskError::Closed(_)) = asked {
-            asked = self.ask_once(member, ask, deadline).await;
-        }
+        let began = Instant::now();
+        let asked = Attempt { exchange: self, member, peers, ask, began, deadline }.run().await;
         match &asked {
-            Ok(_) => member.answered(),
+            Ok(_) => member.served(),
             // Who asked for its health has noted what came of it; without an identity nobody was asked.
-            Err(AskError::Request(_) | AskError::NoIdentity | AskError::Dead) => {}
-            Err(error @ (AskError::Connect(_) | AskError::Closed(_) | AskError::Deadline)) => {
-                self.failed(member, error)
-            }
+            Err(AskError::Request(_) | AskError::NoIdentity | AskError::Dead | AskError::Body) => {}
+            // It answers about its health, and kept none of its own deadlines.
+            Err(AskError::Deadline) if began.elapsed() >= self.limits.blame_after() => member.misbehaved(),
+            Err(AskError::Deadline) => {}
+            Err(error @ (AskError::Connect(_) | AskError::Closed(_))) => self.failed(member, error),
         }
         asked
     }
 
-    fn failed(&self, member: &Member, error: &(dyn Error + 'static)) {
-        let tls = TlsFailure::behind(error);
-        if let Some(tls) = tls {
-            self.metrics.count_tls_failure(tls);
-        }
-        member.failed(tls.is_some_and(TlsFailure::is_distrust));
-        tracing::debug!(member.id = member.id(), member.address = %member.address(), error, ?tls, "member failed");
-    }
-
-    async fn ask_once(&self, member: &Member, ask: &Ask, deadline: Instant) -> Result<Response<Incoming>, AskError> {
-        // Held until the headers: a new identity meanwhile is none of this request's business.
+    /// Asks a member on a connection of its own, without a word about how long it may take.
+    pub(super) async fn ask_apart(&self, member: &Member, ask: &Ask) -> Result<Response<Incoming>, AskError> {
         let link = self.links.of(member.mirror_uid()).ok_or(AskError::NoIdentity)?;
-        let mut sent = std::pin::pin!(link.pooled.request(ask.to(member)?));
-        let failed = |error: legacy::Error| {
-            if error.is_connect() { AskError::Connect(error) } else { AskError::Closed(error) }
-        };
+        send(&link.fresh, ask.to(member)?).await
+    }
+}
+
+async fn send(connections: &Connections, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, AskError> {
+    let reply = connections.request(request).await;
+    reply.map_err(|error| if error.is_connect() { AskError::Connect(error) } else { AskError::Closed(error) })
+}
+
+/// One request to one member, and where that is silent a second beside it.
+struct Attempt<'a> {
+    exchange: &'a Exchange,
+    member: &'a Member,
+    peers: &'a [Arc<Member>],
+    ask: &'a Ask,
+    began: Instant,
+    deadline: Instant,
+}
+
+impl Attempt<'_> {
+    async fn run(&self) -> Result<Response<Incoming>, AskError> {
+        // Held until the headers: a new identity meanwhile is none of this request's business.
+        let link = self.exchange.links.of(self.member.mirror_uid()).ok_or(AskError::NoIdentity)?;
+        let mut died = pin!(self.member.died.notified());
+        died.as_mut().enable();
+        let mut first = pin!(send(&link.pooled, self.ask.to(self.member)?).fuse());
+        let mut second = pin!(Fuse::terminated());
+        let mut patience = self.exchange.limits.silence;
+        let mut question = pin!(self.question(patience));
+        let (mut asked_twice, mut asked_health) = (false, false);
         loop {
-            let patience = (Instant::now() + self.limits.silence).min(deadline);
-            if let Ok(reply) = timeout_at(patience, &mut sent).await {
-                return reply.map_err(failed);
-            }
-            if Instant::now() >= deadline {
-                return Err(AskError::Deadline);
-            }
-            tokio::select! {
-                reply = &mut sent => return reply.map_err(failed),
-                alive = self.is_alive(member) => if !alive {
-                    return Err(AskError::Dead);
+            let reply = tokio::select! {
+                reply = &mut first => reply,
+                reply = &mut second => reply,
+                () = &mut died => return Err(AskError::Dead),
+                there = &mut question => {
+                    if !there? {
+                        return Err(AskError::Dead);
+                    }
+                    asked_health = true;
+                    patience = self.exchange.limits.more_patience(patience);
+                    question.set(self.question(patience));
+                    // It may be this connection that is dead. A member that waits for its upstream lets the second
+                    // request wait with the first.
+                    if !asked_twice {
+                        asked_twice = true;
+                        second.set(send(&link.fresh, self.ask.to(self.member)?).fuse());
+                    }
+                    continue;
+                }
+            };
+            match reply {
+                Ok(reply) => return Ok(reply),
+                // A kept connection may have been closed by the member just as we wrote.
+                Err(AskError::Closed(_)) if !asked_twice => {
+                    asked_twice = true;
+                    second.set(send(&link.fresh, self.ask.to(self.member)?).fuse());
+                }
+                Err(_) if !(first.is_terminated() && second.is_terminated()) && asked_twice => {}
+                Err(error) => {
+                    if !asked_health && self.began.elapsed() >= patience {
+                        // Its peers are being asked too: what becomes of that saves the next a second.
+                        let _ = question.await;
+                    }
+                    return Err(error);
                 }
             }
         }
     }
 
-    /// Whether a member answers `GET /v2/` as a registry, on a connection of its own. Who asks while another asks hears the same.
-    pub(super) async fn is_alive(&self, member: &Member) -> bool {
-        let began = Instant::now();
-        let mut checked = member.checked.lock().await;
-        if let Some((_, alive)) = checked.filter(|(at, _)| *at >= began) {
-            return alive;
-        }
-        let ask = Ask { method: Method::GET, path: PathAndQuery::from_static("/v2/"), headers: HeaderMap::new() };
-        let (Some(link), Ok(request)) = (self.links.of(member.mirror_uid()), ask.to(member)) else { return false };
-        let reply = timeout(self.limits.silence, link.fresh.request(request)).await;
-        let is_registry = |reply: &Response<Incoming>| {
-            reply.status() == http::StatusCode::OK && reply.headers().contains_key(headers::API_VERSION)
-        };
-        let alive = matches!(&reply, Ok(Ok(reply)) if is_registry(reply));
-        match &reply {
-            Ok(Ok(_)) if alive => member.answered(),
-            Ok(Ok(_)) => member.failed(false),
-            Ok(Err(error)) => self.failed(member, error),
-            Err(error) => self.failed(member, error),
-        }
-        *checked = Some((Instant::now(), alive));
-        alive
+    /// Waits for as long as a member may be silent, and then for word of its health.
+    async fn question(&self, patience: Duration) -> Result<bool, AskError> {
+        sleep_until((Instant::now() + patience).min(self.deadline)).await;
+        let there = self.exchange.is_there(self.member, self.peers, self.began);
+        timeout_at(self.deadline, there).await.map_err(|_| AskError::Deadline)
     }
 }

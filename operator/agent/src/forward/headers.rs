@@ -50,23 +50,9 @@ fn without_dropped(headers: &HeaderMap) -> HeaderMap {
     passed
 }
 
-/// Whether a runtime can make use of a status: it has the content, or it goes on to the upstream.
-///
-/// Not 401, since the answer to it would be the pull secret; not 429 and 408, which are asked again at once; no other
-/// 2xx and 3xx, which end the pull (`research/node-runtimes.md` 1.4).
-pub(super) fn is_relayed(status: StatusCode) -> bool {
-    match status {
-        StatusCode::OK | StatusCode::PARTIAL_CONTENT => true,
-        StatusCode::UNAUTHORIZED
-        | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-        | StatusCode::REQUEST_TIMEOUT
-        | StatusCode::TOO_MANY_REQUESTS => false,
-        other => other.is_client_error() || other.is_server_error(),
-    }
-}
-
 /// By which a registry is told from whoever else answers.
 pub(super) const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// Whether a 200 or 206 can be what was asked for: a stranger who got a member's old address says 200 to anything, and
@@ -80,8 +66,15 @@ pub(super) fn is_content(target: &Target, headers: &HeaderMap) -> bool {
             let is_page = media_type.is_none_or(|media_type| media_type.starts_with(b"text/html"));
             is_sized && headers.contains_key(DIGEST) && !is_page
         }
-        Target::Tags | Target::Referrers(_) => true,
+        // One that ends where its connection does may have been cut anywhere.
+        Target::Tags | Target::Referrers(_) => is_sized || headers.contains_key(header::TRANSFER_ENCODING),
     }
+}
+
+/// Whether a member says of a 503 that it is itself the reason (RFC 9209), rather than its upstream.
+pub(super) fn is_members_own_trouble(headers: &HeaderMap) -> bool {
+    let said = headers.get(PROXY_STATUS).and_then(|value| value.to_str().ok());
+    said.is_some_and(|said| said.contains("error=connection_limit_reached") || said.contains("error=proxy_internal"))
 }
 
 /// A reply's `Content-Length`.
@@ -108,16 +101,6 @@ pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_statuses_that_a_runtime_survives_are_relayed() {
-        for status in [200, 206, 400, 403, 404, 405, 416, 451, 500, 502, 503, 504] {
-            assert!(is_relayed(StatusCode::from_u16(status).unwrap()), "{status}");
-        }
-        for status in [201, 202, 204, 301, 302, 304, 307, 308, 401, 407, 408, 429] {
-            assert!(!is_relayed(StatusCode::from_u16(status).unwrap()), "{status}");
-        }
-    }
 
     #[test]
     fn headers_of_the_connection_and_of_credentials_stay_behind() {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::breaker::Breaker;
 
@@ -24,6 +24,8 @@ pub struct Member {
     distrusted: AtomicBool,
     /// When it was last asked for its health, and what came of it; held by the one that asks.
     pub(super) checked: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    /// Tells those who wait for it that nothing will come.
+    pub(super) died: Notify,
 }
 
 impl Member {
@@ -39,6 +41,7 @@ impl Member {
             heard: Mutex::default(),
             distrusted: AtomicBool::default(),
             checked: tokio::sync::Mutex::default(),
+            died: Notify::new(),
         }
     }
 
@@ -60,10 +63,16 @@ impl Member {
         self.address
     }
 
+    /// Whether pulls may go there. One that was never asked is believed to be there: it is Ready.
+    #[must_use]
+    pub fn may_be_asked(&self) -> bool {
+        !self.breaker.is_open()
+    }
+
     /// Whether it answered within the last `time`, and nothing failed since.
     #[must_use]
     pub fn was_heard_within(&self, time: Duration) -> bool {
-        !self.breaker.is_open() && self.heard().is_some_and(|heard| heard.elapsed() < time)
+        self.may_be_asked() && self.heard().is_some_and(|heard| heard.elapsed() < time)
     }
 
     /// Whether it was ever asked for anything.
@@ -72,8 +81,10 @@ impl Member {
         self.heard().is_some() || self.breaker.is_open()
     }
 
-    pub(super) fn may_be_asked(&self) -> bool {
-        self.breaker.may_be_asked()
+    /// When it is to be asked whether it is back; none while pulls go there.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.breaker.due()
     }
 
     /// Whether it failed last by not proving who it is, or not believing that we are who we are.
@@ -82,15 +93,35 @@ impl Member {
         self.distrusted.load(Ordering::Relaxed)
     }
 
-    pub(super) fn answered(&self) {
-        self.distrusted.store(false, Ordering::Relaxed);
-        *self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
-        self.breaker.succeeded();
+    /// It is to be asked again at once: this agent has another identity.
+    pub fn ask_now(&self) {
+        self.breaker.ask_now();
+    }
+
+    /// It answered a pull.
+    pub(super) fn served(&self) {
+        self.is_heard();
+        self.breaker.served();
+    }
+
+    /// It answered about its health.
+    pub(super) fn is_well(&self) {
+        self.is_heard();
+        self.breaker.is_well();
     }
 
     pub(super) fn failed(&self, distrusted: bool) {
         self.distrusted.store(distrusted, Ordering::Relaxed);
         self.breaker.failed();
+    }
+
+    pub(super) fn misbehaved(&self) {
+        self.breaker.misbehaved();
+    }
+
+    fn is_heard(&self) {
+        self.distrusted.store(false, Ordering::Relaxed);
+        *self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
     }
 
     fn heard(&self) -> Option<Instant> {

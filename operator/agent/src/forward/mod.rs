@@ -2,31 +2,42 @@
 //!
 //! - [`server`]: the listener, its connections and how they end.
 //! - [`Forwarder`]: from a request to a reply, always within a deadline.
-//! - `exchange`: one request to one member, and how long it may be silent.
+//! - `request`, `routing`: what it means, and which members there are for it.
+//! - `exchange`, `alive`: one request to one member, and how a slow one is told from a dead one.
+//! - `verdict`: whether a reply is the last word.
+//! - `breaker`, `member`: who is left alone, until the background health ([`crate::health`]) finds it back.
+//! - `whole`: small replies, complete before the runtime hears of them.
+//! - `body`, `course`: a blob's body, and how it goes on where it stalls or breaks.
 //! - `links`, `connector`: connections to members, proven on both sides (design P14).
-//! - `body`: a reply's body, which goes on with another member where one breaks.
 
+mod alive;
 mod answer;
 mod body;
 mod breaker;
 mod connector;
+mod course;
 mod exchange;
 mod headers;
+mod limits;
 mod links;
 mod member;
+mod request;
 mod routing;
 mod self_check;
 pub mod server;
 mod tls_failure;
+mod turn_away;
+mod verdict;
+mod whole;
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tidepool_oci::{ErrorCode, Object, Route, Target, route};
+use tidepool_oci::{ErrorCode, Object, Route, Target};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -34,11 +45,14 @@ use crate::{
     metrics::{Metrics, Outcome},
 };
 use answer::error;
-use body::{RelayBody, Resumer};
+use body::RelayBody;
+use course::Course;
 use exchange::{Ask, Exchange};
+use verdict::{Verdict, verdict};
+use whole::Reply;
 
 pub use body::{BodyError, ReplyBody};
-pub use exchange::Limits;
+pub use limits::Limits;
 pub use member::Member;
 pub use routing::{Members, Routing, Routings};
 pub use self_check::{Answers, Mark};
@@ -89,9 +103,20 @@ impl Forwarder {
         Self { exchange: Arc::new(Exchange::new(limits, metrics.clone())), routings, metrics, honored }
     }
 
-    /// Takes a new identity: for connections from now on. What is under way ends well on the old ones.
+    /// Takes a new identity: for connections from now on. What is under way ends well on the old ones; members that
+    /// did not believe the old one are asked again.
     pub fn identify(&self, identity: Identity) {
         self.exchange.links.set(identity, &self.exchange.limits);
+        let routing = self.routings.current();
+        for member in routing.mirrors().into_values().flat_map(|name| routing.members(name)) {
+            member.ask_now();
+        }
+        self.exchange.failures.notify_one();
+    }
+
+    /// Waits until a member fails, or may be back; one waiter.
+    pub async fn member_failed(&self) {
+        self.exchange.failures.notified().await;
     }
 
     /// Whether there is an identity for a mirror's members.
@@ -102,7 +127,7 @@ impl Forwarder {
 
     /// Whether a member answers, asked on a connection of its own.
     pub async fn is_alive(&self, member: &Member) -> bool {
-        self.exchange.is_alive(member).await
+        self.exchange.is_alive(member, Instant::now()).await
     }
 
     /// Answers a request: with what a member says, or with an error that lets the runtime go on upstream.
@@ -115,107 +140,83 @@ impl Forwarder {
             );
         }
         let routing = self.routings.current();
-        let ns = namespace(request.uri().query().unwrap_or_default());
-        let path = request.uri().path();
-        if ns.is_none() && !matches!(path, "/v2/" | "/v2") {
-            return error(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "no ?ns=<registry> in the request");
-        }
-        let object = match route(path, ns.as_deref(), |registry| routing.mirror_of(registry).is_some()) {
+        let object = match request::meant(&request, &routing) {
             Ok(Route::Base) => return answer::base(),
             Ok(Route::Object(object)) => object,
             Err(reason) => return error(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, &reason.to_string()),
         };
-        self.note_runtime(&request);
-        self.forward(&routing, &object, &request).await
-    }
-
-    /// A request of containerd for a registry of ours: the node's runtime reads our files.
-    fn note_runtime(&self, request: &Request<Incoming>) {
-        let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        if agent.is_some_and(|agent| agent.contains("containerd")) {
+        // A request of a runtime for a registry of ours: it reads our files.
+        if request::is_of_runtime(&request) {
             self.honored.set();
         }
+        self.forward(&routing, &object, &request).await
     }
 
     async fn forward(&self, routing: &Routing, object: &Object, request: &Request<Incoming>) -> Response<ReplyBody> {
         let Some(mirror) = routing.mirror_of(&object.registry) else {
             return error(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "registry is not mirrored here");
         };
-        let members = routing.members_for(mirror, &key(object));
-        let ask = Ask::new(request);
-        let reply = self.first_that_answers(&members, object, &ask).await;
+        let members = routing.members_for(mirror, &request::key(object));
+        let reply = self.first_that_serves(members, object, Ask::new(request)).await;
         let outcome = reply.as_ref().map_or(Outcome::Bypassed, |reply| Outcome::of(reply.status()));
         self.metrics.count(mirror, outcome);
         reply.unwrap_or_else(unavailable)
     }
 
     /// Asks home, then the others; none when no member answers in time with what a runtime can use.
-    async fn first_that_answers(
+    async fn first_that_serves(
         &self,
-        members: &[Arc<Member>],
+        members: Vec<Arc<Member>>,
         object: &Object,
-        ask: &Ask,
+        ask: Ask,
     ) -> Option<Response<ReplyBody>> {
         let is_blob = matches!(object.target, Target::Blob(_));
         let deadline = Instant::now() + self.exchange.limits.headers(is_blob && ask.method == Method::GET);
         for (position, member) in members.iter().enumerate().filter(|(_, member)| member.may_be_asked()) {
-            let Ok(reply) = self.exchange.ask(member, ask, deadline).await else { continue };
-            if !headers::is_relayed(reply.status()) {
-                tracing::debug!(member.id = member.id(), http.status = reply.status().as_u16(), "reply not relayed");
-                return None;
+            let asked = self.exchange.ask_whole(member, &members, &ask, is_blob, deadline).await;
+            let Ok(reply) = asked else { continue };
+            let (status, headers) = reply.head();
+            let verdict = verdict(&object.target, status, headers);
+            if verdict == Verdict::Relayed {
+                return Some(self.relay(reply, members, position, is_blob, ask));
             }
-            if reply.status().is_success() && !headers::is_content(&object.target, reply.headers()) {
-                tracing::debug!(member.id = member.id(), member.address = %member.address(), "no reply of a member");
-                member.failed(false);
-                continue;
+            tracing::debug!(member.id = member.id(), http.status = status.as_u16(), ?verdict, "reply not relayed");
+            if verdict == Verdict::Nonsense {
+                member.misbehaved();
             }
-            return Some(self.relay(reply, members, position, is_blob, ask));
         }
         None
     }
 
     fn relay(
         &self,
-        reply: Response<Incoming>,
-        members: &[Arc<Member>],
-        position: usize,
+        reply: Reply,
+        members: Vec<Arc<Member>>,
+        member: usize,
         is_blob: bool,
-        ask: &Ask,
+        ask: Ask,
     ) -> Response<ReplyBody> {
+        let reply = match reply {
+            Reply::Whole(mut head, bytes) => {
+                head.headers = headers::for_runtime(&head.headers);
+                return Response::from_parts(head, ReplyBody::text(bytes));
+            }
+            Reply::Head(reply) => reply,
+        };
         let (mut head, body) = reply.into_parts();
         head.headers = headers::for_runtime(&head.headers);
         if ask.method == Method::HEAD {
             return Response::from_parts(head, ReplyBody::empty());
         }
         let length = headers::content_length(&head.headers);
-        // The others first: a member that breaks once is likely to break again.
-        let rest = members.iter().cycle().skip(position + 1).take(members.len()).cloned().collect();
-        let window = headers::window(head.status, &head.headers).filter(|_| is_blob);
-        let resumer = window.map(|window| Resumer::new(Arc::clone(&self.exchange), ask.clone(), rest, window));
-        let relay = RelayBody::new(body, length, resumer, self.exchange.limits.idle);
-        Response::from_parts(head, ReplyBody::relay(relay))
+        let range = headers::window(head.status, &head.headers).filter(|_| is_blob);
+        let course = Course { exchange: Arc::clone(&self.exchange), ask, members, range };
+        Response::from_parts(head, ReplyBody::relay(RelayBody::new(body, length, course, member)))
     }
 }
 
 fn unavailable() -> Response<ReplyBody> {
     error(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "no member of the mirror can serve this now")
-}
-
-/// What decides the home member: a blob's digest, wherever it is used; otherwise the repository, so that an index and
-/// its children live together.
-fn key(object: &Object) -> String {
-    match &object.target {
-        Target::Blob(digest) => digest.to_string(),
-        Target::Manifest(_) | Target::Tags | Target::Referrers(_) => {
-            format!("{}/{}", object.registry, object.repository)
-        }
-    }
-}
-
-/// The registry that containerd names in the query.
-fn namespace(query: &str) -> Option<String> {
-    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-    pairs.find(|(key, _)| key == "ns").map(|(_, value)| value.into_owned())
 }
 
 #[cfg(test)]

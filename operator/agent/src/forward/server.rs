@@ -15,12 +15,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Forwarder, Mark, ReplyBody, self_check::MARK};
+use super::{Forwarder, Mark, ReplyBody, self_check::MARK, turn_away::turn_away};
 
 /// How long a connection may wait for its next request: longer than the 30 s for which containerd keeps them.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
-/// Connections at once; more are closed at once, at which a runtime goes upstream.
+/// Connections at once; more are told 503 at once, at which a runtime goes upstream.
 const CONNECTIONS: usize = 1024;
+/// How many are told so at once; still more are closed.
+const TURNED_AWAY: usize = 256;
 /// How long the request of a connection that was just made may be on its way: closed sooner it would go unanswered.
 const FIRST_REQUEST: Duration = Duration::from_millis(100);
 
@@ -71,20 +73,30 @@ struct Connections {
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
     room: Arc<Semaphore>,
+    /// For those for whom there is no room.
+    door: Arc<Semaphore>,
 }
 
 impl Connections {
     fn new(forwarder: Arc<Forwarder>, mark: Mark) -> Self {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
-        Self { forwarder, mark, graceful: GracefulShutdown::new(), tasks: JoinSet::new(), room }
+        let [room, door] = [CONNECTIONS, TURNED_AWAY].map(|places| Arc::new(Semaphore::new(places)));
+        Self { forwarder, mark, graceful: GracefulShutdown::new(), tasks: JoinSet::new(), room, door }
     }
 
     fn admit(&mut self, stream: TcpStream) {
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return };
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return self.turn_away(stream) };
         let connection = connection(stream, Arc::clone(&self.forwarder), self.mark.clone(), &self.graceful);
         self.tasks.spawn(async move {
             let _place = place;
             connection.await;
+        });
+    }
+
+    fn turn_away(&mut self, stream: TcpStream) {
+        let Ok(place) = Arc::clone(&self.door).try_acquire_owned() else { return };
+        self.tasks.spawn(async move {
+            let _place = place;
+            turn_away(stream).await;
         });
     }
 
@@ -141,4 +153,31 @@ async fn answer(forwarder: &Forwarder, mark: Mark, request: Request<Incoming>) -
         response.headers_mut().insert(MARK, mark.0);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        forward::{Honored, Limits, Routings},
+        metrics::Metrics,
+    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn n6_a_connection_too_many_is_told_503_and_ends_with_fin() {
+        let forwarder =
+            Forwarder::new(Arc::new(Routings::default()), Limits::default(), Metrics::default(), Honored::default());
+        let mut connections = Connections::new(Arc::new(forwarder), Mark::default());
+        let taken = Arc::clone(&connections.room).try_acquire_many_owned(u32::try_from(CONNECTIONS).unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut runtime = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        // Its request is there, unread, before anybody looks.
+        runtime.write_all(b"GET /v2/a/manifests/1?ns=docker.io HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        connections.admit(listener.accept().await.unwrap().0);
+        let mut text = String::new();
+        runtime.read_to_string(&mut text).await.expect("reset");
+        assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("UNAVAILABLE"), "{text}");
+        drop(taken);
+    }
 }

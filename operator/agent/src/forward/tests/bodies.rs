@@ -41,13 +41,103 @@ async fn a_body_that_breaks_goes_on_with_another_member_where_it_stopped() {
     assert!(whole.seen()[0].to_lowercase().contains("range: bytes=10-35"), "{:?}", whole.seen());
 }
 
+/// What of a body a dead member sends before it falls silent, whatever it is asked.
+async fn dying(blob: &'static str, cut: usize) -> Fake {
+    Fake::start(move |head| {
+        if head.starts_with("GET /v2/ ") {
+            return Act::Stall(String::new());
+        }
+        Act::Stall(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{}", blob.len(), &blob[..cut]))
+    })
+    .await
+}
+
+/// How long it takes to find that a member is dead, and what a busy machine may add.
+const DETECTION: Duration = LIMITS.silence.saturating_mul(2);
+const SLACK: Duration = Duration::from_millis(250);
+
 #[tokio::test]
-async fn a_body_that_stalls_goes_on_and_so_does_a_range() {
-    let (broken, whole) = (breaking(BLOB, 3, 9, true).await, breaking(BLOB, 0, 0, false).await);
-    let rig = Rig::start(&home_first(broken.address, whole.address, &digest()));
+async fn n6_a_body_whose_member_dies_goes_on_at_another() {
+    let (dead, whole) = (dying(BLOB, 10).await, breaking(BLOB, 0, 0, false).await);
+    let rig = Rig::start(&home_first(dead.address, whole.address, &digest()));
+    let began = Instant::now();
+    let reply = rig.get(&blob_path()).await;
+    assert_eq!((reply.status(), reply.body.as_str(), reply.reset), (200, BLOB, false));
+    assert!(began.elapsed() >= LIMITS.silence && began.elapsed() < DETECTION + SLACK, "{:?}", began.elapsed());
+    assert!(whole.seen()[0].to_lowercase().contains("range: bytes=10-35"), "{:?}", whole.seen());
+    assert_eq!(dead.seen().len(), 1, "a dead member is not asked for the rest");
+}
+
+#[tokio::test]
+async fn n6_a_body_whose_last_member_dies_ends_with_fin_after_exactly_what_came() {
+    let dead = dying(BLOB, 10).await;
+    let rig = Rig::start(&[dead.address]);
+    let began = Instant::now();
+    let reply = rig.get(&blob_path()).await;
+    assert_eq!((reply.body.as_str(), reply.reset), (&BLOB[..10], false));
+    assert!(reply.head.contains("content-length: 36"), "{}", reply.head);
+    assert!(began.elapsed() < DETECTION + SLACK, "{:?}", began.elapsed());
+    let began = Instant::now();
+    assert_eq!(rig.get(&blob_path()).await.status(), 503);
+    assert!(began.elapsed() < Duration::from_millis(50), "the runtime's own resume waits {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn n6_a_body_that_stalls_at_a_live_member_goes_on_there_by_another_connection() {
+    let (stalling, other) = (breaking(BLOB, 3, 1, true).await, breaking(BLOB, 0, 0, false).await);
+    let rig = Rig::start(&home_first(stalling.address, other.address, &digest()));
+    let began = Instant::now();
     let reply = rig.ask("GET", &blob_path(), "range: bytes=10-19\r\n").await;
     assert_eq!((reply.status(), reply.body.as_str()), (206, "abcdefghij"));
-    assert!(whole.seen()[0].to_lowercase().contains("range: bytes=13-19"), "{:?}", whole.seen());
+    assert!(began.elapsed() < LIMITS.silence + SLACK, "{:?}", began.elapsed());
+    assert!(stalling.seen()[1].to_lowercase().contains("range: bytes=13-19"), "{:?}", stalling.seen());
+    assert_eq!(other.seen().len(), 0, "another member would fetch it from the upstream once more");
+    assert!(rig.metrics().contains("resumes_total{result=\"hedged\"} 1"), "{}", rig.metrics());
+}
+
+#[tokio::test]
+async fn n6_of_two_connections_the_one_that_delivers_goes_on_and_no_third_is_opened() {
+    let told = Arc::new(tokio::sync::Notify::new());
+    let (waits, count) = (Arc::clone(&told), AtomicUsize::new(0));
+    let member = Fake::start(move |head| {
+        let (head, first) = (
+            head.starts_with("GET /v2/ "),
+            count.fetch_add(usize::from(!head.starts_with("GET /v2/ ")), Ordering::SeqCst) == 0,
+        );
+        match (head, first) {
+            (true, _) => Act::Write(OK.to_owned()),
+            (_, true) => {
+                let text = format!("HTTP/1.1 200 OK\r\ncontent-length: 36\r\n\r\n{}", &BLOB[..10]);
+                Act::Wait(text, Arc::clone(&waits), BLOB[10..].to_owned())
+            }
+            // It waits for the same upstream.
+            _ => Act::Stall(
+                "HTTP/1.1 206 Partial Content\r\ncontent-length: 26\r\ncontent-range: bytes 10-35/36\r\n\r\n"
+                    .to_owned(),
+            ),
+        }
+    })
+    .await;
+    let rig = Rig::start(&[member.address]);
+    let path = blob_path();
+    let upstream = async {
+        tokio::time::sleep(LIMITS.silence * 5).await;
+        told.notify_one();
+    };
+    let (reply, ()) = tokio::join!(rig.get(&path), upstream);
+    assert_eq!((reply.status(), reply.body.as_str()), (200, BLOB));
+    assert_eq!(member.seen().len(), 2, "{:?}", member.seen());
+}
+
+#[tokio::test]
+async fn n6_a_body_that_nobody_moves_ends_with_fin_within_the_bound() {
+    let member = breaking(BLOB, 0, 99, true).await;
+    let rig = Rig::start(&[member.address]);
+    let began = Instant::now();
+    let reply = rig.get(&blob_path()).await;
+    assert_eq!((reply.status(), reply.body.as_str(), reply.reset), (200, "", false));
+    let took = began.elapsed();
+    assert!(took >= LIMITS.idle && took < LIMITS.idle + SLACK, "{took:?}");
 }
 
 #[tokio::test]
@@ -63,8 +153,8 @@ async fn a_body_that_cannot_go_on_ends_short_of_its_length_and_without_a_reset()
     let rig = Rig::start(&[member.address]);
     let reply = rig.get(&blob_path()).await;
     assert!(reply.head.contains("content-length: 36"), "{}", reply.head);
-    assert_eq!((reply.body.as_str(), reply.reset), ("0123456789abcde".get(..reply.body.len()).unwrap(), false));
-    assert!(reply.body.len() < BLOB.len());
+    // Once, and four times more.
+    assert_eq!((reply.body.as_str(), reply.reset), (&BLOB[..25], false));
 }
 
 #[tokio::test]

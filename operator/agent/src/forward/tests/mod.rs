@@ -18,6 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 mod bodies;
+mod failover;
 mod fake;
 mod rotation;
 mod strangers;
@@ -27,12 +28,12 @@ mod trust;
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
 
 const LIMITS: Limits = Limits {
-    connect: Duration::from_millis(300),
+    connect: Duration::from_millis(450),
     handshake: Duration::from_millis(450),
     silence: Duration::from_millis(300),
     small: Duration::from_millis(2000),
     blob: Duration::from_millis(2000),
-    idle: Duration::from_millis(300),
+    idle: Duration::from_millis(3000),
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ndocker-distribution-api-version: registry/2.0\r\ndocker-content-digest: d\r\ncontent-type: t/u\r\ncontent-length: 2\r\n\r\n{}";

@@ -1,0 +1,89 @@
+//! Small replies (manifests, lists, errors) are taken whole before a word of them goes to the runtime: what breaks on the
+//! way is asked for again, and the runtime never sees it.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::response::Parts;
+use http_body_util::BodyExt as _;
+use hyper::{Response, body::Incoming};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Member,
+    exchange::{Ask, AskError, Exchange},
+    headers,
+};
+
+/// The largest that is; containerd takes no manifest above 4.4 MB.
+const LARGEST: u64 = 8 << 20;
+
+/// A member's reply.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Whole(Parts, Bytes),
+    Head(Response<Incoming>),
+}
+
+impl Reply {
+    pub(super) fn head(&self) -> (http::StatusCode, &http::HeaderMap) {
+        match self {
+            Self::Whole(parts, _) => (parts.status, &parts.headers),
+            Self::Head(reply) => (reply.status(), reply.headers()),
+        }
+    }
+}
+
+impl Exchange {
+    /// Asks a member, and takes what is small whole. A body that stalls or breaks is asked for once more, for it may be the
+    /// connection.
+    pub(super) async fn ask_whole(
+        &self,
+        member: &Member,
+        peers: &[Arc<Member>],
+        ask: &Ask,
+        is_blob: bool,
+        deadline: Instant,
+    ) -> Result<Reply, AskError> {
+        let mut again = true;
+        loop {
+            let reply = self.ask(member, peers, ask, deadline).await?;
+            let large = headers::content_length(reply.headers()).is_none_or(|length| length > LARGEST);
+            if ask.method == http::Method::HEAD || large || (is_blob && reply.status().is_success()) {
+                return Ok(Reply::Head(reply));
+            }
+            let (parts, body) = reply.into_parts();
+            match self.take(member, peers, body, deadline).await {
+                Ok(bytes) => return Ok(Reply::Whole(parts, bytes)),
+                Err(AskError::Body) if again => again = false,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        member: &Member,
+        peers: &[Arc<Member>],
+        mut body: Incoming,
+        deadline: Instant,
+    ) -> Result<Bytes, AskError> {
+        let mut bytes = BytesMut::new();
+        loop {
+            let silent = Instant::now();
+            let patience = (silent + self.limits.silence).min(deadline);
+            match timeout_at(patience, body.frame()).await {
+                Ok(None) => return Ok(bytes.freeze()),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        bytes.extend_from_slice(&data);
+                    }
+                }
+                Ok(Some(Err(_))) => return Err(AskError::Body),
+                Err(_) if Instant::now() >= deadline => return Err(AskError::Deadline),
+                Err(_) if self.is_there(member, peers, silent).await => return Err(AskError::Body),
+                Err(_) => return Err(AskError::Dead),
+            }
+        }
+    }
+}
