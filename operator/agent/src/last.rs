@@ -9,10 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tidepool_config::NodesDocument;
 
-use crate::{
-    forward::Members,
-    node::{NodeFacts, RuntimeVersion},
-};
+use crate::{forward::Members, honored::Proof, node::NodeFacts};
 
 /// The last known state, `last.json` in the state directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +21,8 @@ pub struct Last {
     pub members: Members,
     /// The node.
     pub node: Option<NodeFacts>,
-    /// The runtime that was seen to use the mirror.
-    pub honored_by: Option<RuntimeVersion>,
+    /// How the runtime was seen to use the mirror.
+    pub proof: Option<Proof>,
 }
 
 /// The state cannot be kept.
@@ -92,6 +89,7 @@ impl Last {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{honored::Evidence, node::RuntimeVersion};
 
     #[test]
     fn what_was_kept_is_read_back_and_damage_is_nothing_known() {
@@ -101,7 +99,11 @@ mod tests {
             document: Some(NodesDocument::new(Vec::new())),
             members: [("m".to_owned(), [("m-0".to_owned(), "10.0.0.1:5000".parse().unwrap())].into())].into(),
             node: Some(NodeFacts::default()),
-            honored_by: RuntimeVersion::parse("containerd://2.4.2"),
+            proof: Some(Proof {
+                evidence: Evidence::Probe,
+                runtime: RuntimeVersion::parse("containerd://2.4.2").unwrap(),
+                configuration: "Configured".to_owned(),
+            }),
         };
         last.save(state.path()).unwrap();
         assert_eq!(Last::load(state.path()), last);

@@ -1,6 +1,7 @@
 //! The Tidepool node agent: writes the runtime's mirror configuration on its node, and forwards pulls on loopback.
 //!
-//! Pure, without IO: [`wanted`], [`hosts_toml`], [`registries_conf`], [`placement`], [`rendezvous`], [`runtime_config`], [`states`],
+//! Pure, without IO: [`wanted`], [`hosts_toml`], [`registries_conf`], [`placement`], [`rendezvous`], [`runtime_config`]
+//! but for its `read`, [`probe_image`], [`states`],
 //! `report::status`.
 //! One module writes on the node: [`files`] (and `identity`, to memory). One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires,
 //! [`supervise`] keeps all that alive from a process of its own.
@@ -25,6 +26,7 @@ pub mod controller;
 pub mod files;
 pub mod forward;
 pub mod health;
+pub mod honored;
 pub mod hosts_toml;
 pub mod identity;
 pub mod last;
@@ -34,6 +36,7 @@ pub mod node;
 pub mod node_files;
 pub mod placement;
 pub mod probe;
+pub mod probe_image;
 pub mod registries_conf;
 pub mod rendezvous;
 pub mod report;

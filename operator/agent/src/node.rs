@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{Node, NodeSystemInfo};
 use serde::{Deserialize, Serialize};
 
 /// A node as the agent needs it.
@@ -11,6 +12,12 @@ pub struct NodeFacts {
     pub labels: BTreeMap<String, String>,
     /// Its container runtime, once the kubelet has reported it.
     pub runtime: Option<RuntimeVersion>,
+    /// Its operating system, as the kubelet names it: `Talos (v1.11.2)`.
+    #[serde(default)]
+    pub os_image: String,
+    /// The kubelet's version, in which distributions put their name: `v1.34.1+k3s1`.
+    #[serde(default)]
+    pub kubelet: String,
 }
 
 /// A container runtime and its version, as the kubelet reports them: `containerd://2.4.2`.
@@ -30,12 +37,13 @@ impl NodeFacts {
     }
 }
 
-impl From<&k8s_openapi::api::core::v1::Node> for NodeFacts {
-    fn from(node: &k8s_openapi::api::core::v1::Node) -> Self {
+impl From<&Node> for NodeFacts {
+    fn from(node: &Node) -> Self {
         let labels = node.metadata.labels.clone().unwrap_or_default();
         let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
         let runtime = info.and_then(|info| RuntimeVersion::parse(&info.container_runtime_version));
-        Self { labels, runtime }
+        let text = |of: fn(&NodeSystemInfo) -> &String| info.map(of).cloned().unwrap_or_default();
+        Self { labels, runtime, os_image: text(|info| &info.os_image), kubelet: text(|info| &info.kubelet_version) }
     }
 }
 
@@ -71,6 +79,12 @@ impl RuntimeVersion {
     #[must_use]
     pub fn has_default_registry_dir(&self) -> bool {
         self.is_containerd() && self.numbers().is_some_and(|(major, minor, _)| (major, minor) >= (2, 2))
+    }
+
+    /// Major and minor version, where it has them.
+    #[must_use]
+    pub fn release(&self) -> Option<(u32, u32)> {
+        self.numbers().map(|(major, minor, _)| (major, minor))
     }
 
     /// Major, minor and patch; what follows the digits of the patch (`-k3s1`, `+unknown`) says nothing here.

@@ -235,11 +235,10 @@ fn by_name(name: &str) -> Config {
 }
 
 fn places(args: &RunArgs) -> Places {
-    const CONFIG: &str = "config.toml";
     Places {
         port: args.port,
-        runtime_config: args.runtime_config_dir.join(CONFIG),
-        runtime_config_name: args.runtime_config_host_dir.join(CONFIG).display().to_string(),
+        runtime_config_dir: args.runtime_config_dir.clone(),
+        runtime_config_host_dir: args.runtime_config_host_dir.clone(),
         registry_dir_name: args.registry_host_dir.display().to_string(),
         registries_conf: args.runtime_config_dir.join("registries.conf"),
         pull_from_mirror: args.pull_from_mirror,

@@ -7,6 +7,7 @@ use tidepool_config::{names::AGENTS_PORT, trust::AGENT_SECRET};
 use tidepool_oci::RegistryName;
 
 use crate::{
+    honored::Evidence,
     runtime_config::Support,
     wanted::{Part, Role},
 };
@@ -54,8 +55,8 @@ pub struct FileProblem {
 pub struct Seen {
     /// Whether the runtime reads our files; none until the kubelet names the runtime.
     pub support: Option<Support>,
-    /// Whether a pull proved that it does.
-    pub honored: bool,
+    /// What proved that it does.
+    pub honored: Option<Evidence>,
     /// Why the listener does not listen.
     pub listener: Option<String>,
     /// Members, by uid of mirror; a mirror that is missing has not been asked yet.
@@ -95,11 +96,16 @@ fn serving(part: &Part, registries: &[RegistryName], lost: &[(RegistryName, Stri
     let unsupported = |reason, message: &str| (MirrorState::Unsupported, reason, message.to_owned());
     match &seen.support {
         Some(Support::OtherRuntime(message)) => return unsupported("RuntimeUnsupported", message),
-        Some(Support::NotConfigured(message)) if !seen.honored => return unsupported("RuntimeNotConfigured", message),
+        Some(Support::NotConfigured(message)) if seen.honored.is_none() => {
+            return unsupported("RuntimeNotConfigured", message);
+        }
+        Some(Support::Native(message)) if seen.honored.is_none() => {
+            return unsupported("NativeConfiguration", message);
+        }
         None => {
             return (MirrorState::Pending, "RuntimeUnknown", "the kubelet has not reported the runtime yet".to_owned());
         }
-        Some(Support::Expected | Support::Doubtful(_) | Support::NotConfigured(_)) => {}
+        Some(Support::Expected | Support::Doubtful(_) | Support::NotConfigured(_) | Support::Native(_)) => {}
     }
     let problems = registries.iter().filter_map(|registry| seen.files.get(registry)?.as_ref().err());
     if let Some(problem) = problems.max_by_key(|problem| problem.unsupported) {
@@ -109,7 +115,9 @@ fn serving(part: &Part, registries: &[RegistryName], lost: &[(RegistryName, Stri
     if let Some(error) = &seen.listener {
         return (MirrorState::Pending, "ListenerFailed", error.clone());
     }
-    let all_in_place = registries.iter().all(|registry| seen.files.contains_key(registry));
+    // Where the system writes them, a pull that came is all there is to know.
+    let native = matches!(seen.support, Some(Support::Native(_)));
+    let all_in_place = native || registries.iter().all(|registry| seen.files.contains_key(registry));
     match (seen.reach.get(&part.uid), all_in_place) {
         (Some(Reach::Up | Reach::Down { long: false, .. }) | None, true) => active(lost, seen, registries),
         (Some(Reach::Down { why, long: true }), true) => down(MirrorState::Bypassing, &part.mirror, *why),
@@ -178,7 +186,7 @@ mod tests {
     fn seen() -> Seen {
         Seen {
             support: Some(Support::Expected),
-            honored: false,
+            honored: None,
             listener: None,
             reach: [("u".to_owned(), Reach::Up)].into(),
             files: [(RegistryName::docker_hub(), Ok(()))].into(),
@@ -252,6 +260,12 @@ mod tests {
                 "add",
             ),
             (
+                verdict(|seen| seen.support = Some(Support::Native("patch".into()))),
+                MirrorState::Unsupported,
+                "NativeConfiguration",
+                "patch",
+            ),
+            (
                 verdict(|seen| seen.edited = [RegistryName::docker_hub()].into()),
                 MirrorState::Active,
                 "EditKept",
@@ -275,8 +289,14 @@ mod tests {
     fn a_pull_that_was_seen_beats_what_the_configuration_seems_to_say() {
         let got = verdict(|seen| {
             seen.support = Some(Support::NotConfigured("add".to_owned()));
-            seen.honored = true;
+            seen.honored = Some(Evidence::Pull);
         });
         assert_eq!(got.0, MirrorState::Active);
+        let native = verdict(|seen| {
+            seen.support = Some(Support::Native("patch".to_owned()));
+            seen.honored = Some(Evidence::Pull);
+            seen.files.clear();
+        });
+        assert_eq!(native.0, MirrorState::Active);
     }
 }

@@ -15,7 +15,8 @@ mod registry_mirror;
 mod rule;
 
 pub use mirror_node::{
-    MirrorNode, MirrorNodeSpec, MirrorNodeStatus, MirrorState, NodeMirror, Runtime, condition as mirror_node_condition,
+    MirrorNode, MirrorNodeSpec, MirrorNodeStatus, MirrorState, NodeMirror, Runtime, RuntimeConfiguration,
+    condition as mirror_node_condition, honored,
 };
 pub use registry_mirror::{
     Access, Address, AnonymousPull, CaKind, CaRef, CredentialScope, Credentials, EgressProxy, EphemeralStorage,

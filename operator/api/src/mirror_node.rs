@@ -9,8 +9,36 @@ use serde::{Deserialize, Serialize};
 pub mod condition {
     /// The agent has done on this node what the mirrors ask for.
     pub const READY: &str = "Ready";
-    /// The node's runtime honours the files: a pull of it was seen. Unknown until then.
+    /// The node's runtime pulls through the agent: a pull of it was seen.
     pub const HONORED: &str = "Honored";
+}
+
+/// Reasons of [`condition::HONORED`]: who says it is who knows it.
+pub mod honored {
+    /// True, by the agent: a pull of a mirrored registry came through it.
+    pub const PULL_SEEN: &str = "PullSeen";
+    /// True, by the agent: the probe pod's pull did.
+    pub const PROBE_SEEN: &str = "ProbeSeen";
+    /// False, by the agent: the runtime's configuration does not let it read the files.
+    pub const RUNTIME_NOT_CONFIGURED: &str = "RuntimeNotConfigured";
+    /// False, by the agent: the runtime has no such files.
+    pub const RUNTIME_UNSUPPORTED: &str = "RuntimeUnsupported";
+    /// Unknown, by the agent: the system writes these files from a configuration of its own.
+    pub const NATIVE_CONFIGURATION: &str = "NativeConfiguration";
+    /// Unknown, by the agent: what was known holds no more.
+    pub const UNPROVEN: &str = "Unproven";
+    /// Unknown, by the operator: a probe pod is on the node.
+    pub const PROBING: &str = "Probing";
+    /// Unknown, by the operator: the probe pod came to nothing, for reasons of its own.
+    pub const PROBE_FAILED: &str = "ProbeFailed";
+    /// False, by the operator: the probe pod's pull went past the agent.
+    pub const NOT_HONORED: &str = "NotHonored";
+
+    /// Whether it is the operator's to say, and the agent leaves it alone.
+    #[must_use]
+    pub fn is_the_operators(reason: &str) -> bool {
+        [PROBING, PROBE_FAILED, NOT_HONORED].contains(&reason)
+    }
 }
 
 /// What one node does with the mirrors. The name is the node's; the operator makes it, the agent on the node reports in
@@ -30,8 +58,14 @@ pub mod condition {
     printcolumn(name = "Honored", type_ = "string", json_path = ".status.conditions[?(@.type==\"Honored\")].status"),
     printcolumn(name = "Runtime", type_ = "string", json_path = ".status.runtime.name"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.runtime.version"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.status!=\"True\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.status!=\"True\")].message",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MirrorNodeSpec {}
@@ -40,10 +74,11 @@ pub struct MirrorNodeSpec {}
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MirrorNodeStatus {
-    /// The node's container runtime.
+    /// The node's container runtime, and what its configuration says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
-    /// What is so on this node: `Ready`, `Honored`.
+    /// What is so on this node: `Ready` (the files are in place and a mirror answers), `Honored` (the runtime pulls
+    /// through the agent, seen by a pull of its own or of the operator's probe pod).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -63,6 +98,28 @@ pub struct Runtime {
     /// Its version, such as `2.4.2`.
     #[schemars(length(max = 63))]
     pub version: String,
+    /// What its configuration says of the agent's files; the proof is condition `Honored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<RuntimeConfiguration>,
+    /// Why it may not read the files and what to change, where that is in doubt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub advice: Option<String>,
+}
+
+/// What a runtime's configuration says of the agent's files.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RuntimeConfiguration {
+    /// That they are read.
+    Configured,
+    /// That they may not be.
+    Doubtful,
+    /// That they are not.
+    NotConfigured,
+    /// The system writes them itself.
+    Native,
+    /// The runtime has none.
+    Unsupported,
 }
 
 /// One mirror on this node.

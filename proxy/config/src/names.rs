@@ -24,5 +24,7 @@ pub const NODES_CONFIG_MAP: &str = "tidepool-nodes";
 pub const NODES_KEY: &str = "nodes.json";
 /// The label on every object of a mirror, with the mirror's name as value; agents find EndpointSlices by it.
 pub const MIRROR_LABEL: &str = "tidepool.dev/mirror";
+/// The registry of the images of probe pods, which agents alone answer for: no name ends in `.invalid` (RFC 2606).
+pub const PROBE_REGISTRY: &str = "probe.tidepool.invalid";
 /// A node with this label set to `true` is left alone.
 pub const EXCLUDE_LABEL: &str = "tidepool.dev/exclude";

@@ -15,9 +15,10 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    forward::{Honored, Members, Routings},
+    forward::{Members, Routings},
+    honored::{Honored, Proof},
     last::Last,
-    node::{NodeFacts, RuntimeVersion},
+    node::NodeFacts,
     node_files::{NodeFiles, Stuck},
     registries_conf::PullFromMirror,
     report::Report,
@@ -78,10 +79,10 @@ pub struct Outputs {
 pub struct Places {
     /// Port of the listener.
     pub port: u16,
-    /// The runtime's configuration, as mounted.
-    pub runtime_config: PathBuf,
-    /// The runtime's configuration, as the node's owner knows it.
-    pub runtime_config_name: String,
+    /// The directory of the runtime's configuration, as mounted.
+    pub runtime_config_dir: PathBuf,
+    /// The same, as the node's owner knows it.
+    pub runtime_config_host_dir: PathBuf,
     /// The registry directory, as the runtime's configuration should name it.
     pub registry_dir_name: String,
     /// registries.conf, where the runtime has one, as mounted.
@@ -101,15 +102,15 @@ pub struct Controller {
     proven: BTreeSet<String>,
     /// Registries whose file was found edited since the agent started.
     edited: BTreeSet<RegistryName>,
-    honored_by: Option<RuntimeVersion>,
+    proof: Option<Proof>,
 }
 
 impl Controller {
     /// A controller that goes on from what its predecessor knew.
     #[must_use]
     pub fn new(inputs: Inputs, outputs: Outputs, places: Places, last: Last) -> Self {
-        let honored_by = last.honored_by.clone();
-        Self { inputs, outputs, places, last, proven: BTreeSet::new(), edited: BTreeSet::new(), honored_by }
+        let proof = last.proof.clone();
+        Self { inputs, outputs, places, last, proven: BTreeSet::new(), edited: BTreeSet::new(), proof }
     }
 
     /// Decides until `stop`, and hands the files back.

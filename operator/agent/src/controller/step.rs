@@ -2,21 +2,26 @@
 
 use std::collections::BTreeSet;
 
+use tidepool_config::names::PROBE_REGISTRY;
 use tidepool_oci::RegistryName;
 
 use super::{Controller, Listening, Places};
 use crate::{
     hosts_toml,
     last::Last,
+    honored::Proof,
     node::{NodeFacts, RuntimeVersion},
     node_files::{Format, Placed, Stuck, Wish},
     registries_conf,
     report::Report,
-    runtime_config::{Support, support},
+    runtime_config::{self, Place, Support, support},
     states::{Reach, Seen},
     wanted::{Part, Role, Wanted, wanted},
     watch::Document,
 };
+
+/// containerd's configuration, in the runtime's directory.
+const CONFIG: &str = "config.toml";
 
 impl Controller {
     /// Looks at everything and does what is missing.
@@ -32,10 +37,10 @@ impl Controller {
         };
         let wanted = wanted(known, &node);
         self.outputs.routings.set(wanted.routes.clone(), wanted.uids(), &members);
-        self.note_honored(node.runtime.as_ref());
         self.note_proven(&wanted);
         self.note_able(&wanted);
-        let support = self.support(node.runtime.as_ref());
+        let support = self.support(&node, &wanted);
+        self.note_honored(node.runtime.as_ref(), support.as_ref());
         let placed = self.place(&wanted, &node, support.as_ref()).await?;
         // The agent before is ending: until then it writes, reports and remembers.
         if self.outputs.files.is_behind() {
@@ -43,7 +48,7 @@ impl Controller {
         }
         self.report(&wanted, &document, &node, support, placed);
         let (document, node) = (document.last, Some(node));
-        self.remember(Last { document, members, node, honored_by: self.honored_by.clone() }).await;
+        self.remember(Last { document, members, node, proof: self.proof.clone() }).await;
         Ok(())
     }
 
@@ -54,13 +59,19 @@ impl Controller {
         self.outputs.able.send_if_modified(|known| std::mem::replace(known, able) != able);
     }
 
-    /// A pull was seen: the runtime as it is now reads our files. Another version has to prove it again.
-    fn note_honored(&mut self, runtime: Option<&RuntimeVersion>) {
-        if self.honored_by.is_some() && self.honored_by.as_ref() != runtime {
-            self.honored_by = None;
+    /// A pull was seen: the runtime as it is now reads our files. Another version, or another configuration, has to
+    /// prove it again.
+    fn note_honored(&mut self, runtime: Option<&RuntimeVersion>, support: Option<&Support>) {
+        let (Some(runtime), Some(support)) = (runtime, support) else { return };
+        let holds = |proof: &Proof| proof.runtime == *runtime && proof.configuration == support.word();
+        if self.proof.as_ref().is_some_and(|proof| !holds(proof)) {
+            self.proof = None;
             self.inputs.honored.reset();
-        } else if self.inputs.honored.get() {
-            self.honored_by = runtime.cloned();
+        } else if self.proof.is_none()
+            && let Some(evidence) = self.inputs.honored.evidence()
+        {
+            let configuration = support.word().to_owned();
+            self.proof = Some(Proof { evidence, runtime: runtime.clone(), configuration });
         }
     }
 
@@ -70,10 +81,14 @@ impl Controller {
         self.proven.extend(up.map(|part| part.uid.clone()));
     }
 
-    fn support(&self, runtime: Option<&RuntimeVersion>) -> Option<Support> {
-        let config = std::fs::read_to_string(&self.places.runtime_config).ok();
-        let (directory, path) = (&self.places.registry_dir_name, &self.places.runtime_config_name);
-        runtime.map(|runtime| support(runtime, config.as_deref(), directory, path))
+    /// What the runtime's configuration says, read anew: a change of it is noticed within a resync.
+    fn support(&self, node: &NodeFacts, wanted: &Wanted) -> Option<Support> {
+        let (mounted, directory) = (&self.places.runtime_config_dir, &self.places.runtime_config_host_dir);
+        let files = runtime_config::read(mounted, directory, CONFIG);
+        let config = directory.join(CONFIG).display().to_string();
+        let place = Place { directory: &self.places.registry_dir_name, config: &config, port: self.places.port };
+        let registries: Vec<_> = wanted.routes.keys().cloned().collect();
+        support(node, &files, place, &registries)
     }
 
     /// Writes files for mirrors that are proven, once the listener answers; what is there already stays.
@@ -84,9 +99,18 @@ impl Controller {
             let Role::Serves { registries, lost: _ } = &part.role else { continue };
             let registries = registries.iter().cloned();
             match support {
-                Some(Support::OtherRuntime(_)) => {}
+                Some(Support::OtherRuntime(_) | Support::Native(_)) => {}
                 Some(_) if listens && self.proven.contains(&part.uid) => wish.place.extend(registries),
                 Some(_) | None => wish.keep.extend(registries),
+            }
+        }
+        let probed = node.runtime.as_ref().is_some_and(RuntimeVersion::is_containerd);
+        if let Some(probe) = PROBE_REGISTRY.parse::<RegistryName>().ok().filter(|_| probed) {
+            // The operator's probe pods pull by it; it is there with the others, and changes as seldom.
+            if !wish.place.is_empty() {
+                wish.place.insert(probe);
+            } else if !wish.keep.is_empty() {
+                wish.keep.insert(probe);
             }
         }
         let of_ours: BTreeSet<RegistryName> = wish.place.union(&wish.keep).cloned().collect();
@@ -117,7 +141,7 @@ impl Controller {
         }
         let seen = Seen {
             support,
-            honored: self.honored_by.is_some(),
+            honored: self.proof.as_ref().map(|proof| proof.evidence),
             listener: if let Listening::No(why) = listening { Some(why) } else { None },
             reach,
             files: placed.files,
@@ -128,7 +152,7 @@ impl Controller {
 
     fn report_without_document(&self, document: &Document, node: &NodeFacts) {
         let Some(problem) = &document.problem else { return };
-        let support = self.support(node.runtime.as_ref());
+        let support = self.support(node, &Wanted::default());
         let seen = Seen { support, ..Seen::default() };
         self.publish(Report::new(&Wanted::default(), &seen, Some(problem), node.runtime.as_ref()));
     }

@@ -6,7 +6,7 @@ use tidepool_api::MirrorNode;
 use tidepool_config::{MirrorEntry, Mode, NodeSelector, NodesDocument};
 
 use super::*;
-use crate::{forward::Routings, metrics::Metrics, states::Trouble};
+use crate::{forward::Routings, honored::Evidence, node::RuntimeVersion, metrics::Metrics, states::Trouble};
 
 /// A controller with its inputs in hand.
 struct Rig {
@@ -64,8 +64,8 @@ impl Rig {
         let outputs = Outputs { routings: Arc::new(Routings::default()), files, report: report_out, able, state };
         let places = Places {
             port: 909,
-            runtime_config: temp.path().join("config.toml"),
-            runtime_config_name: "/etc/containerd/config.toml".to_owned(),
+            runtime_config_dir: temp.path().to_owned(),
+            runtime_config_host_dir: "/etc/containerd".into(),
             registry_dir_name: "/etc/containerd/certs.d".to_owned(),
             registries_conf: temp.path().join("registries.conf"),
             pull_from_mirror: PullFromMirror::DigestOnly,

@@ -53,7 +53,7 @@ fn without_dropped(headers: &HeaderMap) -> HeaderMap {
 /// By which a registry is told from whoever else answers.
 pub(super) const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(super) const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// Whether a 200 or 206 can be what was asked for: a stranger who got a member's old address says 200 to anything, and
 /// a runtime that believes it does not go on to the upstream.

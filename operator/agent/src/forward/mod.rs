@@ -30,19 +30,17 @@ mod turn_away;
 mod verdict;
 mod whole;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tidepool_oci::{ErrorCode, Object, Route, Target};
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     identity::Identity,
     metrics::{Metrics, Outcome},
+    probe_image,
 };
 use answer::error;
 use body::RelayBody;
@@ -52,6 +50,7 @@ use verdict::{Verdict, verdict};
 use whole::Reply;
 
 pub use body::{BodyError, ReplyBody};
+pub use crate::honored::Honored;
 pub use limits::Limits;
 pub use member::Member;
 pub use routing::{Members, Routing, Routings};
@@ -65,35 +64,6 @@ pub struct Forwarder {
     routings: Arc<Routings>,
     metrics: Metrics,
     honored: Honored,
-}
-
-/// Whether the node's runtime was seen to use the mirror; clones share one state.
-#[derive(Clone, Debug, Default)]
-pub struct Honored(Arc<(AtomicBool, Notify)>);
-
-impl Honored {
-    /// Notes that it was.
-    pub fn set(&self) {
-        if !self.0.0.swap(true, Ordering::AcqRel) {
-            self.0.1.notify_one();
-        }
-    }
-
-    /// Whether it was.
-    #[must_use]
-    pub fn get(&self) -> bool {
-        self.0.0.load(Ordering::Acquire)
-    }
-
-    /// Forgets it: the runtime is another one now.
-    pub fn reset(&self) {
-        self.0.0.store(false, Ordering::Release);
-    }
-
-    /// Waits until it is noted; one waiter.
-    pub async fn noted(&self) {
-        self.0.1.notified().await;
-    }
 }
 
 impl Forwarder {
@@ -140,6 +110,9 @@ impl Forwarder {
             );
         }
         let routing = self.routings.current();
+        if let Some(target) = request::of_probe(&request) {
+            return self.answer_probe(&target, &request);
+        }
         let object = match request::meant(&request, &routing) {
             Ok(Route::Base) => return answer::base(),
             Ok(Route::Object(object)) => object,
@@ -150,6 +123,17 @@ impl Forwarder {
             self.honored.set();
         }
         self.forward(&routing, &object, &request).await
+    }
+
+    /// The operator's probe pod: its image is here, and nowhere else. Members and registries are never asked.
+    fn answer_probe(&self, target: &Target, request: &Request<Incoming>) -> Response<ReplyBody> {
+        let Some(part) = probe_image::part(target) else {
+            return error(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, "the probe's image has no such part");
+        };
+        if request::is_of_runtime(request) {
+            self.honored.set_by_probe();
+        }
+        answer::part(part, request.method())
     }
 
     async fn forward(&self, routing: &Routing, object: &Object, request: &Request<Incoming>) -> Response<ReplyBody> {

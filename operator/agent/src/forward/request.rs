@@ -4,6 +4,7 @@ use http::{Request, header};
 use tidepool_oci::{Object, RegistryName, Route, RouteError, Target, route};
 
 use super::Routing;
+use crate::probe_image;
 
 /// What runtimes call themselves; `containers/` is the library of podman and CRI-O.
 const RUNTIMES: [&str; 5] = ["containerd", "cri-o", "podman", "libpod", "containers/"];
@@ -18,6 +19,12 @@ pub(super) fn meant<B>(request: &Request<B>, routing: &Routing) -> Result<Route,
         routing.mirror_of(registry).is_some() && (ns.is_some() || named.as_ref() == Some(registry))
     };
     route(path, ns.as_deref(), is_mirrored)
+}
+
+/// What a request for the image of the operator's probe pod asks for; none for every other request.
+pub(super) fn of_probe<B>(request: &Request<B>) -> Option<Target> {
+    let ns = namespace(request.uri().query().unwrap_or_default());
+    probe_image::target(request.uri().path(), ns.as_deref())
 }
 
 /// Whether a request is of a container runtime, rather than of somebody with a shell.

@@ -15,7 +15,7 @@ use tidepool_config::NodesDocument;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-pub use status::Report;
+pub use status::{Report, is_said};
 
 use crate::{node::RuntimeVersion, watch::Document};
 use pace::Pace;
@@ -35,6 +35,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 enum ReportError {
     #[error("MirrorNode {0} does not exist yet")]
     Missing(String),
+    #[error("MirrorNode {0} changed meanwhile")]
+    Changed(String),
     #[error("cannot {act} MirrorNode {name}")]
     Api { act: &'static str, name: String, source: Box<kube::Error> },
     #[error("the API server did not answer")]
@@ -107,8 +109,9 @@ impl Reporter {
                 Err(error) => error,
             };
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            // The operator makes the object a moment after the node appears: no reason to worry anybody.
-            if matches!(error, ReportError::Missing(_)) {
+            // The operator makes the object a moment after the node appears, and has its part in it: no reason to worry
+            // anybody.
+            if matches!(error, ReportError::Missing(_) | ReportError::Changed(_)) {
                 tracing::debug!(%error, "cannot report yet");
             } else {
                 tracing::warn!(%error, cause, "cannot report, trying again");
@@ -127,11 +130,11 @@ impl Reporter {
             None => self.read().await?,
         };
         let status = report.status(&known, Timestamp::now());
-        if known.status.as_ref() == Some(&status) {
+        if is_said(&status, &known) {
             self.known = Some(known);
             return Ok(false);
         }
-        self.known = Some(self.write(&status).await?);
+        self.known = Some(self.write(&status, known.metadata.resource_version.as_deref()).await?);
         Ok(true)
     }
 
@@ -140,13 +143,18 @@ impl Reporter {
         read.map_err(|error| self.failed("read", error))
     }
 
-    async fn write(&self, status: &MirrorNodeStatus) -> Result<MirrorNode, ReportError> {
-        let patch = serde_json::json!({
+    /// Applies the agent's part. Not over what it has not read: what the operator says of `Honored` decides what the
+    /// agent does.
+    async fn write(&self, status: &MirrorNodeStatus, version: Option<&str>) -> Result<MirrorNode, ReportError> {
+        let mut patch = serde_json::json!({
             "apiVersion": "tidepool.dev/v1alpha1",
             "kind": "MirrorNode",
             "metadata": {"name": self.name},
             "status": status,
         });
+        if let Some(version) = version {
+            patch["metadata"]["resourceVersion"] = version.into();
+        }
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(patch);
         let written = tokio::time::timeout(REQUEST, self.nodes.patch_status(&self.name, &params, &patch)).await?;
@@ -156,6 +164,7 @@ impl Reporter {
     fn failed(&self, act: &'static str, error: kube::Error) -> ReportError {
         match error {
             kube::Error::Api(status) if status.code == 404 => ReportError::Missing(self.name.clone()),
+            kube::Error::Api(status) if status.code == 409 => ReportError::Changed(self.name.clone()),
             source => ReportError::Api { act, name: self.name.clone(), source: Box::new(source) },
         }
     }

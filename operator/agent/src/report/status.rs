@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tidepool_api::{
-    MirrorNode, MirrorNodeStatus, MirrorState, NodeMirror, Runtime, mirror_node_condition as condition,
+    MirrorNode, MirrorNodeStatus, MirrorState, NodeMirror, Runtime, RuntimeConfiguration, honored,
+    mirror_node_condition as condition,
 };
 
 use crate::{
+    honored::Evidence,
     node::RuntimeVersion,
     runtime_config::Support,
     states::{Seen, state_of},
@@ -20,7 +22,8 @@ pub struct Report {
     runtime: Option<Runtime>,
     mirrors: Vec<NodeMirror>,
     ready: Claim,
-    honored: Claim,
+    /// What the agent knows itself. What it does not know it leaves to the operator, who finds out by a probe pod.
+    honored: Option<Claim>,
 }
 
 /// A condition without its times.
@@ -43,8 +46,8 @@ impl Report {
     #[must_use]
     pub fn new(wanted: &Wanted, seen: &Seen, problem: Option<&Problem>, runtime: Option<&RuntimeVersion>) -> Self {
         let mirrors: Vec<_> = wanted.mirrors.iter().take(128).map(|part| state_of(part, seen)).collect();
-        let runtime = runtime.map(|runtime| Runtime { name: runtime.name.clone(), version: runtime.version.clone() });
-        Self { runtime, ready: ready(&mirrors, problem), honored: honored(seen), mirrors }
+        let runtime = runtime.map(|runtime| runtime_of(runtime, seen.support.as_ref()));
+        Self { runtime, ready: ready(&mirrors, problem), honored: honored_of(seen), mirrors }
     }
 
     /// What an agent leaves behind that is gone for good.
@@ -55,24 +58,65 @@ impl Report {
         Self { ready, ..Self::new(&Wanted::default(), &Seen::default(), None, runtime) }
     }
 
-    /// The whole status, given the object as it is: what did not change keeps its time of transition.
+    /// The agent's part of the status, given the object as it is: what did not change keeps its time of transition.
     #[must_use]
     pub fn status(&self, object: &MirrorNode, now: Timestamp) -> MirrorNodeStatus {
         let before = object.status.clone().unwrap_or_default();
         let find = |kind: &str| before.conditions.iter().find(|condition| condition.type_ == kind);
         let generation = object.metadata.generation;
-        let was_proven = find(condition::HONORED).filter(|known| known.status == "True");
-        // A new agent has seen no pull yet, and the runtime is the one that was proven.
-        let honored = match was_proven {
-            Some(proven) if self.honored.status == "Unknown" && before.runtime == self.runtime => {
-                Claim::new("True", proven.reason.clone(), proven.message.clone())
-            }
-            Some(_) | None => self.honored.clone(),
-        };
-        let conditions = [(condition::READY, &self.ready), (condition::HONORED, &honored)]
-            .map(|(kind, claim)| condition_of(kind, claim, find(kind), generation, now));
-        MirrorNodeStatus { runtime: self.runtime.clone(), conditions: conditions.into(), mirrors: self.mirrors.clone() }
+        let honored = self.honored.clone().or_else(|| self.unknown(find(condition::HONORED)?, &before));
+        let claims = [(condition::READY, Some(&self.ready)), (condition::HONORED, honored.as_ref())];
+        let conditions = claims
+            .into_iter()
+            .filter_map(|(kind, claim)| Some(condition_of(kind, claim?, find(kind), generation, now)));
+        MirrorNodeStatus {
+            runtime: self.runtime.clone(),
+            conditions: conditions.collect(),
+            mirrors: self.mirrors.clone(),
+        }
     }
+
+    /// What an agent that knows nothing says of what stands there. The operator's word it leaves alone; its own it must
+    /// keep or replace, for a condition whose fields nobody owns any more is none, and the API server refuses that.
+    fn unknown(&self, stands: &Condition, before: &MirrorNodeStatus) -> Option<Claim> {
+        if honored::is_the_operators(&stands.reason) {
+            return None;
+        }
+        // A new agent has seen no pull yet, and the runtime is the one that was proven.
+        if stands.status == "True" && self.is_of_the_runtime_of(before) {
+            return Some(Claim::new("True", stands.reason.clone(), stands.message.clone()));
+        }
+        Some(Claim::new("Unknown", honored::UNPROVEN, "no pull has come through the agent yet"))
+    }
+
+    fn is_of_the_runtime_of(&self, before: &MirrorNodeStatus) -> bool {
+        let of = |runtime: &Option<Runtime>| {
+            runtime.clone().map(|runtime| Runtime { advice: None, ..runtime })
+        };
+        of(&self.runtime) == of(&before.runtime)
+    }
+}
+
+/// Whether an object says what an agent's part of the status says; the rest of it is somebody else's.
+#[must_use]
+pub fn is_said(part: &MirrorNodeStatus, object: &MirrorNode) -> bool {
+    let Some(status) = &object.status else { return false };
+    let stands = |wanted: &Condition| status.conditions.iter().any(|condition| condition == wanted);
+    status.runtime == part.runtime && status.mirrors == part.mirrors && part.conditions.iter().all(stands)
+}
+
+fn runtime_of(runtime: &RuntimeVersion, support: Option<&Support>) -> Runtime {
+    let cut = |text: &str| text.chars().take(1024).collect();
+    let (configuration, advice) = match support {
+        None => (None, None),
+        Some(Support::Expected) => (Some(RuntimeConfiguration::Configured), None),
+        // With what the operator's probe finds, this is the remedy. The other cases are conditions of their own.
+        Some(Support::Doubtful(advice)) => (Some(RuntimeConfiguration::Doubtful), Some(cut(advice))),
+        Some(Support::NotConfigured(_)) => (Some(RuntimeConfiguration::NotConfigured), None),
+        Some(Support::Native(_)) => (Some(RuntimeConfiguration::Native), None),
+        Some(Support::OtherRuntime(_)) => (Some(RuntimeConfiguration::Unsupported), None),
+    };
+    Runtime { name: runtime.name.clone(), version: runtime.version.clone(), configuration, advice }
 }
 
 fn condition_of(
@@ -124,16 +168,20 @@ fn ready(mirrors: &[NodeMirror], problem: Option<&Problem>) -> Claim {
     }
 }
 
-fn honored(seen: &Seen) -> Claim {
-    match &seen.support {
-        Some(Support::OtherRuntime(message)) => Claim::new("False", "RuntimeUnsupported", message),
-        _ if seen.honored => Claim::new("True", "PullSeen", "a pull of the node's runtime came through the mirror"),
-        Some(Support::NotConfigured(message)) => Claim::new("Unknown", "RuntimeNotConfigured", message),
-        Some(Support::Doubtful(message)) => Claim::new("Unknown", "NoPullSeen", message),
-        Some(Support::Expected) | None => {
-            Claim::new("Unknown", "NoPullSeen", "no pull of a mirrored registry has been seen on this node yet")
+fn honored_of(seen: &Seen) -> Option<Claim> {
+    let (status, reason, message) = match (&seen.support, seen.honored) {
+        (Some(Support::OtherRuntime(message)), _) => ("False", honored::RUNTIME_UNSUPPORTED, message.as_str()),
+        (_, Some(Evidence::Pull)) => {
+            ("True", honored::PULL_SEEN, "a pull of the node's runtime came through the mirror")
         }
-    }
+        (_, Some(Evidence::Probe)) => {
+            ("True", honored::PROBE_SEEN, "the pull of the operator's probe pod came through the agent")
+        }
+        (Some(Support::NotConfigured(message)), None) => ("False", honored::RUNTIME_NOT_CONFIGURED, message.as_str()),
+        (Some(Support::Native(message)), None) => ("Unknown", honored::NATIVE_CONFIGURATION, message.as_str()),
+        (Some(Support::Doubtful(_) | Support::Expected) | None, None) => return None,
+    };
+    Some(Claim::new(status, reason, message))
 }
 
 #[cfg(test)]
@@ -148,6 +196,7 @@ mod tests {
     };
 
     fn seen(reach: Reach, honored: bool) -> Seen {
+        let honored = honored.then_some(Evidence::Pull);
         Seen {
             support: Some(Support::Expected),
             honored,
@@ -200,7 +249,45 @@ mod tests {
         let restarted = report(&seen(Reach::Up, false), "2.4.2").status(&object(Some(proven.clone())), at(2));
         assert_eq!(restarted, proven);
         let upgraded = report(&seen(Reach::Up, false), "2.5.0").status(&object(Some(proven)), at(2));
-        assert_eq!(find(&upgraded, "Honored").status, "Unknown");
+        let honored = find(&upgraded, "Honored");
+        assert_eq!((honored.status.as_str(), honored.reason.as_str()), ("Unknown", "Unproven"));
+    }
+
+    #[test]
+    fn n5_who_knows_nothing_leaves_honored_to_the_operator() {
+        let none = report(&seen(Reach::Up, false), "2.4.2");
+        let first = none.status(&object(None), at(1));
+        assert!(first.conditions.iter().all(|condition| condition.type_ != "Honored"), "nobody asked yet");
+        let mut probing = first.clone();
+        let claim = Claim::new("Unknown", honored::PROBING, "");
+        probing.conditions.push(condition_of("Honored", &claim, None, Some(1), at(2)));
+        let object_probing = object(Some(probing.clone()));
+        let again = none.status(&object_probing, at(3));
+        assert_eq!(again, first, "the operator's word is not the agent's to repeat");
+        assert!(is_said(&again, &object_probing), "nor a reason to write");
+        let proven = report(&seen(Reach::Up, true), "2.4.2").status(&object_probing, at(4));
+        assert_eq!(find(&proven, "Honored").reason, "PullSeen");
+        assert!(!is_said(&proven, &object_probing));
+    }
+
+    #[test]
+    fn n5_what_the_agent_said_and_knows_no_more_is_taken_back_in_words() {
+        let mut not_configured = seen(Reach::Up, false);
+        not_configured.support = Some(Support::NotConfigured("add".to_owned()));
+        let said = report(&not_configured, "2.4.2").status(&object(None), at(1));
+        assert_eq!((find(&said, "Honored").status.as_str(), find(&said, "Ready").status.as_str()), ("False", "False"));
+        let mended = report(&seen(Reach::Up, false), "2.4.2").status(&object(Some(said)), at(2));
+        assert_eq!((find(&mended, "Honored").status.as_str(), find(&mended, "Honored").reason.as_str()), ("Unknown", "Unproven"));
+    }
+
+    #[test]
+    fn n5_a_proof_does_not_outlive_the_configuration_under_which_it_was_seen() {
+        let proven = report(&seen(Reach::Up, true), "2.4.2").status(&object(None), at(1));
+        let mut doubtful = seen(Reach::Up, false);
+        doubtful.support = Some(Support::Doubtful("a list".to_owned()));
+        let changed = report(&doubtful, "2.4.2").status(&object(Some(proven)), at(2));
+        assert_eq!(find(&changed, "Honored").reason, "Unproven");
+        assert_eq!(changed.runtime.unwrap().advice.as_deref(), Some("a list"));
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn document(nodes: u32) -> watch::Receiver<Document> {
 fn report(honored: bool) -> Option<Report> {
     let seen = Seen {
         support: Some(crate::runtime_config::Support::Expected),
-        honored,
+        honored: honored.then_some(crate::honored::Evidence::Pull),
         listener: None,
         reach: Default::default(),
         files: Default::default(),
