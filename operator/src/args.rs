@@ -51,6 +51,9 @@ pub struct RunArgs {
     /// How often everything is looked at though nothing changed
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = resync)]
     pub resync: Duration,
+    /// How many nodes are probed at a time by a short-lived pod, to learn whether they pull through their agents; 0: none
+    #[arg(long, value_name = "NUMBER", default_value_t = 5)]
+    pub probes_at_once: usize,
     /// Whether to lead only by a Lease, so that several processes may run; without, this one must be alone
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub leader_election: bool,

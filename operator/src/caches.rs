@@ -24,6 +24,7 @@ use tidepool_config::{
     names::{MIRROR_LABEL, NODES_CONFIG_MAP},
     trust::AGENT_SECRET,
 };
+use tidepool_plan::PROBE_LABEL;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,8 @@ pub(crate) struct Caches {
     pub(crate) network_policies: Store<NetworkPolicy>,
     pub(crate) budgets: Store<PodDisruptionBudget>,
     pub(crate) pods: Store<Pod>,
+    /// Pods that probe nodes.
+    pub(crate) probe_pods: Store<Pod>,
     /// The document that agents read, in their namespace.
     pub(crate) document: Store<ConfigMap>,
     /// The agents' key and certificates, in their namespace.
@@ -96,6 +99,7 @@ pub(crate) fn watch_all(
         network_policies: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
         budgets: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
         pods: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
+        probe_pods: watches.start(Api::namespaced(client(), here), all().labels(PROBE_LABEL), Triggers::probe_pod),
         document: watches.start(
             Api::namespaced(client(), agent_namespace),
             all().fields(&format!("metadata.name={NODES_CONFIG_MAP}")),
@@ -175,7 +179,7 @@ impl Caches {
     pub(crate) async fn filled(&self) {
         let Self { mirrors, mirror_nodes, nodes, classes, config_maps, secrets, .. } = self;
         let Self { service_accounts, services, claims, deployments, pods, document, .. } = self;
-        let Self { agent_identity, ingresses, network_policies, budgets, .. } = self;
+        let Self { probe_pods, agent_identity, ingresses, network_policies, budgets, .. } = self;
         // An error means that the watch has been stopped: then nobody waits for us either.
         let _ = tokio::join!(
             mirrors.wait_until_ready(),
@@ -192,6 +196,7 @@ impl Caches {
             network_policies.wait_until_ready(),
             budgets.wait_until_ready(),
             pods.wait_until_ready(),
+            probe_pods.wait_until_ready(),
             document.wait_until_ready(),
             agent_identity.wait_until_ready(),
         );

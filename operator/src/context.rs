@@ -35,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) leadership: Leadership,
     /// What members report.
     pub(crate) members: Members,
+    /// How many nodes are probed at a time; 0 for none ever.
+    pub(crate) probes_at_once: usize,
     /// An object is looked at this often though nothing changed: what no watch tells is repaired then.
     pub(crate) resync: Duration,
     /// How long a failing mirror waits.

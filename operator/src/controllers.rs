@@ -2,6 +2,8 @@
 //!
 //! - `mirror`: one RegistryMirror to its objects and its status.
 //! - `nodes`: all mirrors to the document that agents read, and a MirrorNode for each Node.
+//! - `probes`: nodes of which nobody knows whether they use their mirrors to probe pods, and what these tell.
 
 pub(crate) mod mirror;
 pub(crate) mod nodes;
+pub(crate) mod probes;

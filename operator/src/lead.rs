@@ -92,6 +92,7 @@ fn start(context: Arc<Context>, triggers: &Triggers, stop: &CancellationToken) -
     tasks.spawn(async move {
         collected.run_until_cancelled(collecting.collect(|| nodes.len())).await;
     });
+    tasks.spawn(controllers::probes::run(Arc::clone(&context), Arc::clone(&triggers.probes), stop.clone()));
     tasks.spawn(controllers::nodes::run(context, Arc::clone(&triggers.nodes), stop.clone()));
     tasks
 }

@@ -18,6 +18,7 @@ const SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0, 60.0];
 pub(crate) enum Controller {
     Mirror,
     Nodes,
+    Probes,
 }
 
 /// How it ended.
@@ -145,6 +146,7 @@ impl Metrics {
         let controller = match controller {
             Controller::Mirror => "mirror",
             Controller::Nodes => "nodes",
+            Controller::Probes => "probes",
         };
         let result = match result {
             Outcome::Success => "success",

@@ -113,6 +113,7 @@ async fn control(
     let context = Arc::new(Context {
         recorder: events::recorder(client.clone()),
         agent_namespace: args.agent_namespace,
+        probes_at_once: args.probes_at_once,
         resync: args.resync,
         backoff: Backoff::default(),
         leadership,

@@ -44,6 +44,7 @@ pub(crate) fn context(mirrors: Vec<AnyMirror>, secrets: Vec<Secret>) -> (Context
     let context = Context {
         recorder: events::recorder(client.clone()),
         agent_namespace: "agents".to_owned(),
+        probes_at_once: 5,
         resync: Duration::from_secs(600),
         backoff: Backoff::default(),
         leadership: Leadership::alone(),
@@ -74,6 +75,7 @@ fn caches(mirrors: Vec<AnyMirror>, secrets: Vec<Secret>) -> Caches {
         network_policies: filled(Vec::new()),
         budgets: filled(Vec::new()),
         pods: filled(Vec::new()),
+        probe_pods: filled(Vec::new()),
         document: filled(Vec::new()),
         agent_identity: filled(Vec::new()),
     }

@@ -6,7 +6,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, Node, Secret},
+    core::v1::{ConfigMap, Node, Pod, Secret},
     storage::v1::StorageClass,
 };
 use kube::{Resource as _, api::ObjectMeta, core::PartialObjectMeta, runtime::reflector::Store};
@@ -63,11 +63,19 @@ pub(crate) struct Triggers {
     collected: Queue,
     /// The controller of nodes has something to do.
     pub(crate) nodes: Arc<Notify>,
+    /// The controller of probes has.
+    pub(crate) probes: Arc<Notify>,
 }
 
 impl Triggers {
     pub(crate) fn new(mirrors: Store<AnyMirror>) -> Self {
-        Self { mirrors, queue: Queue::default(), collected: Queue::default(), nodes: Arc::default() }
+        Self {
+            mirrors,
+            queue: Queue::default(),
+            collected: Queue::default(),
+            nodes: Arc::default(),
+            probes: Arc::default(),
+        }
     }
 
     /// Moves what was collected to the queue, for ever: soon after a quiet time, in batches when much comes. `nodes` says
@@ -163,7 +171,13 @@ impl Triggers {
         self.collected.push(self.all());
     }
 
+    /// A probe pod.
+    pub(crate) fn probe_pod(&self, _: &Change<'_, Pod>) {
+        self.probes.notify_one();
+    }
+
     pub(crate) fn mirror_node(&self, change: &Change<'_, MirrorNode>) {
+        self.probes.notify_one();
         match change {
             Change::Applied { before, now } => {
                 let reported = |node: &MirrorNode| {

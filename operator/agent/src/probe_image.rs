@@ -178,7 +178,10 @@ mod tests {
     fn both_architectures_have_a_program() {
         for (name, machine) in [("x86_64", 62), ("aarch64", 183)] {
             let program = program(name);
-            assert_eq!((program[18], program.len() as u64), (machine, u64::from_le_bytes(program[96..104].try_into().unwrap())));
+            assert_eq!(
+                (program[18], program.len() as u64),
+                (machine, u64::from_le_bytes(program[96..104].try_into().unwrap()))
+            );
         }
     }
 }

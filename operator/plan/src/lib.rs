@@ -4,7 +4,8 @@
 //!    [`ValidMirror`], or to a list of what is wrong, each with field and remedy.
 //! 2. [`plan()`]: a [`ValidMirror`] to the Kubernetes [`Objects`] that run it.
 //! 3. [`nodes_document()`]: all mirrors to the one document that agents read.
-//! 4. [`status()`]: what was seen to the status that is published, and [`notices()`] to the Events that go with a change.
+//! 4. [`probes()`]: what nodes report to the probe pods that find out whether they pull through their agents.
+//! 5. [`status()`]: what was seen to the status that is published, and [`notices()`] to the Events that go with a change.
 
 mod document;
 mod facts;
@@ -12,6 +13,7 @@ mod identity;
 pub mod names;
 mod notices;
 mod plan;
+mod probe;
 mod quantity;
 mod status;
 #[cfg(test)]
@@ -24,6 +26,7 @@ pub use facts::{ClaimFact, ClassFact, Referenced, Source, references};
 pub use identity::Identity;
 pub use notices::{Notice, deleted_claims, notices};
 pub use plan::{Defaults, Objects, PlanError, fingerprint, plan, renewed};
+pub use probe::{Act, Outcome, PROBE_LABEL, ProbePod, Saying, Trials, probe_pod, probe_pod_name, probes};
 pub use quantity::quantity;
 pub use status::{
     Answer, ClaimFound, ClaimState, MemberFact, NodeFact, Report, Reports, Seen, StorageFact, Tally, Verdict, status,

@@ -7,9 +7,9 @@ use tidepool_oci::RegistryName;
 
 use super::{Controller, Listening, Places};
 use crate::{
+    honored::Proof,
     hosts_toml,
     last::Last,
-    honored::Proof,
     node::{NodeFacts, RuntimeVersion},
     node_files::{Format, Placed, Stuck, Wish},
     registries_conf,

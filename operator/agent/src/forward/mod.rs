@@ -49,7 +49,6 @@ use exchange::{Ask, Exchange};
 use verdict::{Verdict, verdict};
 use whole::Reply;
 
-pub use body::{BodyError, ReplyBody};
 pub use crate::honored::Honored;
 pub use limits::Limits;
 pub use member::Member;

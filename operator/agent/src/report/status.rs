@@ -90,9 +90,7 @@ impl Report {
     }
 
     fn is_of_the_runtime_of(&self, before: &MirrorNodeStatus) -> bool {
-        let of = |runtime: &Option<Runtime>| {
-            runtime.clone().map(|runtime| Runtime { advice: None, ..runtime })
-        };
+        let of = |runtime: &Option<Runtime>| runtime.clone().map(|runtime| Runtime { advice: None, ..runtime });
         of(&self.runtime) == of(&before.runtime)
     }
 }
@@ -277,7 +275,10 @@ mod tests {
         let said = report(&not_configured, "2.4.2").status(&object(None), at(1));
         assert_eq!((find(&said, "Honored").status.as_str(), find(&said, "Ready").status.as_str()), ("False", "False"));
         let mended = report(&seen(Reach::Up, false), "2.4.2").status(&object(Some(said)), at(2));
-        assert_eq!((find(&mended, "Honored").status.as_str(), find(&mended, "Honored").reason.as_str()), ("Unknown", "Unproven"));
+        assert_eq!(
+            (find(&mended, "Honored").status.as_str(), find(&mended, "Honored").reason.as_str()),
+            ("Unknown", "Unproven")
+        );
     }
 
     #[test]

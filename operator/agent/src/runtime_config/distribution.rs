@@ -58,15 +58,13 @@ impl Distribution {
                 "machine: {registries: {mirrors: {\n",
                 |registry, host| format!("  {registry}: {{endpoints: [\"{host}\"]}},\n"),
             ),
-            Self::Bottlerocket => (
-                "Bottlerocket writes these files itself; put this into the node's user data",
-                "",
-                |registry, host| {
+            Self::Bottlerocket => {
+                ("Bottlerocket writes these files itself; put this into the node's user data", "", |registry, host| {
                     format!(
                         "[[settings.container-registry.mirrors]]\nregistry = \"{registry}\"\nendpoint = [\"{host}\"]\n"
                     )
-                },
-            ),
+                })
+            }
             Self::K3s | Self::Rke2 | Self::Gke | Self::Other => return None,
         };
         let after = if self == Self::Talos { "}}}" } else { "" };

@@ -76,7 +76,12 @@ pub struct Place<'a> {
 /// Tells whether the runtime of `node` reads files in the registry directory; none until the kubelet names the runtime.
 /// `registries` are those that mirrors serve here.
 #[must_use]
-pub fn support(node: &NodeFacts, files: &ConfigFiles, place: Place<'_>, registries: &[RegistryName]) -> Option<Support> {
+pub fn support(
+    node: &NodeFacts,
+    files: &ConfigFiles,
+    place: Place<'_>,
+    registries: &[RegistryName],
+) -> Option<Support> {
     let runtime = node.runtime.as_ref()?;
     let distribution = Distribution::of(node);
     if let Some(snippet) = distribution.native(place.port, registries) {

@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn imports_are_followed_by_pattern_relative_and_in_circles_and_not_out_of_the_directory() {
         let main = "imports = ['/etc/containerd/conf.d/*.toml', 'more.toml', '/opt/x.toml', '../up.toml']";
-        let files = [("conf.d/b.toml", "b = 1"), ("conf.d/a.toml", "imports = ['../config.toml']"), ("conf.d/c.txt", "")];
+        let files =
+            [("conf.d/b.toml", "b = 1"), ("conf.d/a.toml", "imports = ['../config.toml']"), ("conf.d/c.txt", "")];
         let got = imported(main, &files);
         let names: Vec<_> = got.imported.iter().map(|(name, _)| name.as_str()).collect();
         let all = ["/etc/containerd/conf.d/a.toml", "/etc/containerd/conf.d/b.toml", "/etc/containerd/more.toml"];

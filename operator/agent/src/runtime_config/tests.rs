@@ -53,10 +53,25 @@ fn of(version: &str, text: &str) -> (Kind, String) {
 const NODES: [(&str, &str, Kind, &[&str]); 22] = [
     ("containerd-1.7-set", "1.7.34", Expected, &[]),
     ("containerd-1.7-set", "2.1.4", Expected, &[]),
-    ("containerd-1.7-default", "1.7.34", NotConfigured, &["[plugins.\"io.containerd.grpc.v1.cri\".registry]", "restart"]),
+    (
+        "containerd-1.7-default",
+        "1.7.34",
+        NotConfigured,
+        &["[plugins.\"io.containerd.grpc.v1.cri\".registry]", "restart"],
+    ),
     ("containerd-2-set", "2.1.4", Expected, &[]),
-    ("containerd-2-default", "2.1.4", NotConfigured, &["[plugins.\"io.containerd.cri.v1.images\".registry]", DIRECTORY]),
-    ("containerd-2-default", "2.4.2", Doubtful, &["list of two directories", "config_path = \"/etc/containerd/certs.d\""]),
+    (
+        "containerd-2-default",
+        "2.1.4",
+        NotConfigured,
+        &["[plugins.\"io.containerd.cri.v1.images\".registry]", DIRECTORY],
+    ),
+    (
+        "containerd-2-default",
+        "2.4.2",
+        Doubtful,
+        &["list of two directories", "config_path = \"/etc/containerd/certs.d\""],
+    ),
     ("containerd-2.2-default", "2.2.7", Doubtful, &["/etc/containerd/certs.d:/etc/docker/certs.d", "alone"]),
     ("v2-table-in-v3", "2.1.4", NotConfigured, &["version 3", "ignores", "io.containerd.cri.v1.images"]),
     ("v2-table-in-v3", "2.4.2", Doubtful, &["version 3", "ignores", "io.containerd.cri.v1.images"]),
@@ -129,16 +144,15 @@ fn importing(main: &str, drop_ins: &[&str]) -> ConfigFiles {
 
 #[test]
 fn n5_imports_replace_tables_in_1_x_and_are_merged_in_2_x() {
-    let judge = |version: &str, files: &ConfigFiles| {
-        judged(&node(&format!("containerd://{version}")), files, DIRECTORY).0
-    };
+    let judge =
+        |version: &str, files: &ConfigFiles| judged(&node(&format!("containerd://{version}")), files, DIRECTORY).0;
     let adds = importing("containerd-1.7-default", &["drop-in"]);
     assert_eq!((judge("1.7.34", &adds), judge("2.1.4", &adds)), (Expected, Expected));
     let about_else = importing("containerd-1.7-set", &["drop-in-other"]);
     assert_eq!(judge("1.7.34", &about_else), NotConfigured, "the drop-in's table is the whole plugin's in 1.x");
     assert_eq!(judge("2.1.4", &about_else), Expected);
     let older_than_main = importing("containerd-2-default", &["drop-in"]);
-    assert_eq!(judge("2.1.4", &older_than_main), NotConfigured, "the main file's empty value is a value");
+    assert_eq!(judge("2.1.4", &older_than_main), Expected, "an older drop-in is brought up to the main file's version");
 }
 
 #[test]
@@ -183,7 +197,8 @@ fn n5_systems_with_a_configuration_of_their_own_get_their_snippet() {
     let os_image = "Bottlerocket OS 1.48.0 (aws-k8s-1.33)".to_owned();
     let (kind, message) = judged(&NodeFacts { os_image, ..node("containerd://2.0.6+bottlerocket") }, &files, DIRECTORY);
     assert_eq!(kind, Native);
-    let table = "[[settings.container-registry.mirrors]]\nregistry = \"docker.io\"\nendpoint = [\"http://127.0.0.1:909\"]\n";
+    let table =
+        "[[settings.container-registry.mirrors]]\nregistry = \"docker.io\"\nendpoint = [\"http://127.0.0.1:909\"]\n";
     assert!(message.contains(table), "{message}");
     let gke = NodeFacts { kubelet: "v1.34.1-gke.2980000".to_owned(), ..node("containerd://1.7.27") };
     let (kind, message) = judged(&gke, &ConfigFiles::of(Content::Text(fixture("gke"))), DIRECTORY);

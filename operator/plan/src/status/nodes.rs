@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidepool_api::{MirrorNodeStatus, MirrorState, NodeMirror, NodesStatus, condition::NODES_CONFIGURED};
+use tidepool_api::{
+    MirrorNodeStatus, MirrorState, NodeMirror, NodesStatus, condition::NODES_CONFIGURED, mirror_node_condition,
+};
 use tidepool_config::{MirrorEntry, Mode, is_excluded};
 use tidepool_oci::RegistryName;
 
@@ -62,6 +64,12 @@ fn is_selected(entry: &MirrorEntry, labels: &BTreeMap<String, String>) -> bool {
     !is_excluded(labels) && entry.selector.matches(labels)
 }
 
+/// Why the pulls of a node go past its agent, where that is known.
+fn bypass(report: &MirrorNodeStatus) -> Option<&str> {
+    let honored = report.conditions.iter().find(|condition| condition.type_ == mirror_node_condition::HONORED)?;
+    (honored.status == "False").then_some(&honored.message)
+}
+
 /// Per node and registry one mirror wins. Only mirrors that write files take part.
 fn shadows(entry: &MirrorEntry, entries: &[MirrorEntry], nodes: &[&NodeFact<'_>]) -> BTreeMap<RegistryName, String> {
     let wins = |other: &&MirrorEntry| other.mode == Mode::Configure && other.precedence(entry).is_lt();
@@ -88,7 +96,10 @@ impl Tally {
         };
         match mirror.state {
             MirrorState::Pending => self.pending += 1,
-            MirrorState::Active => self.active += 1,
+            MirrorState::Active => match bypass(report).filter(|_| self.mode == Mode::Configure) {
+                Some(why) => self.unsupported.push(format!("{}: {why}", node.name)),
+                None => self.active += 1,
+            },
             MirrorState::Bypassing => self.bypassing += 1,
             MirrorState::Shadowed => self.shadowed += 1,
             MirrorState::Withdrawn => self.withdrawn += 1,

@@ -1,5 +1,7 @@
 //! Tests of bodies that break on their way, and of stopping while they flow.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 
 /// A member that serves `blob` by ranges, and breaks after `cut` bytes of its first `breaks` replies.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::*;
+use crate::honored::Evidence;
 use crate::testing::{Authority, entries};
 use fake::{Act, Fake, Speaks};
 use tokio::{
@@ -173,6 +174,23 @@ async fn head_keeps_the_exact_length_and_sends_no_body() {
     let reply = rig.ask("HEAD", MANIFEST, "").await;
     assert!(reply.status() == 200 && reply.head.contains("content-length: 1234567"), "{}", reply.head);
     assert!(reply.body.is_empty() && !rig.honored.get());
+}
+
+#[tokio::test]
+async fn n5_the_probes_image_is_served_without_members_and_proves_the_runtime() {
+    let rig = Rig::start(&[]);
+    let path = "/v2/node/manifests/any?ns=probe.tidepool.invalid";
+    assert_eq!(rig.ask("GET", path, "user-agent: curl/8\r\n").await.status(), 200);
+    assert_eq!(rig.honored.evidence(), None, "a person looked");
+    let head = rig.ask("HEAD", path, "user-agent: containerd/v2.4.2\r\n").await;
+    assert!(head.status() == 200 && head.body.is_empty(), "{}", head.head);
+    assert_eq!(rig.honored.evidence(), Some(Evidence::Probe));
+    let get = rig.get(path).await;
+    for header in ["content-length: ", "docker-content-digest: sha256:", "content-type: application/vnd.oci.image"] {
+        assert!(head.head.contains(header) && get.head.contains(header), "{header}: {}", get.head);
+    }
+    let unknown = format!("/v2/node/blobs/sha256:{}?ns=probe.tidepool.invalid", "0".repeat(64));
+    assert_eq!(rig.get(&unknown).await.status(), 404, "never asked of anybody");
 }
 
 #[tokio::test]

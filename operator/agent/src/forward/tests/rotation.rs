@@ -1,5 +1,7 @@
 //! Tests of new certificates and a new authority under way: no pull fails.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 
 /// A member whose connections are kept.

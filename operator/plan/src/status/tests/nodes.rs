@@ -57,6 +57,23 @@ fn nodes_are_counted_by_what_they_report() {
 }
 
 #[test]
+fn n5_a_node_whose_pulls_go_past_its_agent_does_not_use_the_mirror() {
+    let mine = entry("reef", "2026-02-01T00:00:00Z", "ghcr.io");
+    let mut past = report("reef", MirrorState::Active);
+    let honored = |status: &str| {
+        serde_json::from_value(serde_json::json!({
+            "type": "Honored", "status": status, "reason": "R", "message": "restart it",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }))
+    };
+    past.conditions = vec![honored("Unknown").unwrap()];
+    assert_eq!(nodes_say(&mine, &[Some(past.clone())]).0, "True/Configured");
+    past.conditions = vec![honored("False").unwrap()];
+    let (condition, summary) = nodes_say(&mine, &[Some(past), Some(report("reef", MirrorState::Active))]);
+    assert_eq!((condition.as_str(), summary.as_str()), ("False/Unsupported", "1/2"));
+}
+
+#[test]
 fn withdrawal_is_done_when_no_node_has_files_left() {
     let mut mine = entry("reef", "2026-02-01T00:00:00Z", "ghcr.io");
     mine.mode = Mode::Withdraw;
