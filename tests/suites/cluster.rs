@@ -33,6 +33,8 @@ mod ingress;
 mod leader;
 #[path = "cluster/life.rs"]
 mod life;
+#[path = "cluster/proof.rs"]
+mod proof;
 #[path = "cluster/pull.rs"]
 mod pull;
 #[path = "cluster/removal.rs"]

@@ -24,7 +24,8 @@ pub(crate) fn any_cluster(nodes: usize) -> Option<Cluster> {
     Cluster::for_suite(ClusterOptions { nodes, archives: archives(), ..ClusterOptions::default() }).expect("a cluster")
 }
 
-fn archives() -> Vec<PathBuf> {
+/// The image of the product, for every node.
+pub(crate) fn archives() -> Vec<PathBuf> {
     let archive = std::env::var_os("IMAGE_ARCHIVE").map(PathBuf::from);
     archive.into_iter().filter(|file| file.is_file()).collect()
 }
@@ -42,7 +43,8 @@ pub(crate) fn cluster(nodes: usize) -> Option<Cluster> {
     of_this_machine(any_cluster(nodes)?)
 }
 
-fn of_this_machine(cluster: Cluster) -> Option<Cluster> {
+/// The cluster, if its nodes and registries are within reach.
+pub(crate) fn of_this_machine(cluster: Cluster) -> Option<Cluster> {
     if !cluster.has_nodes() {
         println!("SKIPPED: needs nodes and registries of its own, and $KUBECONFIG names another cluster");
         return None;
