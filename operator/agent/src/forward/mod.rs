@@ -50,6 +50,7 @@ use verdict::{Verdict, verdict};
 use whole::Reply;
 
 pub use crate::honored::Honored;
+pub use body::{BodyError, ReplyBody};
 pub use limits::Limits;
 pub use member::Member;
 pub use routing::{Members, Routing, Routings};

@@ -1,5 +1,7 @@
 //! Tests of members that fall silent, break, or say that they cannot (design N6): who is asked next, and what it costs.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 
 /// A member that accepts, and answers nothing, about its health neither: stopped, or out of reach.
