@@ -71,7 +71,7 @@ impl Listener {
     /// Takes the node's connections over from an agent that may be there, and says so once they come: what answers over
     /// loopback then is what a runtime would reach. A node that is too busy for it now may not be in a moment.
     async fn take_over(&mut self, group: &Group) {
-        if group.who_answers().await == Answers::Another {
+        if group.stand_back().await {
             tracing::info!("another agent listens, following it");
             // An error is the end of who would tell.
             let _ = tokio::time::timeout(ABLE_WITHIN, self.able.wait_for(|able| *able)).await;

@@ -7,6 +7,9 @@
 //! The program is a number: the place of a socket in its group. A new one takes the last place, and when one closes, the
 //! last moves to where it was. A number without a socket means that the hash decides. Nobody tells a socket its place,
 //! so it is found out: from the first place on, until the right one answers.
+//!
+//! The program outlives who wrote it, so that it may name a newcomer before that can serve. A newcomer's first act is
+//! therefore to name the first place, which is its own only where it is alone.
 
 use std::{io, net::SocketAddr, os::fd::AsFd, sync::Weak, time::Duration};
 
@@ -32,9 +35,9 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Who answers now.
-    pub(super) async fn who_answers(&self) -> Answers {
-        self.mark.who_answers(self.address, PATIENCE).await
+    /// Directs new connections to the agent that was there before, if there is one that answers.
+    pub(super) async fn stand_back(&self) -> bool {
+        self.direct(0).is_ok() && self.who_answers().await == Answers::Another
     }
 
     /// Directs new connections to this listener; whether it answers then.
@@ -44,15 +47,12 @@ impl Group {
 
     /// Directs new connections to another listener, if there is one.
     pub(super) async fn leave(&self) -> bool {
-        self.who_answers().await == Answers::Another || self.direct_to(Answers::Another).await
+        self.direct_to(Answers::Another).await
     }
 
     async fn direct_to(&self, wanted: Answers) -> bool {
         for place in 0..PLACES {
-            let Some(listener) = self.listener.upgrade() else { return false };
-            let directed = direct(&*listener, place);
-            drop(listener);
-            if let Err(error) = directed {
+            if let Err(error) = self.direct(place) {
                 tracing::warn!(%error, "cannot direct connections to one listener; agents that meet share them");
                 return self.who_answers().await == wanted;
             }
@@ -61,6 +61,15 @@ impl Group {
             }
         }
         false
+    }
+
+    fn direct(&self, place: u32) -> io::Result<()> {
+        let listener = self.listener.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+        direct(&*listener, place)
+    }
+
+    async fn who_answers(&self) -> Answers {
+        self.mark.who_answers(self.address, PATIENCE).await
     }
 }
 

@@ -106,16 +106,19 @@ async fn n6_an_agent_of_a_release_that_does_not_share_the_port_is_followed_when_
 }
 
 #[tokio::test]
-async fn n6_an_agent_goes_on_until_the_next_can_serve() {
+async fn n6_an_agent_goes_on_until_the_next_can_serve_and_so_does_that_one() {
     let port = free_port();
-    let first = Agent::start(port, true).listens().await;
-    let mut second = Agent::start(port, false);
-    let still = tokio::time::timeout(Duration::from_millis(500), second.listening.changed()).await;
-    assert!(still.is_err(), "it has nothing to serve with: {:?}", second.listening);
-    second.able.send_replace(true);
-    second.until(|said| *said == Listening::Yes).await;
-    first.stop().await;
-    second.stop().await;
+    let mut agent = Agent::start(port, true).listens().await;
+    for _ in 0..2 {
+        let mut next = Agent::start(port, false);
+        let still = tokio::time::timeout(Duration::from_millis(500), next.listening.changed()).await;
+        assert!(still.is_err(), "it has nothing to serve with: {:?}", next.listening);
+        next.able.send_replace(true);
+        next.until(|said| *said == Listening::Yes).await;
+        agent.stop().await;
+        agent = next;
+    }
+    agent.stop().await;
 }
 
 #[tokio::test]
@@ -204,4 +207,38 @@ async fn n6_no_connection_is_refused_or_reset_over_hand_overs_from_agent_to_agen
     let failed = clients.end();
     assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), &failed[..failed.len().min(5)]);
     agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n6_no_connection_is_lost_where_three_agents_meet_in_whatever_order_they_end() {
+    for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [2, 0, 1]] {
+        let port = free_port();
+        let mut agents = Vec::new();
+        for _ in 0..3 {
+            agents.push(Some(Agent::start(port, true).listens().await));
+        }
+        let clients = Clients::start(port);
+        let [one, other, last] = order;
+        for ends in [one, other] {
+            clients.ask(30).await;
+            agents[ends].take().unwrap().stop().await;
+        }
+        clients.ask(30).await;
+        let failed = clients.end();
+        assert!(failed.is_empty(), "{order:?}: {} failed: {:?}", failed.len(), &failed[..failed.len().min(5)]);
+        agents[last].take().unwrap().stop().await;
+    }
+}
+
+#[tokio::test]
+async fn n6_when_the_next_agent_breaks_the_one_before_goes_on() {
+    let port = free_port();
+    let first = Agent::start(port, true).listens().await;
+    let second = Agent::start(port, true).listens().await;
+    second.task.abort();
+    assert!(second.task.await.is_err());
+    for _ in 0..20 {
+        tokio::task::spawn_blocking(move || ask(loopback(port))).await.unwrap().unwrap();
+    }
+    first.stop().await;
 }
