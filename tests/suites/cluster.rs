@@ -17,8 +17,6 @@ mod pull_loop;
 mod claims;
 #[path = "cluster/credentials.rs"]
 mod credentials;
-#[path = "cluster/disturbance.rs"]
-mod disturbance;
 #[path = "cluster/egress.rs"]
 mod egress;
 #[path = "cluster/handover.rs"]
@@ -37,6 +35,8 @@ mod life;
 mod proof;
 #[path = "cluster/pull.rs"]
 mod pull;
+#[path = "cluster/reboots.rs"]
+mod reboots;
 #[path = "cluster/removal.rs"]
 mod removal;
 #[path = "cluster/resource.rs"]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidepool_tests::{Cluster, ImageSpec};
 
 use crate::installed::{
-    AGENTS, MIRROR, SOON, SYSTEM, apply_and_await, await_active, cluster, ephemeral, helm, install_with, members,
+    AGENTS, MIRROR, SOON, SYSTEM, apply_and_await, cluster, ephemeral, helm, install_with, members,
 };
 use crate::leader::writes;
 use crate::node_state::{Tree, await_around, await_as_before, await_ours, await_used, tree, write_foreign};
@@ -28,9 +28,9 @@ fn agents() -> [String; 4] {
     ["--set-json", "agent.tolerations=[]", "--set-json", &affinity].map(str::to_owned)
 }
 
-struct Life<'a> {
-    cluster: &'a Cluster,
-    pulls: &'a PullLoop<'a>,
+pub(crate) struct Life<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) pulls: &'a PullLoop<'a>,
     /// Both nodes as they were before Tidepool came.
     before: &'a [Tree; 2],
 }
@@ -48,6 +48,7 @@ fn n4_no_pull_fails_and_files_follow_through_a_nodes_life() {
         let life = Life { cluster: &cluster, pulls, before: &before };
         life.is_used();
         life.operators_are_replaced();
+        life.pods_are_deleted();
         life.a_node_is_drained();
         life.agents_leave_a_node();
         life.a_node_is_not_meant();
@@ -61,7 +62,7 @@ fn n4_no_pull_fails_and_files_follow_through_a_nodes_life() {
 
 impl Life<'_> {
     /// Files are ours, and pulls are served by the mirror.
-    fn is_used(&self) {
+    pub(crate) fn is_used(&self) {
         await_ours(self.cluster, 1, &self.before[0]);
         await_used(self.cluster, self.pulls);
     }
@@ -121,6 +122,27 @@ impl Life<'_> {
         self.is_used();
     }
 
+    /// Without a drain, and in the middle of bodies.
+    fn pods_are_deleted(&self) {
+        for (what, namespace, label) in [
+            ("member deleted", SYSTEM, format!("tidepool.dev/mirror={MIRROR}")),
+            ("agents deleted", AGENTS, "app.kubernetes.io/component=agent".to_owned()),
+        ] {
+            self.pulls.step(what, || {
+                let pods = ["pods", "-n", namespace, "-l", &label];
+                self.cluster.kubectl(&[&["delete"], &pods[..], &["--timeout=60s"]].concat()).unwrap();
+                let ready = || {
+                    let pods = self.cluster.kubectl_json(&[&["get"], &pods[..]].concat())?;
+                    let pods = pods["items"].as_array().cloned().unwrap_or_default();
+                    let is_ready = |pod: &Value| pod["status"]["containerStatuses"][0]["ready"] == true;
+                    Ok(!pods.is_empty() && pods.iter().all(is_ready))
+                };
+                self.cluster.wait_until(SOON, "pods in place of the deleted", ready).unwrap();
+                self.is_used();
+            });
+        }
+    }
+
     /// The member's node, so that it has to move.
     fn a_node_is_drained(&self) {
         let before = members(self.cluster, MIRROR);
@@ -176,36 +198,6 @@ impl Life<'_> {
         change("mode Withdraw", &[1, 2], json!({"mode": "Withdraw"}), json!({"mode": null}));
     }
 
-    fn a_node_reboots(&self) {
-        let file = self.file();
-        self.pulls.step("node rebooted", || {
-            self.pulls.held(|| self.cluster.reboot(1)).unwrap();
-            self.pulls.await_next();
-            self.is_used();
-        });
-        assert_eq!(self.file(), file, "a reboot writes no file anew");
-        await_active(self.cluster);
-    }
-
-    /// First the agent stops, which cannot learn why; then the node reboots, and no agent comes.
-    fn a_node_reboots_without_the_api_server(&self) {
-        let file = self.file();
-        let dark = || {
-            self.pulls.step("agent stopped without the API server", || {
-                let agent = self.cluster.in_node(1, &["crictl", "ps", "--quiet", "--name", "^agent$"]).unwrap();
-                self.cluster.in_node(1, &["crictl", "stop", "--timeout", "40", agent.trim()]).unwrap();
-                assert_eq!(self.file(), file, "who does not know keeps files");
-            });
-            self.pulls.step("node rebooted without the API server", || {
-                self.pulls.held(|| self.cluster.reboot(1)).unwrap();
-                await_around(self.cluster, self.pulls);
-            });
-            assert_eq!(self.file(), file, "nobody is there who would write");
-        };
-        self.cluster.without_api_server(dark).unwrap();
-        self.pulls.step("API server back", || self.is_used());
-    }
-
     /// The order of the documentation: mirrors first, then the chart.
     fn all_goes(&self) {
         self.pulls.step("mirror deleted", || {
@@ -225,7 +217,7 @@ impl Life<'_> {
     }
 
     /// The looping node's file: its inode, which a file written anew does not keep, and its time.
-    fn file(&self) -> (u64, i64) {
+    pub(crate) fn file(&self) -> (u64, i64) {
         let path = self.cluster.certs_d(1).unwrap().join("docker.io/hosts.toml");
         let metadata = fs::metadata(path).unwrap();
         (metadata.ino(), metadata.mtime_nsec())

@@ -14,9 +14,16 @@ use crate::pull_loop::PullLoop;
 /// A file that an administrator wrote: a comment, an own mirror, odd spacing, and no newline at its end.
 pub(crate) const FOREIGN: &str = "# ours since 2024, ask the platform team\nserver   = \"https://registry-1.docker.io\"\n\n[host.\"https://mirror.corp.example\"]\n  capabilities = [ \"pull\" ]\n  skip_verify=false";
 
-/// Everything below a node's registry directory: mode, time of modification of files, and contents.
+/// Everything below a node's registry directory, by path.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Tree(BTreeMap<String, (u32, Option<(i64, Vec<u8>)>)>);
+pub(crate) struct Tree(BTreeMap<String, Entry>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    mode: u32,
+    /// Of a file: when it was written, and what.
+    content: Option<(i64, String)>,
+}
 
 /// Puts that file on a node, for Docker Hub, and another for a registry that no test mirrors.
 pub(crate) fn write_foreign(cluster: &Cluster, node: usize) {
@@ -35,12 +42,13 @@ pub(crate) fn tree(cluster: &Cluster, node: usize) -> Result<Tree> {
     Ok(Tree(tree))
 }
 
-fn collect(root: &Path, folder: &Path, tree: &mut BTreeMap<String, (u32, Option<(i64, Vec<u8>)>)>) -> Result<()> {
+fn collect(root: &Path, folder: &Path, tree: &mut BTreeMap<String, Entry>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let metadata = path.symlink_metadata()?;
-        let content = if metadata.is_dir() { None } else { Some((metadata.mtime(), fs::read(&path)?)) };
-        tree.insert(path.strip_prefix(root)?.display().to_string(), (metadata.mode(), content));
+        let content = if metadata.is_dir() { None } else { Some((metadata.mtime(), fs::read_to_string(&path)?)) };
+        let entry = Entry { mode: metadata.mode(), content };
+        tree.insert(path.strip_prefix(root)?.display().to_string(), entry);
         if metadata.is_dir() {
             collect(root, &path, tree)?;
         }
