@@ -52,7 +52,7 @@ suite: image tools ## run one suite, or one case of it: make suite NAME=cluster 
 
 # An optimised build of the benchmark's own, for the client and the upstream share the machine with what is measured.
 BENCH = cargo run --quiet --release --locked --package tidepool-tests --bin tidepool-bench -- \
-	--proxy "$(RELEASE)/tidepool-proxy" --json "$(CARGO_TARGET_DIR)/bench.json"
+	--proxy "$(RELEASE)/tidepool-proxy" --agent "$(RELEASE)/tidepool-agent" --json "$(CARGO_TARGET_DIR)/bench.json"
 
 .PHONY: bench
 bench: build bench-peers ## measure the proxy beside its peers; a quarter of an hour, and the README's table and plot anew
