@@ -50,9 +50,14 @@ test: ## run every test: format, lints, units, suites on real parts, cluster sui
 suite: image tools ## run one suite, or one case of it: make suite NAME=cluster CASE=invalid_spec
 	@cargo test --locked --package tidepool-tests --test $(or $(NAME),cluster) -- --test-threads=1 --nocapture $(CASE)
 
+# The promise as a table: every state, or some of them and then no table is kept.
+.PHONY: matrix
+matrix: image tools ## measure pulls in every state of the fault matrix; ONLY="member-killed upstream-hung" for some
+	@cargo test --locked --package tidepool-tests --test matrix -- $(or $(ONLY),--all --write docs/fault-matrix.md)
+
 # An optimised build of the benchmark's own, for the client and the upstream share the machine with what is measured.
 BENCH = cargo run --quiet --release --locked --package tidepool-tests --bin tidepool-bench -- \
-	--proxy "$(RELEASE)/tidepool-proxy" --agent "$(RELEASE)/tidepool-agent" --json "$(CARGO_TARGET_DIR)/bench.json"
+	--proxy "$(RELEASE)/tidepool-proxy" --json "$(CARGO_TARGET_DIR)/bench.json"
 
 .PHONY: bench
 bench: build bench-peers ## measure the proxy beside its peers; a quarter of an hour, and the README's table and plot anew

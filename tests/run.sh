@@ -29,6 +29,11 @@ cluster_suite() {
     make image tools && cargo test --locked --package tidepool-tests --test cluster -- --test-threads=1 --nocapture
 }
 
+# The representative states; `make matrix` measures all.
+fault_matrix() {
+    cargo test --locked --package tidepool-tests --test matrix
+}
+
 peers_suite() {
     if [ "$(id -u)" -ne 0 ]; then
         echo "SKIPPED: the suite between real registries and clients needs root, for mount namespaces"
@@ -46,7 +51,8 @@ run "peers built from Go modules" make tools &&
     run "proxy between real registries and clients" peers_suite &&
     run "cluster harness" cargo test --locked --package tidepool-tests --lib --bins --test harness -- --nocapture &&
     run "chart on a real API server" cargo test --locked --package tidepool-tests --test chart -- --test-threads=1 --nocapture &&
-    run "cluster" cluster_suite
+    run "cluster" cluster_suite &&
+    run "fault matrix, representative states" fault_matrix
 
 printf '\n\033[1m==> summary\033[0m\n'
 printf '%s\n' "${summary[@]}"

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::image::{ImageSpec, product};
-use crate::{demo, guard, stand_in, state};
+use crate::{demo, guard, relay, stand_in, state};
 
 /// The cluster of `make demo`, and of a developer who needs but one.
 const DEFAULT_FOLDER: &str = "/tmp/tidepool-demo";
@@ -115,6 +115,32 @@ pub enum Command {
     /// Be the first process of a cluster
     #[command(hide = true)]
     Init,
+    /// Pass bytes to a member, cut or stall connections as ordered
+    #[command(hide = true)]
+    Relay {
+        /// Address to listen on
+        #[arg(long)]
+        listen: String,
+        /// Where to pass connections
+        #[arg(long)]
+        to: String,
+        /// File with the order of the moment
+        #[arg(long)]
+        orders: PathBuf,
+    },
+    /// Answer everything with a status
+    #[command(hide = true)]
+    Refuser {
+        /// Address to listen on
+        #[arg(long)]
+        listen: String,
+        /// Folder with certificate and key
+        #[arg(long)]
+        folder: PathBuf,
+        /// The status
+        #[arg(long)]
+        status: hyper::StatusCode,
+    },
     /// Serve the stand-in registries
     #[command(hide = true)]
     StandIn {
@@ -167,6 +193,8 @@ impl Command {
             Self::Image { name, out, binaries } => done(product::write(&name, &out, &binaries)),
             Self::Guard { dir } => done(guard::run(&dir)),
             Self::Init => done(guard::init()),
+            Self::Relay { listen, to, orders } => done(relay::run(&listen, &to, orders)),
+            Self::Refuser { listen, folder, status } => done(relay::refuse(&listen, &folder, status)),
             Self::StandIn { folder } => done(stand_in::run(&folder)),
         }
     }

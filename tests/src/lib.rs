@@ -59,6 +59,10 @@
 //! **Elsewhere.** With `$KUBECONFIG` set, [`Cluster::for_suite`] uses that cluster by `kubectl` and `helm` alone; a test
 //! that needs nodes or stand-ins asks [`Cluster::has_nodes`] first.
 //!
+//! **Faults** are applied to programs, packets, connections and daemons of the nodes, and taken back when the
+//! [`Disturbance`] goes: [`Cluster::kill_in_pods`], [`Cluster::drop_packets`], [`Cluster::relay`] and their neighbours.
+//! [`matrix`] says what the fault matrix promises of each.
+//!
 //! **Without a cluster** suites put a [`FaultProxy`] between Tidepool and a real registry: connections that are cut, reset,
 //! stalled, slow, or lie, and a record of what was asked and sent. [`product`] builds the program that they test.
 //!
@@ -75,22 +79,25 @@ mod guard;
 mod image;
 mod kubernetes;
 mod machine;
+pub mod matrix;
 mod pace;
 mod process;
 mod registry;
+mod relay;
 mod stand_in;
 mod state;
 mod tools;
 mod wait;
 
-pub use certificates::{Authority, Certificate};
-pub use cluster::{AuditEvent, Client, Cluster, ClusterOptions, StartError};
+pub use certificates::{Authority, Certificate, Role};
+pub use cluster::{AuditEvent, Client, Cluster, ClusterOptions, Disturbance, Pods, StartError};
 pub use fault_proxy::{Exchange, Fault, FaultProxy, Times};
 pub use image::{Blob, Image, ImageSpec};
 pub use kubernetes::node_options::{Containerd, NodeOptions, Rate};
 pub use machine::Output;
 pub use pace::Pace;
 pub use registry::Registry;
+pub use relay::Act;
 pub use stand_in::{Egress, Passage, Request, StandIn, TokenServer, User};
 pub use tools::{peer, product, repository};
 pub use wait::until;

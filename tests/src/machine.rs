@@ -143,7 +143,26 @@ impl Machine {
         let output = self.run(&full, "", COMMAND_WITHIN)?.ok()?;
         let pid = output.trim().parse().with_context(|| format!("no process number of {name}: {output}"))?;
         fs::write(self.home.join(format!("{name}.pid")), output.trim()).context("cannot note a process number")?;
+        let args: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
+        let args = serde_json::to_string(&args).context("cannot write JSON")?;
+        fs::write(self.home.join(format!("{name}.args")), args).context("cannot note a command")?;
         Ok(pid)
+    }
+
+    /// Starts a daemon again that has ended, as it was started before.
+    pub(crate) fn daemon_again(&self, name: &str) -> Result<()> {
+        let args = fs::read_to_string(self.home.join(format!("{name}.args")))
+            .with_context(|| format!("{} never had a daemon {name}", self.name))?;
+        let args: Vec<String> = serde_json::from_str(&args).context("cannot read a command")?;
+        self.daemon(name, &args)?;
+        Ok(())
+    }
+
+    /// The process of a daemon that runs.
+    pub(crate) fn daemon_process(&self, name: &str) -> Result<Process> {
+        let noted = fs::read_to_string(self.home.join(format!("{name}.pid")))
+            .with_context(|| format!("{} never had a daemon {name}", self.name))?;
+        process::inside(self.holder.pid, noted.trim().parse().context("cannot read a process number")?)
     }
 
     fn environment(&self) -> Vec<(&'static str, OsString)> {

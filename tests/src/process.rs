@@ -29,6 +29,17 @@ impl Process {
         Stat::read(self.pid).is_some_and(|stat| stat.started == self.started && stat.state != 'Z')
     }
 
+    /// Sends it a signal, unless it is gone.
+    pub(crate) fn signal(self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).filter(|_| self.is_alive());
+        pid.map_or(Ok(()), |pid| rustix::process::kill_process(pid, signal)).context("cannot send a signal")
+    }
+
+    /// The process that started it.
+    pub(crate) fn parent(self) -> Option<u32> {
+        Stat::read(self.pid).map(|stat| stat.parent)
+    }
+
     /// Ends it with SIGKILL and waits until it is gone.
     pub(crate) fn kill(self, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
@@ -44,6 +55,16 @@ impl Process {
         }
         Ok(())
     }
+}
+
+/// The processes of a program, by the start of its command line, in a control group whose path has these parts.
+pub(crate) fn of_program(command: &str, parts: &[String]) -> Vec<Process> {
+    let runs = |pid: &u32| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ");
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        line.starts_with(command) && parts.iter().all(|part| groups.contains(part))
+    };
+    pids().filter(runs).filter_map(|pid| Process::of(pid).ok()).collect()
 }
 
 /// The only child of a process, waiting for it to be forked.

@@ -66,6 +66,16 @@ impl<'a> Registry<'a> {
         self.order(&[if limited { "limit" } else { "unlimit" }, &self.stand_in.name])
     }
 
+    /// Answers every request for contents with this status, from the moment this returns.
+    pub fn fail(&self, status: u16) -> Result<()> {
+        self.order(&["fail", &self.stand_in.name, &status.to_string()])
+    }
+
+    /// Answers with contents again.
+    pub fn serve(&self) -> Result<()> {
+        self.order(&["serve", &self.stand_in.name])
+    }
+
     fn order(&self, words: &[&str]) -> Result<()> {
         stand_in::order(&self.folder, words)
     }

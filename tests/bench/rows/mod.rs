@@ -6,7 +6,6 @@ mod damage;
 mod herd;
 mod hot;
 mod memory;
-mod node;
 mod outage;
 mod small;
 mod start;
@@ -37,10 +36,9 @@ pub(crate) struct Bench {
 type Rows = fn(&mut Bench) -> Result<()>;
 
 /// All rows, by the names that `--only` knows.
-pub(crate) const ROWS: [(&str, Rows); 11] = [
+pub(crate) const ROWS: [(&str, Rows); 10] = [
     ("hot", hot::rows),
     ("tls", hot::tls),
-    ("node", node::rows),
     ("small", small::rows),
     ("cold", cold::rows),
     ("links", cold::links),

@@ -1,8 +1,6 @@
 //! What is measured: a process of its own on a free port of loopback, with a store of its own.
 
-mod agent;
 mod distribution;
-mod link;
 mod nginx;
 mod tidepool;
 
@@ -15,7 +13,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-pub(crate) use link::Link;
 pub(crate) use nginx::Nginx;
 pub(crate) use tidepool::blob_path;
 
@@ -30,7 +27,6 @@ const STOP: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
     pub(crate) tidepool: PathBuf,
-    pub(crate) agent: Option<PathBuf>,
     pub(crate) nginx: Option<PathBuf>,
     pub(crate) distribution: Option<PathBuf>,
     pub(crate) upstream: SocketAddr,

@@ -2,11 +2,14 @@
 
 mod audit;
 mod diagnose;
+mod disturbance;
 mod kubectl;
 mod nodes;
 mod outside;
+mod paths;
 mod pods;
 mod power;
+mod processes;
 mod start;
 
 use std::collections::BTreeMap;
@@ -16,7 +19,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 pub use audit::AuditEvent;
+pub use disturbance::Disturbance;
 pub use outside::Client;
+pub use processes::Pods;
 
 use crate::certificates::{Authority, Certificate};
 use crate::guard::{self, Guard};

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::Cluster;
+use crate::addresses;
 use crate::kubernetes::node;
-use crate::machine::{COMMAND_WITHIN, Machine, Output};
+use crate::machine::{COMMAND_WITHIN, Output};
 
 /// How long a pull may take: a mirror that does not answer must show as a failure, not as a hang.
 const PULL_WITHIN: Duration = Duration::from_secs(180);
@@ -41,6 +42,16 @@ impl Cluster {
         self.local()?.node(number)?.run(&["crictl", "pull", image], "", PULL_WITHIN)
     }
 
+    /// Pulls an image, whether that succeeds or not; one that takes longer than `within` is given up.
+    pub fn try_pull_within(&self, number: usize, image: &str, within: Duration) -> Result<Output> {
+        self.local()?.node(number)?.run(&["crictl", "pull", image], "", within)
+    }
+
+    /// The address by which others know a node.
+    pub fn node_address(&self, number: usize) -> String {
+        addresses::node(number)
+    }
+
     /// Makes a node forget an image under all its names, so that the next pull fetches every blob of it.
     ///
     /// containerd collects the contents before it answers. An image that a container still uses stays.
@@ -67,10 +78,6 @@ impl Cluster {
 
     /// A command on a machine, `cp`, `node1` and so on, with the terminal of this process.
     pub fn interactive_on<S: AsRef<OsStr>>(&self, machine: &str, command: &[S]) -> Result<Command> {
-        let state = &self.local()?.state;
-        let mut machines = std::iter::once(&state.control_plane).chain(&state.nodes);
-        let found: Option<&Machine> = machines.find(|known| known.name() == machine);
-        let found = found.with_context(|| format!("there is no machine {machine}: try cp or node1"))?;
-        Ok(found.command(Path::new("/"), command))
+        Ok(self.machine(machine)?.command(Path::new("/"), command))
     }
 }

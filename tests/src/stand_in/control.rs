@@ -1,6 +1,6 @@
 //! Orders to the stand-ins: a Unix socket that takes one line and answers when it is done.
 //!
-//! `on NAME`, `off NAME`, `limit NAME`, `unlimit NAME`, `password NAME USER PASSWORD`.
+//! `on NAME`, `off NAME`, `limit NAME`, `unlimit NAME`, `fail NAME STATUS`, `serve NAME`, `password NAME USER PASSWORD`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -63,6 +63,11 @@ async fn carry_out(line: &str, registries: &[Controlled]) -> &'static str {
     match words.as_slice() {
         [switch @ ("on" | "off"), _] => return turn(registry, *switch == "on").await,
         [limit @ ("limit" | "unlimit"), _] => registry.front.limit(*limit == "limit"),
+        ["fail", _, status] => match status.parse() {
+            Ok(status) => registry.front.fail(Some(status)),
+            Err(_) => return "that is no status\n",
+        },
+        ["serve", _] => registry.front.fail(None),
         ["password", _, user, password] => registry.front.set_password(user, password),
         _ => return "that is no order\n",
     }

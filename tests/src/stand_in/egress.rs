@@ -128,7 +128,7 @@ impl Proxy {
             return failure(StatusCode::BAD_GATEWAY, "there is no such host");
         };
         if request.method() != Method::CONNECT {
-            return front.answer(request).await;
+            return front.answer(request, "").await;
         }
         let port = request.uri().port_u16().unwrap_or(443);
         match TcpStream::connect((front.stand_in().address.as_str(), port)).await {

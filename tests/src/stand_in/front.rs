@@ -1,7 +1,7 @@
 //! What a stand-in answers: tokens, challenges, refusals, and the contents of the registry behind it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderName, RANGE, USER_AGENT};
@@ -22,6 +22,8 @@ pub(super) struct Front {
     users: Users,
     /// Whether who is not logged in gets no manifest.
     limited: AtomicBool,
+    /// What every request for contents is answered with; 0 for contents.
+    failing: AtomicU16,
     backend: Backend,
     log: Arc<Log>,
 }
@@ -29,7 +31,8 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn new(stand_in: StandIn, log: Arc<Log>) -> Self {
         let (backend, users) = (Backend::new(stand_in.backend), Users::new(&stand_in));
-        Self { stand_in, tokens: Tokens::default(), users, limited: AtomicBool::new(false), backend, log }
+        let (limited, failing) = (AtomicBool::new(false), AtomicU16::new(0));
+        Self { stand_in, tokens: Tokens::default(), users, limited, failing, backend, log }
     }
 
     /// Its definition.
@@ -48,15 +51,23 @@ impl Front {
         self.limited.store(limited, Ordering::Relaxed);
     }
 
-    /// Answers a request and sees to its line in the log.
-    pub(super) async fn answer(&self, request: hyper::Request<Incoming>) -> Response<Body> {
+    /// Answers every request for contents with this status, or with contents again.
+    pub(super) fn fail(&self, status: Option<StatusCode>) {
+        self.failing.store(status.map_or(0, |status| status.as_u16()), Ordering::Relaxed);
+    }
+
+    /// Answers a request of `client` and sees to its line in the log.
+    pub(super) async fn answer(&self, request: hyper::Request<Incoming>, client: &str) -> Response<Body> {
         let mut record = self.record(&request);
+        client.clone_into(&mut record.client);
         let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let login = self.users.login(authorization);
         record.login = login != Login::None;
         record.user = login.name().map(str::to_owned);
         let response = if record.path == "/token" {
             self.token(&login, &mut record)
+        } else if let Some(failure) = self.failure() {
+            failure
         } else if let Some(refusal) = self.refuse(authorization, &login, &mut record) {
             refusal
         } else {
@@ -69,6 +80,14 @@ impl Front {
         record.complete = true;
         self.log.write(&record);
         response
+    }
+
+    /// The answer of a registry that is out of order.
+    fn failure(&self) -> Option<Response<Body>> {
+        match StatusCode::from_u16(self.failing.load(Ordering::Relaxed)).ok()? {
+            StatusCode::TOO_MANY_REQUESTS => Some(too_many()),
+            status => Some(failure(status, "out of order")),
+        }
     }
 
     /// The answer to somebody who may not read, reads too much, or wants to write.
@@ -136,6 +155,7 @@ impl Front {
             user: None,
             login: false,
             user_agent: header(USER_AGENT).unwrap_or_default(),
+            client: String::new(),
         }
     }
 }

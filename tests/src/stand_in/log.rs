@@ -38,6 +38,8 @@ pub struct Request {
     pub login: bool,
     /// The `User-Agent` header.
     pub user_agent: String,
+    /// The address that asked; empty where it came through the egress proxy.
+    pub client: String,
 }
 
 impl Request {

@@ -28,6 +28,7 @@ pub use egress::{Egress, Passage};
 pub use log::Request;
 pub(crate) use log::read as read_log;
 pub(crate) use server::run;
+pub(crate) use tls::acceptor;
 
 /// What the process of the stand-ins is told: `<registries>/stand-ins.json`.
 #[derive(Debug, Serialize, Deserialize)]

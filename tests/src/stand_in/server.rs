@@ -1,6 +1,7 @@
 //! The process of the stand-ins: `tidepool-cluster stand-in`.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -82,8 +83,8 @@ async fn accept(
         tokio::select! {
             order = orders.recv() => return order,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(front), acceptor.clone()));
+                Ok((stream, client)) => {
+                    connections.spawn(connection(stream, client.ip(), Arc::clone(front), acceptor.clone()));
                 }
                 Err(error) => eprintln!("cannot accept: {error}"),
             },
@@ -92,11 +93,13 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, front: Arc<Front>, acceptor: TlsAcceptor) {
+async fn connection(stream: TcpStream, client: IpAddr, front: Arc<Front>, acceptor: TlsAcceptor) {
     // Without it small answers wait for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let Ok(stream) = acceptor.accept(stream).await else { return };
-    let service = service_fn(|request| async { Ok::<_, std::convert::Infallible>(front.answer(request).await) });
+    let client = client.to_string();
+    let answer = |request| async { Ok::<_, std::convert::Infallible>(front.answer(request, &client).await) };
+    let service = service_fn(answer);
     let served = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
     if let Err(error) = served {
         eprintln!("connection ended: {error}");

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use super::files;
 
 /// Accepts connections with the certificate of `folder`, from clients with one of the same authority if so wanted.
-pub(super) fn acceptor(folder: &Path, client_certificate: bool) -> Result<TlsAcceptor> {
+pub(crate) fn acceptor(folder: &Path, client_certificate: bool) -> Result<TlsAcceptor> {
     let chain = certificates(folder, &format!("{}.crt", files::SERVER))?;
     let key = PrivateKeyDer::from_pem_reader(open(folder, &format!("{}.key", files::SERVER))?)
         .context("cannot parse a key")?;

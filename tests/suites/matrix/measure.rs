@@ -1,0 +1,95 @@
+//! Measuring a state: pulls on four nodes at once.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use tidepool_tests::Disturbance;
+use tidepool_tests::matrix::{Cell, Outcome, Pull, Row};
+
+use crate::stage::{LAYERS_MIB, PAIRS, Stage};
+use crate::state::State;
+
+/// When a pull is given up.
+const GIVEN_UP: Duration = Duration::from_secs(60);
+/// When a fault strikes a pull that runs.
+const MIDDLE: Duration = Duration::from_secs(3);
+
+/// Measures all pulls of a state, and leaves the cluster as it was.
+pub(crate) fn state(stage: &Stage, state: &State) -> Row {
+    let (mut cells, mut trouble) = (Vec::new(), None);
+    for &pull in state.pulls {
+        if let Err(error) = self::pull(stage, state, pull, &mut cells) {
+            println!("{error:#}");
+            // What is awaited in vain says so last, after the state of the cluster.
+            let told = error.to_string();
+            trouble = Some(format!("{} pull: {}", pull.word(), told.lines().last().unwrap_or_default()));
+            break;
+        }
+    }
+    Row { name: state.name.to_owned(), title: state.title.to_owned(), expect: state.expect, cells, trouble }
+}
+
+fn pull(stage: &Stage, state: &State, pull: Pull, cells: &mut Vec<Cell>) -> Result<()> {
+    let image = if pull == Pull::Warm { stage.warm()? } else { stage.fresh()? };
+    let before = stage.registry()?.log()?.len();
+    let outcomes = pulls(stage, state, pull, &image)?;
+    let whole = outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Pulled(_)));
+    if pull == Pull::Warm && !whole {
+        stage.spoil_warm();
+    }
+    let log = stage.registry()?.log()?.split_off(before);
+    let ended = |node: usize| outcomes.iter().find(|(other, _)| *other == node).map(|(_, outcome)| *outcome);
+    for (with, plain, runtime) in PAIRS {
+        let client = stage.cluster.node_address(with);
+        let direct: u64 = log.iter().filter(|it| it.client == client && it.is_blob()).map(|it| it.bytes).sum();
+        let through = 1.0 - direct as f64 / image_bytes();
+        let (Some(with), Some(plain)) = (ended(with), ended(plain)) else { continue };
+        cells.push(Cell { runtime, pull, with, plain, through });
+    }
+    Ok(())
+}
+
+fn image_bytes() -> f64 {
+    f64::from(LAYERS_MIB.iter().sum::<u32>() << 20)
+}
+
+/// Pulls an image on all nodes at once while the fault is there, and takes the fault back.
+fn pulls(stage: &Stage, state: &State, pull: Pull, image: &str) -> Result<Vec<(usize, Outcome)>> {
+    let prepared = (state.prepare)(stage, pull)?;
+    let struck = if pull == Pull::Running { None } else { Some((state.strike)(stage, pull)?) };
+    let nodes: Vec<usize> = PAIRS.iter().flat_map(|(with, plain, _)| [*with, *plain]).collect();
+    let (outcomes, struck) = std::thread::scope(|scope| {
+        let cluster = &stage.cluster;
+        let pulling: Vec<_> =
+            nodes.iter().map(|&node| scope.spawn(move || Ok((node, timed(cluster, node, image)?)))).collect();
+        let struck = struck.map_or_else(|| in_the_middle(stage, state), Ok);
+        let ended = pulling.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a pull panicked"))?);
+        (ended.collect::<Result<Vec<_>>>(), struck)
+    });
+    struck.map(|struck| prepared.and(struck))?.heal()?;
+    for node in nodes {
+        // Those that have it.
+        stage.cluster.try_in_node(node, &["crictl", "rmi", image])?;
+    }
+    stage.recover(state.renew)?;
+    outcomes
+}
+
+fn in_the_middle<'a>(stage: &'a Stage, state: &State) -> Result<Disturbance<'a>> {
+    std::thread::sleep(MIDDLE);
+    (state.strike)(stage, Pull::Running)
+}
+
+fn timed(cluster: &tidepool_tests::Cluster, node: usize, image: &str) -> Result<Outcome> {
+    let started = Instant::now();
+    let pulled = cluster.try_pull_within(node, image, GIVEN_UP)?;
+    let took = started.elapsed();
+    Ok(match (pulled.success, took >= GIVEN_UP) {
+        (true, _) => Outcome::Pulled(took),
+        (false, true) => Outcome::Hung(GIVEN_UP),
+        (false, false) => {
+            println!("  node{node}: {}", pulled.stderr.trim().replace('\n', " "));
+            Outcome::Failed(took)
+        }
+    })
+}
