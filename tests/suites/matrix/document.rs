@@ -48,7 +48,7 @@ than 1.2 times such a node's and 2 s; what the cache keeps is had when upstream 
 Each cell is the time of one pull by a node with Tidepool, a slash, the time of the same pull at the same moment by a
 node without it, and how much of the image came through the mirror: 0 % is a pull that went around it. A pull is given up
 after 60 s. *Cold*: contents that nobody pulled before, once the fault is there. *Warm*: contents that the mirror keeps.
-*Running*: cold, and the fault comes after 3 s; by then the mirror may have all of it, since its own link is fast.
+*Running*: cold, and the fault comes after 3 s; the runtime asks for three layers at a time, so some it has yet to ask for.
 
 Nodes: {} ({} MiB/s into each node, images of {image} MiB in {} layers, so that a plain pull takes ten seconds). Two
 members, on a node of their own with a fast link, their stores on volumes. All four nodes pull at once by `crictl pull`.
