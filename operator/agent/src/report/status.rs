@@ -46,8 +46,9 @@ impl Report {
     #[must_use]
     pub fn new(wanted: &Wanted, seen: &Seen, problem: Option<&Problem>, runtime: Option<&RuntimeVersion>) -> Self {
         let mirrors: Vec<_> = wanted.mirrors.iter().take(128).map(|part| state_of(part, seen)).collect();
+        let honored = honored_of(seen, runtime);
         let runtime = runtime.map(|runtime| runtime_of(runtime, seen.support.as_ref()));
-        Self { runtime, ready: ready(&mirrors, problem), honored: honored_of(seen), mirrors }
+        Self { runtime, ready: ready(&mirrors, problem), honored, mirrors }
     }
 
     /// What an agent leaves behind that is gone for good.
@@ -166,7 +167,8 @@ fn ready(mirrors: &[NodeMirror], problem: Option<&Problem>) -> Claim {
     }
 }
 
-fn honored_of(seen: &Seen) -> Option<Claim> {
+fn honored_of(seen: &Seen, runtime: Option<&RuntimeVersion>) -> Option<Claim> {
+    let is_probed = runtime.is_none_or(RuntimeVersion::is_containerd);
     let (status, reason, message) = match (&seen.support, seen.honored) {
         (Some(Support::OtherRuntime(message)), _) => ("False", honored::RUNTIME_UNSUPPORTED, message.as_str()),
         (_, Some(Evidence::Pull)) => {
@@ -177,6 +179,8 @@ fn honored_of(seen: &Seen) -> Option<Claim> {
         }
         (Some(Support::NotConfigured(message)), None) => ("False", honored::RUNTIME_NOT_CONFIGURED, message.as_str()),
         (Some(Support::Native(message)), None) => ("Unknown", honored::NATIVE_CONFIGURATION, message.as_str()),
+        // The operator probes containerd alone.
+        (Some(Support::Doubtful(message)), None) if !is_probed => ("Unknown", honored::UNPROVEN, message.as_str()),
         (Some(Support::Doubtful(_) | Support::Expected) | None, None) => return None,
     };
     Some(Claim::new(status, reason, message))
