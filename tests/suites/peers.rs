@@ -1,4 +1,4 @@
-//! The proxy alone, between real programs: distribution behind it; containerd, podman, skopeo, crane and curl before it.
+//! The proxy alone, and what the agent writes, between real programs: distribution behind it; containerd, podman, skopeo, crane and curl before it.
 //!
 //! Everything is on loopback with free ports. What upstream was asked is read from distribution's access log, or from the
 //! fault proxy that stands before it. Cases are named after the rules of the design that they show.
@@ -13,6 +13,8 @@ mod capped;
 mod clients;
 #[path = "peers/containerd.rs"]
 mod containerd;
+#[path = "peers/crio.rs"]
+mod crio;
 #[path = "peers/disk.rs"]
 mod disk;
 #[path = "peers/distribution.rs"]
@@ -31,6 +33,8 @@ mod proxy;
 mod ranges;
 #[path = "peers/several.rs"]
 mod several;
+#[path = "peers/shapes.rs"]
+mod shapes;
 #[path = "peers/token_server.rs"]
 mod token_server;
 #[path = "peers/tokens.rs"]

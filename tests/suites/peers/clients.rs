@@ -46,6 +46,11 @@ pub(crate) fn push_chunked(layout: &Path, target: &str) {
 
 /// Pulls by podman, into a storage that takes parts of layers where it can; the last image's files, by their hashes.
 pub(crate) fn podman(images: &[&str], folder: &Path) -> Result<String, String> {
+    podman_with(Path::new("/etc/containers/registries.conf.d"), images, folder)
+}
+
+/// As [`podman`], with another directory of drop-ins.
+pub(crate) fn podman_with(drop_ins: &Path, images: &[&str], folder: &Path) -> Result<String, String> {
     let policy = folder.join("policy.json");
     std::fs::write(&policy, POLICY).unwrap();
     let storage = "[storage]\ndriver = \"overlay\"\nrunroot = \"/var/lib/containers/run\"\n\
@@ -53,12 +58,13 @@ pub(crate) fn podman(images: &[&str], folder: &Path) -> Result<String, String> {
                    [storage.options]\npull_options = {enable_partial_images = \"true\"}\n";
     std::fs::write(folder.join("storage.conf"), storage).unwrap();
     let mut podman = isolated(
-        "export CONTAINERS_STORAGE_CONF=\"$1\"; policy=$2; shift 2
+        "mount --bind \"$3\" /etc/containers/registries.conf.d
+         export CONTAINERS_STORAGE_CONF=\"$1\"; policy=$2; shift 3
          for image; do podman pull --quiet --tls-verify=false --signature-policy \"$policy\" \"$image\" >/dev/null; done
          cd \"$(podman image mount \"$image\")\"
          find . -type f | sort | xargs sha256sum",
     );
-    run(podman.arg(folder.join("storage.conf")).arg(policy).args(images))
+    run(podman.arg(folder.join("storage.conf")).arg(policy).arg(drop_ins).args(images))
 }
 
 pub(crate) fn crane(act: &str, more: &[&str]) -> Result<String, String> {

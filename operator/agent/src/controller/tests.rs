@@ -97,6 +97,18 @@ impl Rig {
         self.temp.path().join("certs.d/docker.io/hosts.toml").exists()
     }
 
+    /// Inode and times of all that is in the registry directory.
+    fn touched(&self) -> BTreeMap<PathBuf, (u64, i64, i64, i64)> {
+        use std::os::unix::fs::MetadataExt as _;
+        let root = self.temp.path().join("certs.d");
+        let all = [root.clone(), root.join("docker.io"), root.join("docker.io/hosts.toml")];
+        let touched = |path: PathBuf| {
+            let metadata = fs::metadata(&path).unwrap();
+            (path, (metadata.ino(), metadata.mtime_nsec(), metadata.ctime_nsec(), metadata.ctime()))
+        };
+        all.into_iter().map(touched).collect()
+    }
+
     /// The reason of condition Ready.
     fn reason(&self) -> Option<String> {
         let report = self.report.borrow().clone()?;
@@ -114,7 +126,7 @@ impl Rig {
 }
 
 #[tokio::test]
-async fn nothing_is_written_until_the_listener_answers_and_a_member_is_proven() {
+async fn n3_nothing_is_written_until_the_listener_answers_and_a_member_is_proven() {
     let mut rig = Rig::new(Last::default());
     rig.node.send_replace(Some(containerd()));
     rig.document.send_replace(Document::remembered(Some(one_mirror())));
@@ -139,8 +151,9 @@ async fn nothing_is_written_until_the_listener_answers_and_a_member_is_proven() 
 }
 
 #[tokio::test]
-async fn after_that_neither_health_nor_the_listener_nor_a_restart_touches_the_file() {
+async fn n3_after_that_neither_health_nor_the_listener_nor_a_restart_touches_the_file() {
     let mut rig = Rig::in_place().await;
+    let (root, written) = (rig.temp.path().join("certs.d"), rig.touched());
     rig.reach(Reach::Down { why: Trouble::NoMember, long: true });
     rig.listening.send_replace(Listening::No("taken".to_owned()));
     rig.step().await;
@@ -154,6 +167,18 @@ async fn after_that_neither_health_nor_the_listener_nor_a_restart_touches_the_fi
     rig.step().await;
     assert!(rig.has_file());
     assert_eq!(rig.reason().unwrap(), "NoMember");
+    // Members come and go, with and without a restart between.
+    for round in 0..3 {
+        for reach in [Reach::Up, Reach::Down { why: Trouble::Silent(2), long: round > 0 }] {
+            rig.reach(reach);
+            let address = std::net::SocketAddr::from(([10, 0, 0, round], 5443));
+            rig._members.send_replace([("m".to_owned(), [("m-0".to_owned(), address)].into())].into());
+            rig.step().await;
+        }
+        rig = rig.restarted();
+        rig.step().await;
+    }
+    assert_eq!(rig.touched(), written, "{}", root.display());
 }
 
 #[tokio::test]
