@@ -24,16 +24,15 @@ struct Processes {
 
 /// The agent's processes, once both run, beside none of another agent.
 fn processes(cluster: &Cluster) -> anyhow::Result<Option<Processes>> {
-    // The last letter in brackets, or the shell would find itself.
-    let find = "pgrep -f '^/tidepool-agent run .*--supervise[d]' | while read pid; do ps -o ppid=,pid= -p $pid; done";
-    let found = cluster.in_node(1, &["sh", "-c", find])?;
-    let words: Vec<&str> = found.split_whitespace().collect();
-    Ok(match words[..] {
-        [supervisor, forwarder] => {
-            Some(Processes { supervisor: supervisor.to_owned(), forwarder: forwarder.to_owned() })
-        }
-        _ => None,
-    })
+    let found = cluster.in_node(1, &["crictl", "ps", "--quiet", "--state=running", "--name=^agent$"])?;
+    let [container] = found.split_whitespace().collect::<Vec<_>>()[..] else { return Ok(None) };
+    let inspect = ["crictl", "inspect", "-o", "go-template", "--template", "{{.info.pid}}", container];
+    let supervisor = cluster.in_node(1, &inspect)?.trim().to_owned();
+    let children = format!("/proc/{supervisor}/task/{supervisor}/children");
+    // It may have ended since.
+    let children = cluster.try_in_node(1, &["cat", &children])?.stdout;
+    let forwarder = children.trim().to_owned();
+    Ok((!forwarder.is_empty() && !forwarder.contains(' ')).then_some(Processes { supervisor, forwarder }))
 }
 
 fn running(cluster: &Cluster) -> Processes {
