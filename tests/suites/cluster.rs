@@ -8,6 +8,12 @@
 
 #[path = "cluster/installed.rs"]
 mod installed;
+#[path = "cluster/member_state.rs"]
+mod member_state;
+#[path = "cluster/members.rs"]
+mod members;
+#[path = "cluster/members_ephemeral.rs"]
+mod members_ephemeral;
 #[path = "cluster/node_state.rs"]
 mod node_state;
 #[path = "cluster/pull_loop.rs"]

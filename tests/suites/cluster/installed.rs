@@ -32,7 +32,12 @@ pub(crate) fn archives() -> Vec<PathBuf> {
 
 /// A cluster of this machine with these stand-ins and the chart installed, or `None` where none can run.
 pub(crate) fn installed_with(nodes: usize, stand_ins: Vec<StandIn>, egress: Option<Egress>) -> Option<Cluster> {
-    let options = ClusterOptions { nodes, stand_ins, egress, archives: archives(), ..ClusterOptions::default() };
+    installed_by(ClusterOptions { nodes, stand_ins, egress, ..ClusterOptions::default() })
+}
+
+/// A cluster of this machine of this kind and the chart installed, or `None` where none can run.
+pub(crate) fn installed_by(options: ClusterOptions) -> Option<Cluster> {
+    let options = ClusterOptions { archives: archives(), ..options };
     let cluster = of_this_machine(Cluster::for_suite(options).expect("a cluster")?)?;
     install(&cluster);
     Some(cluster)

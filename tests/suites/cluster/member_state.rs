@@ -1,0 +1,166 @@
+//! Members as one sees them from outside: what each keeps, which are ready, and how one is killed.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tidepool_tests::{Cluster, Image, Request};
+
+use crate::installed::{AGENTS, MIRROR, Member, SOON, SYSTEM, members};
+
+/// How often it is looked who is ready: a pod that starts is not for a second or two.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The digests of an image's blobs.
+pub(crate) fn blobs(image: &Image) -> Vec<&str> {
+    std::iter::once(&image.config).chain(&image.layers).map(|blob| blob.digest.as_str()).collect()
+}
+
+/// How often the contents of a blob were had by requests of a log.
+pub(crate) fn served(log: &[Request], digest: &str) -> usize {
+    log.iter().filter(|request| request.served() && request.reference() == digest).count()
+}
+
+/// Fails where anybody but members asked.
+pub(crate) fn assert_only_members(log: &[Request]) {
+    let others: Vec<_> = log.iter().filter(|request| !request.user_agent.starts_with("tidepool")).collect();
+    assert!(others.is_empty(), "past the mirror: {others:#?}");
+}
+
+/// Cuts a node's own processes, its runtime among them, off from a registry; pods on it go on.
+pub(crate) fn cut_off(cluster: &Cluster, node: usize, host: &str) {
+    let address = cluster.in_node(node, &["getent", "ahostsv4", host]).unwrap();
+    let address = address.split_whitespace().next().expect("an address of the registry").to_owned();
+    let reject = ["iptables", "-I", "OUTPUT", "-d", &address, "-j", "REJECT"];
+    cluster.in_node(node, &reject).unwrap();
+    let asked = cluster.try_in_node(node, &["curl", "-sS", "-m", "3", &format!("https://{host}/v2/")]).unwrap();
+    assert!(!asked.success, "node{node} has no way to {host}");
+}
+
+/// The number of the node that a member is on.
+pub(crate) fn node_of(cluster: &Cluster, member: &Member) -> usize {
+    let node = ["get", "pod", "-n", SYSTEM, &member.name, "-o", "jsonpath={.spec.nodeName}"];
+    cluster.kubectl(&node).unwrap().trim_start_matches("node").parse().expect("a node with a number")
+}
+
+/// Names of files in a member's store.
+fn files(cluster: &Cluster, member: &Member, pattern: &str) -> BTreeSet<String> {
+    let volumes = format!("/var/lib/kubelet/pods/{}/volumes", member.uid);
+    let find = ["find", &volumes, "-type", "f", "-regextype", "posix-extended", "-regex", pattern];
+    let found = cluster.in_node(node_of(cluster, member), &find).unwrap();
+    found.lines().filter_map(|path| path.rsplit('/').next()).map(str::to_owned).collect()
+}
+
+/// The digests of the blobs that a member keeps.
+pub(crate) fn kept(cluster: &Cluster, member: &Member) -> BTreeSet<String> {
+    let names = files(cluster, member, ".*/store/blobs/.*/[0-9a-f]{64}");
+    names.into_iter().map(|name| format!("sha256:{name}")).collect()
+}
+
+/// Waits for the member to which a blob is on its way.
+pub(crate) fn await_fill(cluster: &Cluster, digest: &str) -> Member {
+    let (hex, mut found) = (digest.trim_start_matches("sha256:"), None);
+    let pattern = format!(".*/store/tmp/fill-sha256-{hex}");
+    let filling = || {
+        found = members(cluster, MIRROR).into_iter().find(|member| !files(cluster, member, &pattern).is_empty());
+        Ok(found.is_some())
+    };
+    cluster.wait_until(SOON, &format!("transfer of {digest}"), filling).unwrap();
+    found.expect("that was waited for")
+}
+
+/// Waits until a member has an answer to a node's agent under way.
+pub(crate) fn await_answering(cluster: &Cluster, member: &Member) {
+    let curl = ["curl", "-sS", "-m", "2", "http://127.0.0.1:8080/metrics"];
+    let answers = || {
+        let metrics = cluster.try_in_pod_network(SYSTEM, &member.name, &curl)?.stdout;
+        let mut lines =
+            metrics.lines().filter(|line| line.starts_with("tidepool_requests_in_flight{listener=\"agents\"}"));
+        Ok(lines.any(|line| !line.ends_with(" 0")))
+    };
+    cluster.wait_until(SOON, &format!("answer of {} under way", member.name), answers).unwrap();
+}
+
+/// The process of the pod whose name begins so, as its node numbers it.
+fn process(cluster: &Cluster, node: usize, namespace: &str, pod: &str) -> String {
+    let of = |command: &[&str]| {
+        let found = cluster.in_node(node, command).unwrap();
+        found.lines().next().unwrap_or_else(|| panic!("{command:?} finds nothing")).to_owned()
+    };
+    let name = format!("^{pod}");
+    let sandbox = of(&["crictl", "pods", "--quiet", "--state=ready", "--namespace", namespace, "--name", &name]);
+    let container = of(&["crictl", "ps", "--quiet", "--pod", &sandbox]);
+    of(&["crictl", "inspect", "-o", "go-template", "--template", "{{.info.pid}}", &container])
+}
+
+/// Kills a member's process, which is told nothing.
+pub(crate) fn kill(cluster: &Cluster, member: &Member) {
+    let node = node_of(cluster, member);
+    let process = process(cluster, node, SYSTEM, &member.name);
+    cluster.in_node(node, &["kill", "-KILL", &process]).unwrap();
+}
+
+/// How many bodies went on with another member, as a node's agent counts.
+pub(crate) fn resumed(cluster: &Cluster, node: usize) -> u64 {
+    let process = process(cluster, node, AGENTS, "tidepool-agent");
+    let socket = format!("/proc/{process}/root/run/tidepool/admin.sock");
+    let metrics = cluster.in_node(node, &["curl", "-sS", "--unix-socket", &socket, "http://agent/metrics"]).unwrap();
+    let counts = metrics.lines().filter(|line| line.starts_with("tidepool_agent_resumes_total{result=\"completed\"}"));
+    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// Members that are to stay, each with whether it is ready, as the API server has them.
+fn readiness(cluster: &Cluster) -> Vec<(Value, bool)> {
+    let label = format!("tidepool.dev/mirror={MIRROR}");
+    let pods = cluster.kubectl_json(&["get", "pods", "-n", SYSTEM, "-l", &label]).unwrap();
+    let pods = pods["items"].as_array().cloned().unwrap_or_default().into_iter();
+    let staying = pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    let is_ready = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    };
+    staying.map(|pod| (pod.clone(), is_ready(&pod))).collect()
+}
+
+/// Waits until there are so many members, all ready and with this annotation where one is named; none goes any more.
+pub(crate) fn await_members(cluster: &Cluster, count: usize, annotation: Option<(&str, &str)>) {
+    let all = || {
+        let found = readiness(cluster);
+        let has = |pod: &Value| annotation.is_none_or(|(key, value)| pod["metadata"]["annotations"][key] == value);
+        let right = found.len() == count && found.iter().all(|(pod, ready)| *ready && has(pod));
+        let mirror = cluster.kubectl_json(&["get", "registrymirror", MIRROR])?;
+        let told = &mirror["status"]["members"];
+        Ok(right && told["desired"] == count && told["ready"] == count)
+    };
+    cluster.wait_until(SOON * 2, &format!("{count} members, all ready, and a status that says so"), all).unwrap();
+}
+
+/// The fewest members that were ready at any time while `act` ran.
+pub(crate) fn fewest_ready<T>(cluster: &Cluster, act: impl FnOnce() -> T) -> (T, usize) {
+    let (stop, fewest) = (AtomicBool::new(false), Mutex::new(usize::MAX));
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let ready = readiness(cluster).into_iter().filter(|(_, ready)| *ready).count();
+                let mut fewest = fewest.lock().unwrap();
+                *fewest = ready.min(*fewest);
+                drop(fewest);
+                std::thread::sleep(LOOK);
+            }
+        });
+        // Also when `act` panics, or the scope would wait for ever.
+        let _stop = Stop(&stop);
+        act()
+    });
+    (result, fewest.into_inner().unwrap())
+}
+
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
