@@ -36,4 +36,4 @@ pub use valid::{
     ClientCertificate, Concealed, ValidAccess, ValidCredentials, ValidEgress, ValidIngress, ValidMirror, ValidStorage,
     ValidUpstream,
 };
-pub use validate::{Invalid, Reason, validate};
+pub use validate::{Invalid, Reason, replicas, validate};

@@ -13,8 +13,8 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{
-            PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServiceAccount, ServicePort,
-            ServiceSpec, VolumeResourceRequirements,
+            ClientIPConfig, PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServiceAccount,
+            ServicePort, ServiceSpec, SessionAffinityConfig, VolumeResourceRequirements,
         },
         networking::v1::{Ingress, NetworkPolicy},
         policy::v1::PodDisruptionBudget,
@@ -31,6 +31,9 @@ use crate::{Identity, ValidMirror, ValidStorage, names};
 
 pub(crate) use config::configuration;
 pub use config::{fingerprint, renewed};
+
+/// How long a client stays with a member after its last connection.
+const AFFINITY_SECONDS: i32 = 3600;
 
 /// What the operator was started with and every mirror shares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +139,10 @@ fn service(mirror: &ValidMirror, metadata: ObjectMeta) -> Service {
         // A client that stays with one member is sent no index by one and to another for the image in it, and what it
         // pulls again is there. (Agents know the members themselves.)
         session_affinity: (mirror.replicas > 1).then(|| "ClientIP".to_owned()),
+        // The API server would set it too, and keep it when the other goes, which it then refuses.
+        session_affinity_config: (mirror.replicas > 1).then(|| SessionAffinityConfig {
+            client_ip: Some(ClientIPConfig { timeout_seconds: Some(AFFINITY_SECONDS) }),
+        }),
         ..ServiceSpec::default()
     };
     Service { metadata, spec: Some(spec), status: None }

@@ -25,6 +25,8 @@ use tidepool_api::RegistryMirror;
 
 use crate::{Identity, Referenced, ValidMirror, plan::configuration};
 
+pub use proxy::replicas;
+
 /// The most that a members' configuration may hold: what a Secret can, less room for certificates and metadata.
 const MOST_BYTES: usize = (1 << 20) - (64 << 10);
 
@@ -83,7 +85,8 @@ pub fn validate(mirror: &RegistryMirror, referenced: &Referenced) -> Result<Vali
     let mut upstreams = upstream::upstreams(&spec.upstreams, referenced, &mut faults);
     let egress = egress::egress(spec.egress_proxy.as_ref(), referenced, &mut faults);
     let proxy = spec.proxy.clone().unwrap_or_default();
-    let replicas = proxy::replicas(proxy.replicas, &mut faults);
+    let replicas = replicas(spec);
+    proxy::check(spec, &mut faults);
     let storage = storage::storage((&name, replicas), &spec.storage, referenced, &mut faults);
     let access = access::access(spec.access.as_ref(), referenced, &mut faults);
     let ingress = ingress::ingress(spec.ingress.as_ref(), &mut upstreams, referenced, &mut faults);

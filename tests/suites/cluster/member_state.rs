@@ -132,9 +132,21 @@ pub(crate) fn await_members(cluster: &Cluster, count: usize, annotation: Option<
         let right = found.len() == count && found.iter().all(|(pod, ready)| *ready && has(pod));
         let mirror = cluster.kubectl_json(&["get", "registrymirror", MIRROR])?;
         let told = &mirror["status"]["members"];
-        Ok(right && told["desired"] == count && told["ready"] == count)
+        Ok(right && told["desired"] == count && told["ready"] == count && known_to_agents(cluster)?)
     };
-    cluster.wait_until(SOON * 2, &format!("{count} members, all ready, and a status that says so"), all).unwrap();
+    cluster.wait_until(SOON * 2, &format!("{count} members that are ready and known to all"), all).unwrap();
+}
+
+/// Whether every node's agent has the members that there are.
+fn known_to_agents(cluster: &Cluster) -> anyhow::Result<bool> {
+    let there: BTreeSet<_> = members(cluster, MIRROR).into_iter().map(|it| format!("{}:5443", it.address)).collect();
+    let knows = |node| -> anyhow::Result<bool> {
+        let text = std::fs::read_to_string(cluster.var_lib_tidepool(node)?.join("last.json")).unwrap_or_default();
+        let last: Value = serde_json::from_str(&text).unwrap_or_default();
+        let known = last["members"][MIRROR].as_object().cloned().unwrap_or_default();
+        Ok(known.values().filter_map(Value::as_str).map(str::to_owned).collect::<BTreeSet<_>>() == there)
+    };
+    (1..=cluster.node_count()?).try_fold(true, |all, node| Ok(all && knows(node)?))
 }
 
 /// The fewest members that were ready at any time while `act` ran.

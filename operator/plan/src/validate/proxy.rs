@@ -1,16 +1,21 @@
 //! `spec.proxy`: how many members there are.
 
-use std::ops::RangeInclusive;
+use tidepool_api::RegistryMirrorSpec;
 
 use super::Invalid;
 
-/// One would be enough to serve every node; more hold more, and one that restarts is missed less.
-const REPLICAS: RangeInclusive<i32> = 1..=16;
+/// Few enough that agents ask them all when they must, and that they roll one by one within the hour.
+const MOST: i32 = 16;
 
-pub(super) fn replicas(raw: i32, faults: &mut Vec<Invalid>) -> i32 {
-    if !REPLICAS.contains(&raw) {
-        let message = format!("{raw} is no number of members: use {} to {}", REPLICAS.start(), REPLICAS.end());
-        faults.push(Invalid::spec("spec.proxy.replicas", message));
+/// How many members a mirror has; the nearest that there may be, where its spec is older than the rule.
+#[must_use]
+pub fn replicas(spec: &RegistryMirrorSpec) -> i32 {
+    spec.proxy.as_ref().map_or(1, |proxy| proxy.replicas).clamp(1, MOST)
+}
+
+pub(super) fn check(spec: &RegistryMirrorSpec, faults: &mut Vec<Invalid>) {
+    let said = spec.proxy.as_ref().map_or(1, |proxy| proxy.replicas);
+    if said != replicas(spec) {
+        faults.push(Invalid::spec("spec.proxy.replicas", format!("{said} is no number of members: use 1 to {MOST}")));
     }
-    raw.clamp(*REPLICAS.start(), *REPLICAS.end())
 }

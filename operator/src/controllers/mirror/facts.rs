@@ -13,7 +13,7 @@ use tidepool_api::{RegistryMirror, StorageType};
 use tidepool_plan::{
     ClaimFound, ClaimState, MemberFact, NodeFact, StorageFact, Tally, Told,
     names::{self, MEMBER_LABEL},
-    tally,
+    replicas, tally,
 };
 
 use super::observe::{self, is_owned};
@@ -80,7 +80,7 @@ fn trouble(pod: &Pod) -> Option<String> {
 
 /// What is so of the members' claims, and which are left of former members.
 pub(super) fn storage(mirror: &RegistryMirror, claims: &[PersistentVolumeClaim]) -> StorageFact {
-    let (mirror_name, replicas) = (name(mirror), mirror.spec.proxy.clone().unwrap_or_default().replicas);
+    let (mirror_name, replicas) = (name(mirror), replicas(&mirror.spec));
     if mirror.spec.storage.storage_type == StorageType::Ephemeral {
         return StorageFact::default();
     }
