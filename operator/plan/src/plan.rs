@@ -140,7 +140,7 @@ fn service(mirror: &ValidMirror, metadata: ObjectMeta) -> Service {
         // pulls again is there. (Agents know the members themselves.)
         session_affinity: (mirror.replicas > 1).then(|| "ClientIP".to_owned()),
         // The API server would set it too, and keep it when the other goes, which it then refuses.
-        session_affinity_config: (mirror.replicas > 1).then(|| SessionAffinityConfig {
+        session_affinity_config: (mirror.replicas > 1).then_some(SessionAffinityConfig {
             client_ip: Some(ClientIPConfig { timeout_seconds: Some(AFFINITY_SECONDS) }),
         }),
         ..ServiceSpec::default()
