@@ -128,6 +128,12 @@ impl NodeFiles {
         self.queue.is_short()
     }
 
+    /// Whether another agent writes on this node, as far as was seen, ending or not.
+    #[must_use]
+    pub fn is_anothers(&self) -> bool {
+        self.queue.is_entered()
+    }
+
     /// Waits until this agent may write, if another does; else for ever.
     pub async fn taken_over(&mut self) {
         self.queue.served().await;

@@ -47,6 +47,10 @@ impl Controller {
             return Ok(());
         }
         self.report(&wanted, &document, &node, support, placed);
+        // What is remembered is a file too.
+        if self.outputs.files.is_anothers() {
+            return Ok(());
+        }
         let (document, node) = (document.last, Some(node));
         self.remember(Last { document, members, node, proof: self.proof.clone() }).await;
         Ok(())

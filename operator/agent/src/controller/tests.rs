@@ -345,3 +345,29 @@ async fn n2_a_crio_node_gets_a_drop_in_where_the_directory_is_for_one_and_says_h
     assert_eq!((honored.type_.as_str(), honored.status.as_str()), ("Honored", "Unknown"));
     assert!(honored.message.contains("systemctl reload crio"), "{}", honored.message);
 }
+
+#[tokio::test]
+async fn n6_an_agent_behind_another_neither_writes_nor_reports_nor_remembers_but_knows_its_routes() {
+    let rig = Rig::in_place().await;
+    let (state, kept) = (rig.temp.path().join("state"), rig.temp.path().join("state/last.json"));
+    let before = fs::read_to_string(&kept).unwrap();
+    let other = crate::files::Files::open(&rig.temp.path().join("certs.d"), &state);
+    assert!(other.is_err(), "the first agent has the lock");
+    let Rig { temp, controller: first, .. } = rig;
+    let mut rig = Rig::on(temp, Last::load(&state));
+    let mut changed = one_mirror();
+    changed.mirrors[0].registries.push("ghcr.io".parse().unwrap());
+    rig.document.send_replace(Document::remembered(Some(changed)));
+    rig.reach(Reach::Up);
+    rig.step().await;
+    let ghcr = "ghcr.io".parse().unwrap();
+    assert_eq!(rig.controller.outputs.routings.current().mirror_of(&ghcr), Some("m"));
+    assert!(!rig.temp.path().join("certs.d/ghcr.io").exists() && rig.reason().is_none());
+    assert_eq!(fs::read_to_string(&kept).unwrap(), before);
+    drop(first);
+    rig.controller.outputs.files.taken_over().await;
+    rig.step().await;
+    assert!(rig.temp.path().join("certs.d/ghcr.io/hosts.toml").exists());
+    assert_eq!(rig.reason().unwrap(), "Configured");
+    assert_ne!(fs::read_to_string(&kept).unwrap(), before);
+}

@@ -36,6 +36,11 @@ impl Queue {
         }
     }
 
+    /// Whether there is another agent.
+    pub(super) fn is_entered(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Whether the other agent may just be ending.
     pub(super) fn is_short(&self) -> bool {
         self.since.is_some_and(|since| since.elapsed() < SILENTLY)
