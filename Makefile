@@ -57,7 +57,7 @@ matrix: image tools ## measure pulls in every state of the fault matrix; ONLY="m
 
 # An optimised build of the benchmark's own, for the client and the upstream share the machine with what is measured.
 BENCH = cargo run --quiet --release --locked --package tidepool-tests --bin tidepool-bench -- \
-	--proxy "$(RELEASE)/tidepool-proxy" --json "$(CARGO_TARGET_DIR)/bench.json"
+	--proxy "$(RELEASE)/tidepool-proxy" --agent "$(RELEASE)/tidepool-agent" --json "$(CARGO_TARGET_DIR)/bench.json"
 
 .PHONY: bench
 bench: build bench-peers ## measure the proxy beside its peers; a quarter of an hour, and the README's table and plot anew

@@ -4,7 +4,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use tidepool_oci::{ErrorBody, ErrorCode, PathError, RouteError, Unsatisfiable};
 
 use crate::{
@@ -14,6 +14,8 @@ use crate::{
 
 /// When to come back where too much is going on, in seconds: most of it is over in a moment.
 pub(crate) const RETRY_AFTER: u16 = 2;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Why a request is not answered with content.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -95,6 +97,27 @@ impl ApiError {
         }
     }
 
+    /// What says that this member is itself the reason, and another may serve (RFC 9209): where the upstream is, the
+    /// others would only ask it again.
+    fn own_trouble(&self) -> Option<&'static str> {
+        match self {
+            Self::Busy | Self::Crowded | Self::Pull { error: PullError::Crowded, .. } => {
+                Some("tidepool; error=connection_limit_reached")
+            }
+            Self::Late
+            | Self::Pull {
+                error: PullError::NoSpace | PullError::NoRoom | PullError::Store(_) | PullError::Stopped,
+                ..
+            } => Some("tidepool; error=proxy_internal_error"),
+            Self::Route(_)
+            | Self::Unlisted { .. }
+            | Self::Method
+            | Self::Unauthorized
+            | Self::Range(_)
+            | Self::Pull { .. } => None,
+        }
+    }
+
     fn extra_header(&self) -> Option<(header::HeaderName, HeaderValue)> {
         match self {
             Self::Method => Some((header::ALLOW, HeaderValue::from_static("GET, HEAD"))),
@@ -128,6 +151,31 @@ impl IntoResponse for ApiError {
         let (status, code) = self.wire();
         let mut response = (status, Json(ErrorBody::new(code, self.to_string()))).into_response();
         response.headers_mut().extend(self.extra_header());
+        let own = self.own_trouble().map(|why| (PROXY_STATUS, HeaderValue::from_static(why)));
+        response.headers_mut().extend(own);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::UpstreamError;
+
+    #[test]
+    fn n6_a_member_says_when_it_is_itself_the_reason_and_only_then() {
+        let pull = |error| ApiError::Pull { class: Class::Blob, error };
+        for (error, own) in [
+            (ApiError::Crowded, true),
+            (ApiError::Late, true),
+            (pull(PullError::Store(std::sync::Arc::new(std::io::Error::other("EIO")))), true),
+            (pull(PullError::Stopped), true),
+            (pull(PullError::Upstream(UpstreamError::Limited { retry_after: None })), false),
+            (pull(PullError::Late), false),
+            (pull(PullError::KnownAbsent), false),
+        ] {
+            let said = format!("{error:?}");
+            assert_eq!(error.into_response().headers().contains_key(PROXY_STATUS), own, "{said}");
+        }
     }
 }

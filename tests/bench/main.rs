@@ -46,6 +46,9 @@ struct Args {
     /// Tidepool's proxy
     #[arg(long, value_name = "FILE", required_unless_present = "from")]
     proxy: Option<PathBuf>,
+    /// Tidepool's node agent; without it there are no rows of it
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
     /// Where blobs and stores go for the time of the run
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     folder: PathBuf,
@@ -55,7 +58,7 @@ struct Args {
     /// Write the table into the README and the plot into docs/
     #[arg(long)]
     write: bool,
-    /// Rows to measure: hot, tls, small, cold, links, herd, memory, faults, outage, start
+    /// Rows to measure: hot, tls, node, small, cold, links, herd, memory, faults, outage, start
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Measure nothing: show, or write, what an earlier run put into this file by --json
@@ -111,6 +114,7 @@ fn prepare(args: &Args, folder: &Path) -> Result<Bench> {
     let smoke = scale.size == Size::Smoke;
     let programs = Programs {
         tidepool: proxy.canonicalize().with_context(|| format!("no proxy {}", proxy.display()))?,
+        agent: args.agent.as_ref().map(|file| file.canonicalize()).transpose().context("no agent")?,
         nginx: ["/usr/sbin/nginx", "/usr/bin/nginx"].map(PathBuf::from).into_iter().find(|file| file.is_file()),
         distribution: if smoke { None } else { Some(tidepool_tests::peer("registry")?) },
         upstream: upstream.address(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,18 +16,21 @@ use tidepool_tests::{Authority, Certificate};
 
 use crate::pull::{Got, Reading, receive, request};
 
-const MIRROR: &str = "bench";
+/// Name and uid of the mirror.
+pub(crate) const MIRROR: &str = "bench";
 
 /// An authority with a member and an agent that it vouches for.
 pub(crate) struct Identities {
     authority: String,
     member: Certificate,
+    agent: Certificate,
     client: Arc<ClientConfig>,
     pub(crate) address: SocketAddr,
 }
 
 impl Identities {
-    pub(crate) fn new() -> Result<Self> {
+    /// For a member at an address; on loopback without one.
+    pub(crate) fn new(at: Option<IpAddr>) -> Result<Self> {
         let authority = Authority::new("bench")?;
         let issue = |name: String| authority.issue(&name, std::slice::from_ref(&name));
         let (member, agent) = (issue(trust::member_name(MIRROR))?, issue(trust::agent_name(MIRROR))?);
@@ -43,13 +46,10 @@ impl Identities {
             .with_root_certificates(roots)
             .with_client_auth_cert(vec![certificate], key)
             .context("cannot show a certificate")?;
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        Ok(Self {
-            authority: authority.pem().to_owned(),
-            member,
-            client: Arc::new(client),
-            address: address.context("no free port")?,
-        })
+        let mut address =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).context("no free port")?;
+        address.set_ip(at.unwrap_or(address.ip()));
+        Ok(Self { authority: authority.pem().to_owned(), member, agent, client: Arc::new(client), address })
     }
 
     /// Writes the member's files, and says what goes into its configuration.
@@ -65,6 +65,15 @@ impl Identities {
             "keyFile": folder.join("tls.key"),
             "caFile": folder.join("agents-ca.crt"),
         }))
+    }
+
+    /// What an agent keeps of its identity.
+    pub(crate) fn of_agent(&self) -> Value {
+        json!({
+            trust::AUTHORITIES_KEY: self.authority,
+            trust::PRIVATE_KEY_KEY: self.agent.key,
+            trust::certificate_key(MIRROR): self.agent.certificate,
+        })
     }
 
     /// A pull as an agent.

@@ -12,6 +12,7 @@ fn every_row_gets_its_figures() {
     let json = dir.path().join("bench.json");
     let mut bench = Command::new(env!("CARGO_BIN_EXE_tidepool-bench"));
     let proxy = product("tidepool-proxy").unwrap();
+    bench.arg("--agent").arg(product("tidepool-agent").unwrap());
     bench.arg("--size=smoke").arg("--proxy").arg(proxy).arg("--folder").arg(dir.path()).arg("--json").arg(&json);
     let output = bench.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -68,7 +68,7 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Subject>> {
 
 /// The same by the agents' listener: mutual TLS.
 pub(super) fn tls(bench: &mut Bench) -> Result<()> {
-    let (image, identities) = (bench.image("large")?, Identities::new()?);
+    let (image, identities) = (bench.image("large")?, Identities::new(None)?);
     let subject = bench.programs.tidepool(&bench.programs.fresh("hot-tls")?, Some(&identities))?;
     subject.warm(&image.blob_path(), &image.layer.digest)?;
     let checked = identities.pull(&image.blob_path(), Reading::Hash)?;

@@ -6,6 +6,7 @@ mod damage;
 mod herd;
 mod hot;
 mod memory;
+mod node;
 mod outage;
 mod small;
 mod start;
@@ -36,9 +37,10 @@ pub(crate) struct Bench {
 type Rows = fn(&mut Bench) -> Result<()>;
 
 /// All rows, by the names that `--only` knows.
-pub(crate) const ROWS: [(&str, Rows); 10] = [
+pub(crate) const ROWS: [(&str, Rows); 11] = [
     ("hot", hot::rows),
     ("tls", hot::tls),
+    ("node", node::rows),
     ("small", small::rows),
     ("cold", cold::rows),
     ("links", cold::links),

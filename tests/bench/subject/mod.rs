@@ -1,6 +1,8 @@
 //! What is measured: a process of its own on a free port of loopback, with a store of its own.
 
+mod agent;
 mod distribution;
+mod link;
 mod nginx;
 mod tidepool;
 
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+pub(crate) use link::Link;
 pub(crate) use nginx::Nginx;
 pub(crate) use tidepool::blob_path;
 
@@ -27,6 +30,7 @@ const STOP: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
     pub(crate) tidepool: PathBuf,
+    pub(crate) agent: Option<PathBuf>,
     pub(crate) nginx: Option<PathBuf>,
     pub(crate) distribution: Option<PathBuf>,
     pub(crate) upstream: SocketAddr,

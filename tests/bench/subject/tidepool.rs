@@ -7,16 +7,29 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{Launch, Programs, Subject, free_address};
+use super::{Launch, Link, Programs, Subject, free_address};
 use crate::table::Who;
 use crate::tls::Identities;
 
 impl Programs {
     /// Starts it on a store, with a listener for agents if they are given.
     pub(crate) fn tidepool(&self, store: &Path, agents: Option<&Identities>) -> Result<Subject> {
+        self.tidepool_at(store, agents, None)
+    }
+
+    /// The same at the end of a link.
+    pub(crate) fn tidepool_at(
+        &self,
+        store: &Path,
+        agents: Option<&Identities>,
+        link: Option<&Link>,
+    ) -> Result<Subject> {
         let folder = store.with_extension("run");
         fs::create_dir_all(&folder).context("cannot make a folder")?;
-        let (address, admin) = (free_address()?, free_address()?);
+        let (mut address, admin) = (free_address()?, free_address()?);
+        if link.is_some() {
+            address.set_ip(Link::address());
+        }
         let mut config = json!({
             "listen": address,
             "admin": admin,
@@ -29,8 +42,8 @@ impl Programs {
         // JSON is YAML.
         let file = folder.join("config.yaml");
         fs::write(&file, config.to_string()).context("cannot write a configuration")?;
-        let mut command = Command::new(&self.tidepool);
-        command.arg("--config").arg(file).arg("--log-level=warn");
+        let mut command = link.map_or_else(|| Command::new("env"), Link::command);
+        command.arg(&self.tidepool).arg("--config").arg(file).arg("--log-level=warn");
         let store = store.to_owned();
         Launch { who: Who::Tidepool, command, address, store, blob_file, orphaned: "KILL" }.start(&folder)
     }

@@ -1,17 +1,20 @@
 //! Whether a member is there: asked as a runtime would, on a connection of its own, and never by two at once.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use futures::future::{Either, join_all, select};
 use http::{HeaderMap, Method, Response, StatusCode, uri::PathAndQuery};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     Member, TlsFailure,
     exchange::{Ask, Exchange},
     headers,
 };
+
+/// By how much questions that are asked together may end apart.
+const A_MOMENT: Duration = Duration::from_millis(20);
 
 impl Exchange {
     /// Whether a member that has been silent since `silent` is there. While that is asked its peers are too: where
@@ -23,11 +26,11 @@ impl Exchange {
                 && !peer.was_heard_within(self.limits.silence)
         });
         let rest = join_all(unsure.map(|peer| self.is_alive(peer, silent)));
-        let own = self.is_alive(member, silent);
+        let (own, began) = (self.is_alive(member, silent), Instant::now());
         match select(std::pin::pin!(own), std::pin::pin!(rest)).await {
             Either::Left((true, _)) => true,
             Either::Left((false, rest)) => {
-                rest.await;
+                let _ = timeout_at(began + self.limits.silence + A_MOMENT, rest).await;
                 false
             }
             Either::Right((_, own)) => own.await,

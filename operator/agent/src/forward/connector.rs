@@ -12,17 +12,21 @@ use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tower::Service;
 
-use super::{Limits, tls_failure::Late};
+use super::{
+    Limits,
+    read_ahead::{ReadAhead, ReadingAhead},
+    tls_failure::Late,
+};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Connects to members of one mirror, wherever they are, and to nobody else.
 #[derive(Clone, Debug)]
 pub(super) struct MemberConnector {
-    https: HttpsConnector<HttpConnector>,
+    https: HttpsConnector<ReadingAhead>,
     limit: Duration,
 }
 
@@ -33,13 +37,13 @@ impl MemberConnector {
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         let names = Arc::new(FixedServerNameResolver::new(name));
-        let https = HttpsConnector::new(tcp, config, true, names);
+        let https = HttpsConnector::new(ReadingAhead(tcp), config, true, names);
         Self { https, limit: limits.handshake }
     }
 }
 
 impl Service<Uri> for MemberConnector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = MaybeHttpsStream<TokioIo<ReadAhead>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 

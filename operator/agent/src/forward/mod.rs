@@ -8,7 +8,7 @@
 //! - `breaker`, `member`: who is left alone, until the background health ([`crate::health`]) finds it back.
 //! - `whole`: small replies, complete before the runtime hears of them.
 //! - `body`, `course`: a blob's body, and how it goes on where it stalls or breaks.
-//! - `links`, `connector`: connections to members, proven on both sides (design P14).
+//! - `links`, `connector`, `read_ahead`: connections to members, proven on both sides (design P14).
 
 mod alive;
 mod answer;
@@ -21,6 +21,7 @@ mod headers;
 mod limits;
 mod links;
 mod member;
+mod read_ahead;
 mod request;
 mod routing;
 mod self_check;
