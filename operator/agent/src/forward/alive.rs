@@ -14,7 +14,7 @@ use super::{
 };
 
 /// By how much questions that are asked together may end apart.
-const A_MOMENT: Duration = Duration::from_millis(20);
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 impl Exchange {
     /// Whether a member that has been silent since `silent` is there. While that is asked its peers are too: where

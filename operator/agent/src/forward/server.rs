@@ -21,6 +21,8 @@ use super::{Forwarder, Mark, ReplyBody, self_check::MARK, turn_away::turn_away};
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
 /// Connections at once; more are told 503 at once, at which a runtime goes upstream.
 const CONNECTIONS: usize = 1024;
+/// Above so many bytes that wait to be written nothing is added: what a slow runtime costs.
+const MOST_QUEUED: usize = 128 << 10;
 /// How many are told so at once; still more are closed.
 const TURNED_AWAY: usize = 256;
 /// How long the request of a connection that was just made may be on its way: closed sooner it would go unanswered.
@@ -137,6 +139,7 @@ fn connection(
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)
+        .max_buf_size(MOST_QUEUED)
         .serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     async move {

@@ -22,7 +22,7 @@ async fn member(act: impl Fn(usize) -> Act + Send + Sync + 'static) -> Fake {
 const KEY: &str = "docker.io/library/a";
 const DETECTION: Duration = LIMITS.silence.saturating_mul(2);
 /// What a busy machine may add.
-const SLACK: Duration = Duration::from_millis(250);
+const SLACK: Duration = Duration::from_millis(350);
 
 async fn timed(rig: &Rig, path: &str) -> (u16, Duration) {
     let began = Instant::now();

@@ -29,11 +29,11 @@ mod trust;
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
 
 const LIMITS: Limits = Limits {
-    connect: Duration::from_millis(450),
-    handshake: Duration::from_millis(450),
-    silence: Duration::from_millis(300),
-    small: Duration::from_millis(2000),
-    blob: Duration::from_millis(2000),
+    connect: Duration::from_millis(600),
+    handshake: Duration::from_millis(600),
+    silence: Duration::from_millis(400),
+    small: Duration::from_millis(2500),
+    blob: Duration::from_millis(2500),
     idle: Duration::from_millis(3000),
 };
 
