@@ -60,10 +60,13 @@ fn mirror(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["patch", "registrymirror", "public", "--type=json", "-p", &patch.to_string()])?;
     say("kubectl wait --for=condition=Ready registrymirror/public");
     cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror/public", "--timeout=110s"])?;
-    // What the table below shows is gathered from the nodes' own reports, some seconds later.
-    cluster.wait_until(WITHIN, "both nodes in the mirror's status", || {
+    // What the table below shows is gathered from the nodes' own reports, some seconds later; nobody has pulled yet, so a
+    // short-lived pod on each node proves that its runtime uses the agent.
+    cluster.wait_until(WITHIN, "both nodes in the mirror's status, proven", || {
         let summary = "jsonpath={.status.nodes.summary}";
-        Ok(cluster.kubectl(&["get", "registrymirror", "public", "-o", summary])? == "2/2")
+        let honored = "jsonpath={.items[*].status.conditions[?(@.type==\"Honored\")].status}";
+        let counted = cluster.kubectl(&["get", "registrymirror", "public", "-o", summary])? == "2/2";
+        Ok(counted && cluster.kubectl(&["get", "mirrornodes", "-o", honored])? == "True True")
     })?;
     show(cluster, &["get", "registrymirrors,mirrornodes"])
 }
