@@ -14,6 +14,7 @@ mod cases;
 mod crashes;
 mod drop_in;
 mod kills;
+mod trouble;
 
 const SETTINGS: Settings = Settings { port: 909, dial_timeout: true };
 const THEIRS: &str = "server = \"https://ghcr.io\"\n\n# mirror of the company\n[host.\"https://m.example\"]\n";
