@@ -26,7 +26,8 @@ run() { # run TITLE COMMAND...: show the output, keep the closing lines
 }
 
 cluster_suite() {
-    make image tools && cargo test --locked --package tidepool-tests --test cluster -- --test-threads=1 --nocapture
+    # Two at a time: a case mostly waits, for kubelets and for leases.
+    make image tools && cargo test --locked --package tidepool-tests --test cluster -- --test-threads=2 --nocapture
 }
 
 # The representative states; `make matrix` measures all.

@@ -1,6 +1,6 @@
 //! One step of the controller: wanted, routes, files, report.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use tidepool_config::names::PROBE_REGISTRY;
 use tidepool_oci::RegistryName;
@@ -14,7 +14,7 @@ use crate::{
     node_files::{Format, Placed, Stuck, Wish},
     registries_conf,
     report::Report,
-    runtime_config::{self, Place, Support, support},
+    runtime_config::{self, ConfigFiles, Content, Place, Support, support},
     states::{Reach, Seen},
     wanted::{Part, Role, Wanted, wanted},
     watch::Document,
@@ -22,6 +22,8 @@ use crate::{
 
 /// containerd's configuration, in the runtime's directory.
 const CONFIG: &str = "config.toml";
+/// How long reading it may take: beyond this its file system is sick, and pulls must not wait for that.
+const CONFIG_WITHIN: Duration = Duration::from_secs(5);
 
 impl Controller {
     /// Looks at everything and does what is missing.
@@ -30,16 +32,17 @@ impl Controller {
         let node = self.inputs.node.borrow_and_update().clone();
         let members = self.inputs.members.borrow_and_update().clone();
         let Some(node) = node else { return Ok(()) };
+        let files = configuration(self.places.clone()).await;
         // Never seen is not the same as empty: whatever is on the node stays.
         let Some(known) = &document.last else {
-            self.report_without_document(&document, &node);
+            self.report_without_document(&document, &node, &files);
             return Ok(());
         };
         let wanted = wanted(known, &node);
         self.outputs.routings.set(wanted.routes.clone(), wanted.uids(), &members);
         self.note_proven(&wanted);
         self.note_able(&wanted);
-        let support = self.support(&node, &wanted);
+        let support = self.support(&node, &wanted, &files);
         self.note_honored(node.runtime.as_ref(), support.as_ref());
         let placed = self.place(&wanted, &node, support.as_ref()).await?;
         // The agent before is ending: until then it writes, reports and remembers.
@@ -85,14 +88,12 @@ impl Controller {
         self.proven.extend(up.map(|part| part.uid.clone()));
     }
 
-    /// What the runtime's configuration says, read anew: a change of it is noticed within a resync.
-    fn support(&self, node: &NodeFacts, wanted: &Wanted) -> Option<Support> {
-        let (mounted, directory) = (&self.places.runtime_config_dir, &self.places.runtime_config_host_dir);
-        let files = runtime_config::read(mounted, directory, CONFIG);
-        let config = directory.join(CONFIG).display().to_string();
+    /// What the runtime's configuration says, which is read anew each time: a change of it is noticed within a resync.
+    fn support(&self, node: &NodeFacts, wanted: &Wanted, files: &ConfigFiles) -> Option<Support> {
+        let config = self.places.runtime_config_host_dir.join(CONFIG).display().to_string();
         let place = Place { directory: &self.places.registry_dir_name, config: &config, port: self.places.port };
         let registries: Vec<_> = wanted.routes.keys().cloned().collect();
-        support(node, &files, place, &registries)
+        support(node, files, place, &registries)
     }
 
     /// Writes files for mirrors that are proven, once the listener answers; what is there already stays.
@@ -154,9 +155,9 @@ impl Controller {
         self.publish(Report::new(wanted, &seen, document.problem.as_ref(), node.runtime.as_ref()));
     }
 
-    fn report_without_document(&self, document: &Document, node: &NodeFacts) {
+    fn report_without_document(&self, document: &Document, node: &NodeFacts, files: &ConfigFiles) {
         let Some(problem) = &document.problem else { return };
-        let support = self.support(node, &Wanted::default());
+        let support = self.support(node, &Wanted::default(), files);
         let seen = Seen { support, ..Seen::default() };
         self.publish(Report::new(&Wanted::default(), &seen, Some(problem), node.runtime.as_ref()));
     }
@@ -185,5 +186,15 @@ impl Controller {
             // The process is stopping.
             Err(_) => {}
         }
+    }
+}
+
+/// The runtime's configuration, read on a thread that may block: this one forwards pulls, and beats for the supervisor.
+async fn configuration(places: Places) -> ConfigFiles {
+    let Places { runtime_config_dir: mounted, runtime_config_host_dir: directory, .. } = places;
+    let read = tokio::task::spawn_blocking(move || runtime_config::read(&mounted, &directory, CONFIG));
+    match tokio::time::timeout(CONFIG_WITHIN, read).await {
+        Ok(Ok(files)) => files,
+        Ok(Err(_)) | Err(_) => ConfigFiles::of(Content::Unreadable("its file system does not answer".to_owned())),
     }
 }

@@ -71,9 +71,13 @@ pub fn read(mounted: &Path, directory: &Path, name: &str) -> ConfigFiles {
 
 fn content(path: &Path) -> Content {
     let read = || {
-        let size = fs::metadata(path)?.len();
-        if size > BYTES {
-            return Err(io::Error::other(format!("it has {size} bytes")));
+        let metadata = fs::metadata(path)?;
+        // To open a pipe would be to wait for somebody who writes.
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        if metadata.len() > BYTES {
+            return Err(io::Error::other(format!("it has {} bytes", metadata.len())));
         }
         fs::read_to_string(path)
     };

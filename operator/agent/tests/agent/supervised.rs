@@ -53,7 +53,10 @@ impl Node {
 fn begin_slow(port: u16) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(b"GET /v2/library/slow/manifests/1?ns=docker.io HTTP/1.1\r\nhost: a\r\n\r\n")?;
+    // A blob: a manifest would be taken whole before anything of it goes out.
+    let digest = "a".repeat(64);
+    let request = format!("GET /v2/library/slow/blobs/sha256:{digest}?ns=docker.io HTTP/1.1\r\nhost: a\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     stream.read_exact(&mut vec![0; 400_000])?;
     Ok(stream)
 }
