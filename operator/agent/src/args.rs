@@ -58,9 +58,6 @@ pub struct RunArgs {
     /// That directory's path on the node, for messages
     #[arg(long, env = "TIDEPOOL_RUNTIME_CONFIG_HOST_DIR", default_value = "/etc/containerd")]
     pub runtime_config_host_dir: PathBuf,
-    /// The registry directory's path on the node, which the runtime's config_path should name
-    #[arg(long, env = "TIDEPOOL_REGISTRY_HOST_DIR", default_value = "/etc/containerd/certs.d")]
-    pub registry_host_dir: PathBuf,
     /// Which pulls of a CRI-O node come to the mirror; such a node stays with a mirror once it has chosen it
     #[arg(long, env = "TIDEPOOL_PULL_FROM_MIRROR", value_enum, default_value_t)]
     pub pull_from_mirror: PullFromMirror,
@@ -84,6 +81,9 @@ pub struct DirectoryArgs {
     /// The runtime's registry directory (containerd's config_path), as mounted
     #[arg(long, env = "TIDEPOOL_REGISTRY_DIR", default_value = "/host/registry")]
     pub registry_dir: PathBuf,
+    /// The registry directory's path on the node, which the runtime's config_path should name
+    #[arg(long, env = "TIDEPOOL_REGISTRY_HOST_DIR", default_value = "/etc/containerd/certs.d")]
+    pub registry_host_dir: PathBuf,
     /// Where the agent keeps other people's files while its own take their place, and what it last knew
     #[arg(long, env = "TIDEPOOL_STATE_DIR", default_value = "/var/lib/tidepool")]
     pub state_dir: PathBuf,

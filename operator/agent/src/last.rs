@@ -74,6 +74,12 @@ impl Last {
         write().map_err(|source| SaveError { path: path.clone(), source })
     }
 
+    /// Whether something is kept in `state`.
+    #[must_use]
+    pub fn is_kept(state: &Path) -> bool {
+        state.join(FILE).exists()
+    }
+
     /// Forgets what is kept in `state`: no agent follows on this node, or one of another installation some day.
     pub fn forget(state: &Path) {
         let path = state.join(FILE);

@@ -3,7 +3,7 @@
 //! Pure, without IO: [`wanted`], [`hosts_toml`], [`registries_conf`], [`placement`], [`rendezvous`], [`runtime_config`]
 //! but for its `read`, [`probe_image`], [`states`],
 //! `report::status`.
-//! One module writes on the node: [`files`] (and `identity`, to memory). One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires,
+//! One module writes the runtime's files: [`files`]; [`last`] keeps what is known, `identity` keeps keys in memory. One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires,
 //! [`supervise`] keeps all that alive from a process of its own.
 //!
 //! What the agent needs of the API server, and no more (design N7, N8), with its ServiceAccount in its namespace:
@@ -13,6 +13,7 @@
 //! | its namespace | `configmaps`, resourceName `tidepool-nodes` | get, list, watch |
 //! | its namespace | `secrets`, resourceName `tidepool-agent-identity` | get, list, watch |
 //! | its namespace | `daemonsets.apps`, resourceName its own | get |
+//! | its namespace | `namespaces`, resourceName itself | get |
 //! | the mirrors' namespace | `endpointslices.discovery.k8s.io` | list, watch |
 //! | cluster | `nodes` | get, list, watch (asked by `metadata.name`) |
 //! | cluster | `mirrornodes.tidepool.dev` | get |

@@ -182,8 +182,10 @@ impl NodeFiles {
                 Ok(Ok(done))
             }
             Err(error) => {
-                if matches!(error, FileError::Locked { .. }) {
-                    self.queue.enter(&self.state);
+                match error {
+                    FileError::Locked { .. } => self.queue.enter(&self.state),
+                    // The other one is gone, and what is wrong now is this agent's to say.
+                    _ => self.queue.leave(),
                 }
                 Ok(Err(error))
             }

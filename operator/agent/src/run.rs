@@ -161,7 +161,7 @@ impl Agent {
         tasks.spawn(Reporter::new(client.clone(), &args.node_name).run(report, document.clone(), stop.clone()));
         let files = NodeFiles::new(
             &args.directories.registry_dir,
-            args.registry_host_dir.display().to_string(),
+            args.directories.registry_host_dir.display().to_string(),
             &args.directories.state_dir,
             metrics.clone(),
         );
@@ -239,7 +239,7 @@ fn places(args: &RunArgs) -> Places {
         port: args.port,
         runtime_config_dir: args.runtime_config_dir.clone(),
         runtime_config_host_dir: args.runtime_config_host_dir.clone(),
-        registry_dir_name: args.registry_host_dir.display().to_string(),
+        registry_dir_name: args.directories.registry_host_dir.display().to_string(),
         registries_conf: args.runtime_config_dir.join("registries.conf"),
         pull_from_mirror: args.pull_from_mirror,
     }

@@ -132,7 +132,7 @@ fn active(lost: &[(RegistryName, String)], seen: &Seen, registries: &[RegistryNa
     let edited: Vec<_> = registries.iter().filter(|registry| seen.edited.contains(registry)).cloned().collect();
     if !edited.is_empty() {
         let message = format!(
-            "hosts.toml of {} was edited on the node: the edit is kept, with the agent's host before it; to keep the agent away use label tidepool.dev/exclude=true",
+            "the file that names the agent for {} was edited on the node: the edit is kept, and the agent's host with it; to keep the agent away use label tidepool.dev/exclude=true",
             list(&edited)
         );
         return (MirrorState::Active, "EditKept", message);

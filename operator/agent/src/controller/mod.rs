@@ -140,7 +140,8 @@ impl Controller {
             Ok(()) = listening.changed() => {}
             Ok(()) = reach.changed() => {}
             () = honored.noted() => {}
-            () = self.outputs.files.taken_over() => {}
+            // What the agent before kept since this one read it is not known.
+            () = self.outputs.files.taken_over() => self.last = Last::default(),
         }
         true
     }

@@ -172,11 +172,12 @@ impl Controller {
 
     /// Keeps what is known for the next agent on this node.
     async fn remember(&mut self, last: Last) {
-        if last == self.last {
-            return;
-        }
-        let state = self.outputs.state.clone();
-        let save = tokio::task::spawn_blocking(move || last.save(&state).map(|()| last));
+        let (state, kept) = (self.outputs.state.clone(), last == self.last);
+        // The agent before may have removed it, or somebody the whole directory.
+        let save = tokio::task::spawn_blocking(move || {
+            let save = if kept && Last::is_kept(&state) { Ok(()) } else { last.save(&state) };
+            save.map(|()| last)
+        });
         match save.await {
             Ok(Ok(last)) => self.last = last,
             Ok(Err(error)) => {

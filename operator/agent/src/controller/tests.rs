@@ -182,6 +182,16 @@ async fn n3_after_that_neither_health_nor_the_listener_nor_a_restart_touches_the
 }
 
 #[tokio::test]
+async fn n8_what_is_known_is_kept_again_where_somebody_removed_it() {
+    let mut rig = Rig::in_place().await;
+    let kept = rig.temp.path().join("state/last.json");
+    let known = fs::read(&kept).unwrap();
+    Last::forget(&rig.temp.path().join("state"));
+    rig.step().await;
+    assert_eq!(fs::read(&kept).unwrap(), known);
+}
+
+#[tokio::test]
 async fn a_node_that_boots_while_the_api_server_is_away_knows_its_routes_and_keeps_its_files() {
     let rig = Rig::in_place().await;
     let mut rig = rig.restarted();

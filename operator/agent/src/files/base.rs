@@ -55,7 +55,8 @@ impl Files {
             return Ok(Base::NOTHING);
         }
         match names_certificates(&base.text) {
-            Ok(false) => Ok(base),
+            // The owner is that of their file; a new one can be the agent's, whose runtime reads all.
+            Ok(false) => Ok(Base { like: Attributes { owner: None, ..base.like }, ..base }),
             Ok(true) => Err(FileError::Certificates { directory }),
             Err(source) => Err(FileError::Merge { path, source }),
         }

@@ -19,6 +19,9 @@ pub(super) struct Disk {
     /// Steps until everything fails, as if the node had lost power.
     #[cfg(test)]
     pub(super) steps_left: std::cell::Cell<Option<usize>>,
+    /// Directories in which something was renamed since they were synced.
+    #[cfg(test)]
+    pub(super) unsynced: std::cell::RefCell<std::collections::BTreeSet<std::path::PathBuf>>,
 }
 
 /// What a file is, besides its content.
@@ -139,12 +142,16 @@ impl Disk {
     /// Renames a file or directory, durably once the directory is synced.
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
         self.step("replace", to)?;
+        #[cfg(test)]
+        self.unsynced.borrow_mut().extend(to.parent().map(Path::to_owned));
         fs::rename(from, to).map_err(FileError::io("replace", to))
     }
 
     /// Makes the names in a directory durable.
     pub(super) fn sync(&self, directory: &Path) -> Result<(), FileError> {
         self.step("sync", directory)?;
+        #[cfg(test)]
+        self.unsynced.borrow_mut().remove(directory);
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(FileError::io("sync", directory))
     }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     hosts_toml::{Marker, MergeError, Origin, Ownership, ownership, with_marker},
-    registries_conf::{Claims, Settings, claims, mirrored, strip, text},
+    registries_conf::{Claims, Settings, claims, mirrored, strip, text, without},
 };
 
 /// The file. Names decide who wins, and another file with our images stops us anyhow.
@@ -63,9 +63,14 @@ impl Files {
         match file.as_ref().map(|file| ownership(&file.text)) {
             Some(Ownership::Foreign) if place.is_empty() => return Ok(()),
             Some(Ownership::Foreign) => return Err(FileError::NotOurs { path }),
-            Some(Ownership::Edited(..)) if !(place.is_empty() && keep.is_empty()) => {
+            Some(Ownership::Edited(marker, body)) if !(place.is_empty() && keep.is_empty()) => {
                 self.leave_edited(place, &now, outcome);
-                return Ok(());
+                let stays = |registry: &RegistryName| place.contains(registry) || keep.contains(registry);
+                let gone: BTreeSet<_> = now.into_iter().filter(|registry| !stays(registry)).collect();
+                return match &file {
+                    Some(file) if !gone.is_empty() => self.take_out(file, body, &marker.host, &gone, outcome),
+                    _ => Ok(()),
+                };
             }
             Some(Ownership::Ours(_) | Ownership::Edited(..)) | None => {}
         }
@@ -96,6 +101,23 @@ impl Files {
                 outcome.edited.insert(registry.clone());
             }
         }
+    }
+
+    /// Takes our mirrors of these registries out of a file that somebody edited; it stays marked as edited.
+    fn take_out(
+        &self,
+        file: &Base,
+        body: &str,
+        host: &str,
+        gone: &BTreeSet<RegistryName>,
+        outcome: &mut Outcome,
+    ) -> Result<(), FileError> {
+        let broken = |source| FileError::Merge { path: self.root.join(FILE), source };
+        let theirs = without(body, host, gone).map_err(broken)?;
+        let line = file.text.strip_suffix(body).unwrap_or_default();
+        self.put(format!("{line}{theirs}").as_bytes(), Attributes { modified: None, ..file.like })?;
+        outcome.withdrawn += 1;
+        Ok(())
     }
 
     /// What the other files say of registries.

@@ -12,13 +12,14 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Home {
     note: PathBuf,
+    state: PathBuf,
     /// What the node calls the directory of now; none where nobody told.
     name: Option<String>,
 }
 
 impl Home {
     pub(super) fn new(state: &Path) -> Self {
-        Self { note: state.join("registry-dir"), name: None }
+        Self { note: state.join("registry-dir"), state: state.to_owned(), name: None }
     }
 
     /// Notes that files of ours are about to be in the directory.
@@ -29,7 +30,8 @@ impl Home {
         }
         let aside = self.note.with_extension("new");
         disk.write_aside(&aside, name.as_bytes(), Attributes::NEW)?;
-        disk.rename(&aside, &self.note)
+        disk.rename(&aside, &self.note)?;
+        disk.sync(&self.state)
     }
 
     /// Notes that none are there any more.
@@ -37,7 +39,8 @@ impl Home {
         if disk.look(&self.note)?.is_none() {
             return Ok(());
         }
-        disk.remove_file(&self.note)
+        disk.remove_file(&self.note)?;
+        disk.sync(&self.state)
     }
 }
 

@@ -6,6 +6,7 @@
 //! before ours replaces it, and comes back when ours goes.
 
 mod base;
+mod created;
 mod disk;
 mod drop_in;
 mod error;
@@ -23,6 +24,7 @@ use std::{
 use tidepool_oci::RegistryName;
 
 use crate::hosts_toml::{Ownership, Settings, ownership};
+use created::Created;
 use disk::Disk;
 pub use error::FileError;
 use home::Home;
@@ -41,6 +43,7 @@ const GONE: &str = ".tidepool-gone-";
 pub struct Files {
     root: PathBuf,
     originals: Originals,
+    created: Created,
     home: Home,
     disk: Disk,
     lock: Lock,
@@ -75,8 +78,8 @@ impl Files {
     /// # Errors
     /// [`FileError::Io`] when `root` cannot be read.
     pub fn with(lock: Lock, root: &Path, state: &Path) -> Result<Self, FileError> {
-        let (originals, home) = (Originals::new(state), Home::new(state));
-        let files = Self { root: root.to_owned(), originals, home, disk: Disk::default(), lock };
+        let (originals, created, home) = (Originals::new(state), Created::new(state), Home::new(state));
+        let files = Self { root: root.to_owned(), originals, created, home, disk: Disk::default(), lock };
         files.clear_remains()?;
         Ok(files)
     }

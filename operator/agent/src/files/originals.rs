@@ -37,7 +37,8 @@ impl Originals {
         if disk.look(&self.path(name))?.is_none() {
             return Ok(());
         }
-        disk.remove_file(&self.path(name))
+        disk.remove_file(&self.path(name))?;
+        disk.sync(&self.folder)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -31,8 +31,10 @@ impl Files {
         match self.read(&directory.join(FILE))? {
             None => {
                 self.originals.forget(&self.disk, &name)?;
-                let base = self.base_of_nobody(&name, Origin::Absent)?;
-                self.write(&directory, Origin::Absent, &base, None, settings)
+                let ours = self.created.has(&self.disk, &name)?;
+                let origin = if ours { Origin::Created } else { Origin::Absent };
+                let base = self.base_of_nobody(&name, origin)?;
+                self.write(&directory, origin, &base, None, settings)
             }
             Some(file) => self.place_over(&name, &file, settings),
         }
@@ -52,6 +54,7 @@ impl Files {
             return Err(error);
         }
         self.disk.sync(&aside)?;
+        self.created.note(&self.disk, name);
         self.disk.rename(&aside, &self.root.join(name))?;
         self.disk.sync(&self.root)?;
         Ok(Placed { written: true, edited: false })
@@ -63,6 +66,9 @@ impl Files {
         let path = directory.join(FILE);
         match ownership(&file.text) {
             Ownership::Ours(marker) => {
+                if marker.origin == Origin::Created {
+                    self.created.note(&self.disk, name);
+                }
                 let base = self.base(name, file, &marker)?;
                 self.write(&directory, marker.origin, &base, Some(file), settings)
             }

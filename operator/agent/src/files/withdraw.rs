@@ -24,6 +24,9 @@ impl Files {
             outcome.stuck.push(error);
             Vec::new()
         });
+        // Notes may be of directories that somebody removed.
+        let noted = self.created.all(&self.disk).unwrap_or_default();
+        let names: BTreeSet<_> = names.into_iter().chain(noted).collect();
         for name in names.iter().filter(|name| !wanted.contains(*name) && !name.starts_with('.')) {
             match self.withdraw(name) {
                 Ok(withdrawn) => outcome.withdrawn += usize::from(withdrawn),
@@ -43,17 +46,19 @@ impl Files {
     pub(super) fn withdraw(&self, name: &str) -> Result<bool, FileError> {
         let directory = self.root.join(name);
         if !self.disk.look(&directory)?.is_some_and(|metadata| metadata.is_dir()) {
+            self.created.forget(&self.disk, name)?;
             return Ok(false);
         }
         let Some(content) = self.disk.read(&directory.join(FILE))? else {
-            self.originals.forget(&self.disk, name)?;
+            self.remove_emptied(name)?;
+            self.forget(name)?;
             return Ok(false);
         };
         let Ok(text) = String::from_utf8(content.bytes) else { return Ok(false) };
         match ownership(&text) {
             // Somebody's own now: what we kept is older than that.
             Ownership::Foreign => {
-                self.originals.forget(&self.disk, name)?;
+                self.forget(name)?;
                 return Ok(false);
             }
             Ownership::Ours(marker) => {
@@ -64,7 +69,7 @@ impl Files {
                 self.leave_edit(name, marker.origin, body, &marker.host, content.attributes)?;
             }
         }
-        self.originals.forget(&self.disk, name)?;
+        self.forget(name)?;
         Ok(true)
     }
 

@@ -52,6 +52,21 @@ async fn n2_a_second_agent_writes_nothing_says_nothing_and_takes_over_as_soon_as
 }
 
 #[tokio::test]
+async fn n2_an_agent_that_takes_over_and_cannot_write_says_so_at_once() {
+    let node = Node::new();
+    let mut first = node.agent();
+    let mut second =
+        NodeFiles::new(&node.0.path().join("certs.d"), "/other".to_owned(), &node.state(), Metrics::default());
+    first.reconcile(wish(&["docker.io"])).await.unwrap();
+    second.reconcile(wish(&["docker.io"])).await.unwrap();
+    assert!(second.is_behind());
+    drop(first);
+    tokio::time::timeout(Duration::from_secs(5), second.taken_over()).await.unwrap();
+    assert_eq!(problems(&second.reconcile(wish(&["docker.io"])).await.unwrap()), ["RegistryDirChanged"]);
+    assert!(!second.is_behind() && !second.is_anothers());
+}
+
+#[tokio::test]
 async fn n2_an_agent_that_stays_is_named_after_two_minutes() {
     let node = Node::new();
     let _first = Lock::take(&node.state()).unwrap();

@@ -100,18 +100,33 @@ pub fn mirrored(text: &str) -> BTreeSet<RegistryName> {
 /// # Errors
 /// [`MergeError::Syntax`] when it is no TOML any more.
 pub fn strip(edited: &str, host: &str) -> Result<String, MergeError> {
+    let text = cut(edited, host, |_| true)?;
+    let has_more = text.lines().any(|line| !line.trim().is_empty() && format!("{}\n", line.trim()) != COMMENT);
+    Ok(if has_more { text } else { String::new() })
+}
+
+/// As [`strip`], of these registries only.
+///
+/// # Errors
+/// [`MergeError::Syntax`] when it is no TOML any more.
+pub fn without(edited: &str, host: &str, gone: &BTreeSet<RegistryName>) -> Result<String, MergeError> {
+    let is_gone =
+        |registry: &Table| prefix(registry).and_then(|name| name.parse().ok()).is_some_and(|name| gone.contains(&name));
+    cut(edited, host, is_gone)
+}
+
+fn cut(edited: &str, host: &str, applies: impl Fn(&Table) -> bool) -> Result<String, MergeError> {
     let mut document: DocumentMut = edited.parse().map_err(MergeError::Syntax)?;
     if let Some(registries) = document.get_mut("registry").and_then(Item::as_array_of_tables_mut) {
-        let emptied: Vec<bool> = registries.iter_mut().map(|registry| loses_all(registry, host)).collect();
+        let emptied: Vec<bool> =
+            registries.iter_mut().map(|registry| applies(registry) && loses_all(registry, host)).collect();
         let mut emptied = emptied.into_iter();
         registries.retain(|_| emptied.next() != Some(true));
         if registries.is_empty() {
             document.remove("registry");
         }
     }
-    let text = document.to_string();
-    let has_more = text.lines().any(|line| !line.trim().is_empty() && format!("{}\n", line.trim()) != COMMENT);
-    Ok(if has_more { text } else { String::new() })
+    Ok(document.to_string())
 }
 
 /// Takes our mirror out of one table; whether nothing else was in it.

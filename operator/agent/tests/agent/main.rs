@@ -6,6 +6,7 @@ mod cluster;
 mod supervised;
 #[path = "../testing/mod.rs"]
 mod testing;
+mod trouble;
 
 use std::{
     fs,
@@ -24,7 +25,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader}
 const THEIRS: &str = "server = \"https://ghcr.io\" # by hand\n[host.\"https://mirror.example\"]\n";
 
 fn document() -> Option<String> {
-    let mirror = json!({"name": "m", "uid": "u", "created": "2026-01-01T00:00:00Z", "mode": "Configure", "registries": ["docker.io", "ghcr.io"]});
+    document_of(&["docker.io", "ghcr.io"])
+}
+
+fn document_of(registries: &[&str]) -> Option<String> {
+    let mirror = json!({"name": "m", "uid": "u", "created": "2026-01-01T00:00:00Z", "mode": "Configure", "registries": registries});
     Some(json!({"version": 1, "mirrors": [mirror]}).to_string())
 }
 
@@ -54,15 +59,20 @@ impl Node {
     }
 
     async fn without_identity() -> Self {
+        let mut node = Self::without_agent().await;
+        node.start_agent();
+        node
+    }
+
+    async fn without_agent() -> Self {
         let authority = Authority::new();
         let members = vec![member(&authority).await];
         let objects = Objects { document: document(), secret: None, members, daemon_set: true, labels: json!({}) };
         let cluster = Cluster::start(objects).await;
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut node = Self { authority, temp: tempfile::tempdir().unwrap(), cluster, port, agent: None };
+        let node = Self { authority, temp: tempfile::tempdir().unwrap(), cluster, port, agent: None };
         fs::create_dir_all(node.path("registry/ghcr.io")).unwrap();
         fs::write(node.path("registry/ghcr.io/hosts.toml"), THEIRS).unwrap();
-        node.start_agent();
         node
     }
 
@@ -137,14 +147,13 @@ impl Node {
 
     /// Waits until `done`, or fails with the agent's log.
     async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        self.within(Duration::from_secs(20), what, done).await;
+    }
+
+    async fn within(&self, limit: Duration, what: &str, done: impl Fn(&Self) -> bool) {
         let began = Instant::now();
         while !done(self) {
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "not {what}:\n{}\n{}",
-                self.log(),
-                self.cluster.status()
-            );
+            assert!(began.elapsed() < limit, "not {what}:\n{}\n{}", self.log(), self.cluster.status());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -80,6 +80,23 @@ fn n2_crio_an_edited_file_is_left_alone_and_loses_only_what_is_ours() {
 }
 
 #[test]
+fn n4_crio_an_edited_file_loses_the_tables_of_registries_that_are_mirrored_no_more() {
+    let node = Node::new();
+    node.drop_in(&["docker.io", "ghcr.io", "quay.io"], &[]);
+    let edited = node.text(OURS) + "\n[[registry]]\nlocation = \"mine.example\"\n";
+    node.put(OURS, &edited);
+    let outcome = node.drop_in(&["docker.io"], &["quay.io"]);
+    assert_eq!((outcome.edited, outcome.withdrawn), (set(&["docker.io"]), 1));
+    let text = node.text(OURS);
+    assert_eq!(crate::registries_conf::mirrored(&text), set(&["docker.io", "quay.io"]));
+    assert!(text.contains("mine.example") && !text.contains("ghcr.io"), "{text}");
+    assert_eq!(node.drop_in(&["docker.io"], &["quay.io"]).withdrawn, 0);
+    assert_eq!(node.text(OURS), text);
+    node.open().withdraw_all();
+    assert!(node.text(OURS).contains("mine.example") && !node.text(OURS).contains("127.0.0.1"));
+}
+
+#[test]
 fn n2_crio_a_file_of_our_name_that_is_somebodys_is_theirs() {
     let node = Node::new();
     node.put(OURS, "# mine\n");

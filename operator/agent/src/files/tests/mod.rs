@@ -188,6 +188,42 @@ fn a_file_that_somebody_replaced_or_removed_is_theirs() {
 }
 
 #[test]
+fn n2_a_directory_of_our_making_goes_also_when_somebody_removed_our_file_first() {
+    let node = Node::lived_in();
+    node.put("_default/hosts.toml", "[host.\"https://all.example\"]\n");
+    let before = node.tree();
+    let remove = || ["docker.io", "quay.io"].map(|name| fs::remove_file(node.root().join(name).join(FILE)).unwrap());
+    node.place(&["docker.io", "quay.io"]);
+    remove();
+    node.open().withdraw_all();
+    assert_eq!(node.tree(), before, "an empty docker.io hides _default");
+    node.place(&["docker.io", "quay.io"]);
+    remove();
+    node.place(&["docker.io", "quay.io"]);
+    assert!(node.text("docker.io/hosts.toml").contains("all.example"), "a directory of ours hides _default");
+    node.open().withdraw_all();
+    assert_eq!(node.tree(), before);
+    // Of ours, then removed and made again by somebody: theirs.
+    node.place(&["docker.io"]);
+    fs::remove_dir_all(node.root().join("docker.io")).unwrap();
+    node.open().withdraw_all();
+    fs::create_dir(node.root().join("docker.io")).unwrap();
+    node.place(&["docker.io"]);
+    node.open().withdraw_all();
+    assert!(node.root().join("docker.io").is_dir());
+}
+
+#[test]
+fn n2_every_rename_is_made_durable() {
+    let node = Node::lived_in();
+    let mut files = node.open().named("/etc/certs.d").unwrap();
+    files.reconcile(&set(&ALL), &BTreeSet::new(), &SETTINGS);
+    assert_eq!(files.disk.unsynced.borrow().len(), 0, "{:?}", files.disk.unsynced);
+    files.withdraw_all();
+    assert_eq!(files.disk.unsynced.borrow().len(), 0, "{:?}", files.disk.unsynced);
+}
+
+#[test]
 fn what_default_holds_is_not_lost_for_a_registry_with_a_file_of_its_own() {
     let node = Node::new();
     node.put("_default/hosts.toml", "[host.\"https://all.example\"]\n");

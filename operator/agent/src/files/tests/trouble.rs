@@ -191,8 +191,12 @@ fn n2_the_owner_of_a_file_is_kept_and_comes_back() {
         return;
     }
     let owner = || fs::metadata(&path).map(|metadata| (metadata.uid(), metadata.gid())).unwrap();
-    node.place(&["ghcr.io"]);
+    node.put("_default/hosts.toml", THEIRS);
+    chown(node.root().join("_default/hosts.toml"), Some(1000), Some(1001)).unwrap();
+    node.place(&["ghcr.io", "docker.io"]);
     assert!(node.text("ghcr.io/hosts.toml").contains("127.0.0.1") && owner() == (1000, 1001));
+    let new = fs::metadata(node.root().join("docker.io/hosts.toml")).unwrap();
+    assert_eq!(new.uid(), 0, "a file of our making needs no owner that an agent without capabilities cannot give");
     node.open().withdraw_all();
     assert_eq!((owner(), node.text("ghcr.io/hosts.toml")), ((1000, 1001), THEIRS.to_owned()));
 }
