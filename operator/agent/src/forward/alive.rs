@@ -14,7 +14,7 @@ use super::{
 };
 
 /// By how much questions that are asked together may end apart.
-const A_MOMENT: Duration = Duration::from_millis(100);
+pub(super) const A_MOMENT: Duration = Duration::from_millis(100);
 
 impl Exchange {
     /// Whether a member that has been silent since `silent` is there. While that is asked its peers are too: where
@@ -47,7 +47,8 @@ impl Exchange {
         {
             return alive;
         }
-        let ask = Ask { method: Method::GET, path: PathAndQuery::from_static("/v2/"), headers: HeaderMap::new() };
+        let path = PathAndQuery::from_static("/v2/");
+        let ask = Ask { method: Method::GET, path, headers: HeaderMap::new(), is_blob: false };
         let (Some(link), Ok(request)) = (self.links.of(member.mirror_uid()), ask.to(member)) else { return false };
         let reply = timeout(self.limits.silence, link.fresh.request(request)).await;
         let alive = matches!(&reply, Ok(Ok(reply)) if is_registry(reply));

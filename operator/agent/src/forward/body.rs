@@ -207,6 +207,10 @@ impl RelayBody {
 
     /// The body broke: goes on with another member where that is possible.
     fn broke(&mut self) {
+        // Bytes came until now: a runtime that did not take them for long costs the rest no time.
+        if !self.waits && !self.dry {
+            self.place.dry = Instant::now();
+        }
         let (course, place) = (Arc::clone(&self.course), self.place);
         self.state = State::Broken(Box::pin(async move { course.broken(place).await }));
     }

@@ -15,6 +15,9 @@ const PART: u32 = 8;
 /// can tell whether it does better, and each that tries may pay a deadline.
 const MISBEHAVED: Duration = Duration::from_secs(15);
 const LONGEST_MISBEHAVED: Duration = Duration::from_secs(300);
+/// How long a member must do well, after a pause, until the next begins with the first pause again: it may serve what is
+/// small all the while, and hang on what is large.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// One member's breaker. Open: no pull goes there.
 #[derive(Debug, Default)]
@@ -23,8 +26,8 @@ pub(super) struct Breaker(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     open: Option<Open>,
-    /// How often it misbehaved since it last served a pull.
-    misbehaved: u32,
+    /// How often it misbehaved, and until when that is remembered.
+    misbehaved: Option<(u32, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +48,7 @@ impl Breaker {
         self.state().open.map(|open| open.due)
     }
 
-    /// It served a pull: all is forgiven.
-    pub(super) fn served(&self) {
-        *self.state() = State::default();
-    }
-
-    /// Its health is fine.
+    /// It answers: a pull, or about its health.
     pub(super) fn is_well(&self) {
         let mut state = self.state();
         let now = Instant::now();
@@ -70,8 +68,9 @@ impl Breaker {
     pub(super) fn misbehaved(&self) {
         let mut state = self.state();
         let now = Instant::now();
-        let pause = MISBEHAVED.saturating_mul(2u32.saturating_pow(state.misbehaved)).min(LONGEST_MISBEHAVED);
-        state.misbehaved = state.misbehaved.saturating_add(1);
+        let before = state.misbehaved.filter(|(_, until)| now < *until).map_or(0, |(times, _)| times);
+        let pause = MISBEHAVED.saturating_mul(2u32.saturating_pow(before)).min(LONGEST_MISBEHAVED);
+        state.misbehaved = Some((before.saturating_add(1), now + pause + FORGOTTEN));
         let since = state.open.map_or(now, |open| open.since);
         state.open = Some(Open { since, due: now + pause, misbehaved: true });
     }
@@ -142,10 +141,10 @@ mod tests {
             breaker.is_well();
             assert!(!breaker.is_open(), "{pause}");
         }
-        breaker.served();
+        tokio::time::advance(FORGOTTEN).await;
         breaker.misbehaved();
         tokio::time::advance(MISBEHAVED).await;
         breaker.is_well();
-        assert!(!breaker.is_open(), "it served meanwhile");
+        assert!(!breaker.is_open(), "it did well for long");
     }
 }

@@ -59,7 +59,7 @@ impl Course {
     /// with none where nobody else has it. Whoever waits drops this once the connection goes on after all.
     pub(super) async fn halted(&self, place: Place) -> Option<Rest> {
         let (limits, mut patience) = (self.exchange.limits, Duration::ZERO);
-        let end = place.dry + limits.idle;
+        let end = place.dry + limits.stands_still();
         let member = Arc::clone(self.members.get(place.member)?);
         let mut hedge = pin!(Fuse::terminated());
         loop {
@@ -73,7 +73,11 @@ impl Course {
                     None => continue,
                 },
                 is_there = question => is_there,
-                () = sleep_until(end) => return None,
+                () = sleep_until(end) => {
+                    // Longer than it bears of an upstream, on two connections: the runtime's next try is not to end here.
+                    member.misbehaved();
+                    return self.broken(place).await;
+                }
             };
             if !is_there {
                 return self.broken(place).await;

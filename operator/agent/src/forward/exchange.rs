@@ -10,11 +10,13 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
-    Limits, Member, headers,
+    Limits, Member,
+    alive::A_MOMENT,
+    headers,
     links::{Connections, Links},
 };
 use crate::metrics::Metrics;
@@ -25,12 +27,14 @@ pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) path: PathAndQuery,
     pub(super) headers: HeaderMap,
+    /// Whether a blob's bytes are wanted: a member may take longer until it has the first.
+    pub(super) is_blob: bool,
 }
 
 impl Ask {
-    pub(super) fn new(request: &Request<Incoming>) -> Self {
+    pub(super) fn new(request: &Request<Incoming>, is_blob: bool) -> Self {
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Self { method: request.method().clone(), path, headers: headers::for_member(request.headers()) }
+        Self { method: request.method().clone(), path, headers: headers::for_member(request.headers()), is_blob }
     }
 
     pub(super) fn to(&self, member: &Member) -> Result<Request<Empty<Bytes>>, http::Error> {
@@ -89,11 +93,12 @@ impl Exchange {
         let began = Instant::now();
         let asked = Attempt { exchange: self, member, peers, ask, began, deadline }.run().await;
         match &asked {
-            Ok(_) => member.served(),
-            // Who asked for its health has noted what came of it; without an identity nobody was asked.
+            Ok(_) => member.is_well(),
+            // Who asked for its health has noted what came of it; without an identity nobody was asked; bodies are not
+            // asked for here.
             Err(AskError::Request(_) | AskError::NoIdentity | AskError::Dead | AskError::Body) => {}
             // It answers about its health, and kept none of its own deadlines.
-            Err(AskError::Deadline) if began.elapsed() >= self.limits.blame_after() => member.misbehaved(),
+            Err(AskError::Deadline) if began.elapsed() >= self.limits.blame_after(ask.is_blob) => member.misbehaved(),
             Err(AskError::Deadline) => {}
             Err(error @ (AskError::Connect(_) | AskError::Closed(_))) => self.failed(member, error),
         }
@@ -137,7 +142,12 @@ impl Attempt<'_> {
             let reply = tokio::select! {
                 reply = &mut first => reply,
                 reply = &mut second => reply,
-                () = &mut died => return Err(AskError::Dead),
+                () = &mut died => {
+                    // It may be this request that asked, and its peers too: to leave before they are heard would be to
+                    // ask the next, which died as well, from the start.
+                    let _ = timeout(A_MOMENT, question).await;
+                    return Err(AskError::Dead);
+                }
                 there = &mut question => {
                     if !there? {
                         return Err(AskError::Dead);

@@ -35,13 +35,18 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How long a body may stand still at a live member, before others get what is left of the time.
+    pub(super) fn stands_still(&self) -> Duration {
+        self.idle.saturating_sub(self.silence * 2)
+    }
+
     pub(super) fn headers(&self, is_blob: bool) -> Duration {
         if is_blob { self.blob } else { self.small }
     }
 
     /// Who was alive and gave no headers for so long kept none of its own deadlines.
-    pub(super) fn blame_after(&self) -> Duration {
-        self.small.saturating_sub(self.silence * 2)
+    pub(super) fn blame_after(&self, is_blob: bool) -> Duration {
+        self.headers(is_blob).saturating_sub(self.silence * 2)
     }
 
     /// How long to wait before a member that answers about its health, and nothing else, is asked for it again: those who
@@ -68,6 +73,6 @@ mod tests {
             assert!(limit < Duration::from_secs(20), "containerd gives up after 30 s, or never");
         }
         assert!(limits.handshake > limits.silence && limits.handshake < detection && limits.connect > limits.silence);
-        assert!(limits.blame_after() > MEMBERS[0]);
+        assert!(limits.blame_after(false) > MEMBERS[0] && limits.blame_after(true) > MEMBERS[1]);
     }
 }

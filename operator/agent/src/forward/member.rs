@@ -98,13 +98,7 @@ impl Member {
         self.breaker.ask_now();
     }
 
-    /// It answered a pull.
-    pub(super) fn served(&self) {
-        self.is_heard();
-        self.breaker.served();
-    }
-
-    /// It answered about its health.
+    /// It answered: a pull, or about its health.
     pub(super) fn is_well(&self) {
         self.is_heard();
         self.breaker.is_well();

@@ -141,8 +141,11 @@ impl Forwarder {
         let Some(mirror) = routing.mirror_of(&object.registry) else {
             return error(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "registry is not mirrored here");
         };
-        let members = routing.members_for(mirror, &request::key(object));
-        let reply = self.first_that_serves(members, object, Ask::new(request)).await;
+        let (members, began) = (routing.members_for(mirror, &request::key(object)), Instant::now());
+        let is_blob = matches!(object.target, Target::Blob(_)) && *request.method() == Method::GET;
+        let reply = self.first_that_serves(members, object, Ask::new(request, is_blob)).await;
+        let (status, took) = (reply.as_ref().map(|reply| reply.status().as_u16()), began.elapsed());
+        tracing::debug!(http.path = request.uri().path(), http.method = %request.method(), http.status = status, ?took, "answered");
         let outcome = reply.as_ref().map_or(Outcome::Bypassed, |reply| Outcome::of(reply.status()));
         self.metrics.count(mirror, outcome);
         reply.unwrap_or_else(unavailable)
@@ -156,7 +159,7 @@ impl Forwarder {
         ask: Ask,
     ) -> Option<Response<ReplyBody>> {
         let is_blob = matches!(object.target, Target::Blob(_));
-        let deadline = Instant::now() + self.exchange.limits.headers(is_blob && ask.method == Method::GET);
+        let deadline = Instant::now() + self.exchange.limits.headers(ask.is_blob);
         for (position, member) in members.iter().enumerate().filter(|(_, member)| member.may_be_asked()) {
             let asked = self.exchange.ask_whole(member, &members, &ask, is_blob, deadline).await;
             let Ok(reply) = asked else { continue };

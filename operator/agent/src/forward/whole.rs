@@ -56,7 +56,13 @@ impl Exchange {
             match self.take(member, peers, body, deadline).await {
                 Ok(bytes) => return Ok(Reply::Whole(parts, bytes)),
                 Err(AskError::Body) if again => again = false,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // On two connections, and it is alive: no pull is to pay for that again.
+                    if matches!(error, AskError::Body) {
+                        member.misbehaved();
+                    }
+                    return Err(error);
+                }
             }
         }
     }

@@ -139,7 +139,16 @@ async fn n6_a_body_that_nobody_moves_ends_with_fin_within_the_bound() {
     let reply = rig.get(&blob_path()).await;
     assert_eq!((reply.status(), reply.body.as_str(), reply.reset), (200, "", false));
     let took = began.elapsed();
-    assert!(took >= LIMITS.idle && took < LIMITS.idle + SLACK, "{took:?}");
+    assert!(took >= LIMITS.stands_still() && took < LIMITS.idle + SLACK, "{took:?}");
+    assert_eq!(rig.get(&blob_path()).await.status(), 503, "the runtime's next try ends at the same member");
+}
+
+#[tokio::test]
+async fn n6_a_body_that_stands_still_for_longer_than_an_upstream_may_goes_on_at_another_member() {
+    let (hangs, whole) = (breaking(BLOB, 0, 99, true).await, breaking(BLOB, 0, 0, false).await);
+    let rig = Rig::start(&home_first(hangs.address, whole.address, &digest()));
+    let reply = rig.get(&blob_path()).await;
+    assert_eq!((reply.body.as_str(), reply.reset), (BLOB, false));
 }
 
 #[tokio::test]

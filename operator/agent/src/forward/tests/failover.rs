@@ -72,6 +72,21 @@ async fn n6_members_that_died_together_cost_one_detection_together() {
 }
 
 #[tokio::test]
+async fn n6_members_that_died_together_cost_one_detection_where_one_is_found_a_moment_before_the_other() {
+    let (home, other) = (dead().await, dead().await);
+    let rig = Rig::start(&home_first(home.address, other.address, KEY));
+    let members = rig.routings.current().members("m").to_vec();
+    let other = members.iter().find(|member| member.address() == other.address).unwrap();
+    let asked_later = async {
+        let _held = other.checked.lock().await;
+        tokio::time::sleep(LIMITS.silence + Duration::from_millis(50)).await;
+    };
+    let ((status, took), ()) = tokio::join!(timed(&rig, MANIFEST), asked_later);
+    assert!(status == 503 && took < DETECTION + SLACK, "{status} {took:?}");
+    assert!(members.iter().all(|member| !member.may_be_asked()));
+}
+
+#[tokio::test]
 async fn n6_who_comes_while_a_member_is_found_dead_shares_the_verdict() {
     let wedged = dead().await;
     let rig = Rig::start(&[wedged.address]);
@@ -141,6 +156,8 @@ async fn n6_a_manifest_that_breaks_on_its_way_is_asked_for_again_and_the_runtime
     assert_eq!(rig.get(MANIFEST).await.body, "{}");
     let alone = Rig::start(&[always.address]);
     assert_eq!(alone.get(MANIFEST).await.status(), 503);
+    let asked = always.seen().len();
+    assert_eq!((alone.get(MANIFEST).await.status(), always.seen().len()), (503, asked), "the next pull pays again");
 }
 
 #[tokio::test]
