@@ -6,6 +6,7 @@
 //! which the runtime goes upstream at once. So the supervisor is small: one thread, no connections, nothing that waits.
 //!
 //! - `watchdog`: when silence is death, and when it is not.
+//! - `hunger`: whether a silent child lacks nothing but a processor.
 //! - `restarts`: when the next child starts.
 //! - `child`: one child, from start to end.
 //! - `signals`: what the pod's container is told.
@@ -14,6 +15,7 @@
 
 mod child;
 pub mod heartbeat;
+mod hunger;
 pub mod pulse;
 mod restarts;
 mod signals;
@@ -29,10 +31,11 @@ use std::{
 use nix::{errno::Errno, sys::signal::Signal};
 
 use child::{Child, End};
+use hunger::Hunger;
 use pulse::Pulse;
 use restarts::Restarts;
 use signals::Signals;
-use watchdog::Watchdog;
+use watchdog::{Sign, Watchdog};
 
 /// How often the supervisor looks, at least.
 const LOOK: Duration = Duration::from_millis(200);
@@ -81,6 +84,14 @@ pub fn supervise(run_dir: &Path) -> Result<ExitCode, SuperviseError> {
     }
 }
 
+fn sign(beaten: bool, hunger: &mut Hunger) -> Sign {
+    if beaten {
+        hunger.is_stilled();
+        return Sign::Beat;
+    }
+    if hunger.is_felt() { Sign::Hunger } else { Sign::None }
+}
+
 struct Supervisor {
     signals: Signals,
     pulse: Pulse,
@@ -92,9 +103,10 @@ impl Supervisor {
     /// Stays with a child until its end.
     fn attend(&mut self, mut child: Child) -> End {
         let mut watchdog = Watchdog::new(Instant::now());
+        let mut hunger = Hunger::of(child.id());
         let mut told = None;
         loop {
-            let beaten = child.wait_for_beats(&self.signals, LOOK);
+            let sign = sign(child.wait_for_beats(&self.signals, LOOK), &mut hunger);
             self.pulse.beat();
             self.stopping = self.signals.take().or(self.stopping);
             if let Some(end) = child.reap() {
@@ -106,7 +118,7 @@ impl Supervisor {
                 watchdog.stopping();
                 told = Some(signal);
             }
-            if watchdog.look(Instant::now(), beaten) {
+            if watchdog.look(Instant::now(), sign) {
                 tracing::error!(child.id = child.id(), "the agent's process gives no sign of life, killing it");
                 child.tell(Signal::SIGKILL);
             }

@@ -12,6 +12,16 @@ const END: Duration = Duration::from_secs(5);
 /// child had no more of it than the supervisor.
 const LATE: Duration = Duration::from_millis(500);
 
+/// What a look at the child found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// It said something.
+    Beat,
+    /// It would if it had a processor.
+    Hunger,
+    None,
+}
+
 /// Watches over one child.
 #[derive(Debug)]
 pub(super) struct Watchdog {
@@ -39,15 +49,15 @@ impl Watchdog {
         self.until += END - SILENCE;
     }
 
-    /// Takes in whether the child said anything since the last look; true when it is to be killed, once for each silence.
-    pub(super) fn look(&mut self, now: Instant, beaten: bool) -> bool {
+    /// Takes in what was seen of the child since the last look; true when it is to be killed, once for each silence.
+    pub(super) fn look(&mut self, now: Instant, sign: Sign) -> bool {
         let late = now.duration_since(self.looked) >= LATE;
         self.looked = now;
-        self.begun |= beaten;
-        if beaten {
-            self.until = now + self.silence;
-        } else if late {
-            self.until = self.until.max(now + self.silence);
+        self.begun |= sign == Sign::Beat;
+        match sign {
+            Sign::Beat => self.until = now + self.silence,
+            Sign::None if !late => {}
+            Sign::Hunger | Sign::None => self.until = self.until.max(now + self.silence),
         }
         let dead = now >= self.until;
         if dead {
@@ -68,7 +78,7 @@ mod tests {
     fn begun() -> (Watchdog, Instant) {
         let now = Instant::now();
         let mut watchdog = Watchdog::new(now);
-        assert!(!watchdog.look(now + TURN, true) && watchdog.has_begun());
+        assert!(!watchdog.look(now + TURN, Sign::Beat) && watchdog.has_begun());
         (watchdog, now + TURN)
     }
 
@@ -77,7 +87,7 @@ mod tests {
         let mut now = from;
         loop {
             now += TURN;
-            if watchdog.look(now, false) {
+            if watchdog.look(now, Sign::None) {
                 return now - from;
             }
             assert!(now - from < Duration::from_secs(60));
@@ -95,15 +105,29 @@ mod tests {
         let (mut watchdog, mut now) = begun();
         for turn in 0..1000 {
             now += TURN;
-            assert!(!watchdog.look(now, turn % 4 == 0), "{turn}");
+            let sign = if turn % 4 == 0 { Sign::Beat } else { Sign::None };
+            assert!(!watchdog.look(now, sign), "{turn}");
         }
+    }
+
+    #[test]
+    fn n6_a_child_that_gets_no_processor_lives_until_it_has_one_and_is_silent_all_the_same() {
+        let (mut watchdog, mut now) = begun();
+        for turn in 0..1000 {
+            now += TURN;
+            // Now and then it is seen between two turns.
+            let sign = if turn % 4 == 0 { Sign::Hunger } else { Sign::None };
+            assert!(!watchdog.look(now, sign), "{turn}");
+        }
+        assert!(!watchdog.look(now, Sign::Hunger));
+        assert_eq!(silent_for(&mut watchdog, now), SILENCE);
     }
 
     #[test]
     fn n6_a_supervisor_that_stood_still_itself_gives_the_child_another_second() {
         let (mut watchdog, now) = begun();
         for stood_still in [LATE, Duration::from_secs(3600)] {
-            assert!(!watchdog.look(now + stood_still, false), "{stood_still:?}");
+            assert!(!watchdog.look(now + stood_still, Sign::None), "{stood_still:?}");
         }
         assert_eq!(silent_for(&mut watchdog, now + Duration::from_secs(3600)), SILENCE);
     }
