@@ -105,10 +105,10 @@ async fn withdraw_if_uninstalled(
         Verdict::Withdraw => {
             files.withdraw_all().await?;
             Last::forget(&args.directories.state_dir);
-            // Another agent on this node may wait for them.
-            drop(files);
             let runtime = node.and_then(|node| node.runtime.as_ref());
             Reporter::new(client, &args.node_name).say_stopped(runtime).await;
+            // Another agent on this node may wait for them, and what it says must be the last word.
+            drop(files);
             Ok(())
         }
     }

@@ -23,6 +23,11 @@ use crate::forward::{Answers, Mark};
 
 /// More agents than this never meet on a node: one that ends, one that follows, one that follows that.
 const PLACES: u32 = 4;
+/// How often in a row the right one has to answer before a place is believed to be its own: where the hash decides, it
+/// may answer by chance.
+const SURE: u32 = 6;
+/// Another agent that looks for its place at the same time spoils the search; not again and again.
+const SEARCHES: u32 = 2;
 /// How long a listener may take to answer. One that is stuck is passed over.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -47,7 +52,12 @@ impl Group {
 
     /// Directs new connections to another listener, if there is one.
     pub(super) async fn leave(&self) -> bool {
-        self.direct_to(Answers::Another).await
+        for _ in 0..SEARCHES {
+            if self.direct_to(Answers::Another).await {
+                return true;
+            }
+        }
+        false
     }
 
     async fn direct_to(&self, wanted: Answers) -> bool {
@@ -56,11 +66,20 @@ impl Group {
                 tracing::warn!(%error, "cannot direct connections to one listener; agents that meet share them");
                 return self.who_answers().await == wanted;
             }
-            if self.who_answers().await == wanted {
+            if self.always_answers(wanted).await {
                 return true;
             }
         }
         false
+    }
+
+    async fn always_answers(&self, wanted: Answers) -> bool {
+        for _ in 0..SURE {
+            if self.who_answers().await != wanted {
+                return false;
+            }
+        }
+        true
     }
 
     fn direct(&self, place: u32) -> io::Result<()> {
