@@ -94,6 +94,8 @@ fn n6_no_pull_fails_while_agents_follow_one_another_or_are_killed_or_stopped() {
 /// One agent follows another, and nothing goes past the mirror meanwhile.
 fn followed(cluster: &Cluster, pulls: &PullLoop<'_>, what: &str, act: impl FnOnce()) {
     let before = running(cluster);
+    let files = ["stat", "-c", "%n %i", "/etc/containerd/certs.d/docker.io/hosts.toml"];
+    let theirs = cluster.in_node(1, &files).unwrap();
     let upstream = cluster.registry("docker.io").unwrap();
     let step = || {
         pulls.step(what, || {
@@ -108,6 +110,7 @@ fn followed(cluster: &Cluster, pulls: &PullLoop<'_>, what: &str, act: impl FnOnc
     let past: Vec<_> = log.iter().filter(|request| !request.user_agent.starts_with("tidepool")).collect();
     assert!(past.is_empty(), "{what}: asked past the mirror: {past:#?}");
     await_used(cluster, pulls);
+    assert_eq!(cluster.in_node(1, &files).unwrap(), theirs, "{what}: a file was written anew");
 }
 
 fn forwarder_killed(cluster: &Cluster, pulls: &PullLoop<'_>) {
