@@ -98,16 +98,26 @@ fn hashed(mut object: Value) -> Value {
     object
 }
 
-/// Deletes what was made for the mirror with uid `owner` and is wanted no more. Returns the names of what goes.
-///
-/// Our label alone would not do: labels can be copied. Our owner reference must be there too.
+/// Deletes what was made for the mirror with uid `owner` and is wanted no more.
 pub(crate) async fn prune<K: Namespaced>(
     client: &Client,
     owner: &str,
     live: &[std::sync::Arc<K>],
     keep: &[&K],
-) -> Result<Vec<String>, ApplyError> {
-    let mut gone = Vec::new();
+) -> Result<(), ApplyError> {
+    prune_into(client, owner, live, keep, &mut Vec::new()).await
+}
+
+/// The same, and notes in `gone` the names of what goes: also of what went before something failed.
+///
+/// Our label alone would not do: labels can be copied. Our owner reference must be there too.
+pub(crate) async fn prune_into<K: Namespaced>(
+    client: &Client,
+    owner: &str,
+    live: &[std::sync::Arc<K>],
+    keep: &[&K],
+    gone: &mut Vec<String>,
+) -> Result<(), ApplyError> {
     for object in live.iter().filter(|object| !keep.iter().any(|kept| name(*kept) == name(&***object))) {
         let owned = object.meta().owner_references.iter().flatten().any(|reference| reference.uid == owner);
         let going = object.meta().deletion_timestamp.is_some();
@@ -116,7 +126,7 @@ pub(crate) async fn prune<K: Namespaced>(
             gone.push(name(&**object).to_owned());
         }
     }
-    Ok(gone)
+    Ok(())
 }
 
 async fn delete<K: Namespaced>(client: &Client, object: &K) -> Result<(), ApplyError> {

@@ -3,9 +3,13 @@
 //!
 //! Whoever wants to change a Deployment that exists takes the turn, or comes again. The turn is over when the change is
 //! rolled out. A Deployment of which no further pod becomes ready holds the others up for [`PATIENCE`] only, however
-//! often it is changed meanwhile; but an image with which one got stuck is rolled out no further, for it may be the image's fault.
-//! That is known only of one that got the image in a turn: one that was made with it, or was so when this process
-//! began, may never have been ready.
+//! often it is changed meanwhile. But an image with which one got stuck is rolled out no further, for it may be the
+//! image's fault: that is known only of one that got it in a turn, since one that was made with it, or was so when this
+//! process began, may never have been ready.
+//!
+//! Members of one mirror are stricter with each other. What one of them got and did not become available with goes to no
+//! other, whatever it is: those that serve are all that the mirror has. This is read from the Deployment too, so that it
+//! holds for the next leader; and a spec that is corrected is another, which goes on at once.
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +37,8 @@ pub(crate) enum Behind {
     Rolling(String),
     /// The one that is named here got stuck with the image that this one is to get.
     Failed(String),
+    /// The one that is named here is of the same mirror, and did not become available with the spec that this one is to get.
+    Sibling(String),
 }
 
 /// When to come again for who waits: not all at one time.
@@ -49,8 +55,26 @@ struct State {
     held: Option<Held>,
     /// Deployments that are not rolled out, by name.
     unready: HashMap<String, Unready>,
-    /// The images that Deployments got in a turn and did not become ready with yet, by the Deployment's name.
-    given: HashMap<String, String>,
+    /// What Deployments got in a turn and did not become ready with yet, by the Deployment's name.
+    given: HashMap<String, Given>,
+}
+
+/// What a Deployment got in a turn.
+#[derive(Clone, Debug)]
+struct Given {
+    /// The generation that it made.
+    generation: i64,
+    /// The image, where that is a part of it.
+    image: Option<String>,
+}
+
+/// What a Deployment is to become.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Change<'a> {
+    /// The image that it is to get, where it is another.
+    pub(crate) image: Option<&'a str>,
+    /// The Deployments of the same mirror that are what the same plan wants of them already.
+    pub(crate) as_wanted: &'a [&'a str],
 }
 
 /// The turn.
@@ -75,7 +99,8 @@ struct Unready {
     progress: i32,
 }
 
-/// The right to change a Deployment. It ends when it is dropped, unless the change was applied: then when that is rolled out.
+/// The right to change a Deployment. It ends when it is dropped, unless the change was applied: then when that is rolled
+/// out.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Turn<'a> {
@@ -91,12 +116,14 @@ impl Turn<'_> {
     /// The change was applied, and made the Deployment this.
     pub(crate) fn applied(self, applied: &Deployment) {
         let mut state = self.rollouts.state();
+        let generation = applied.metadata.generation.unwrap_or_default();
         if let Some(held) = state.held.as_mut().filter(|held| held.deployment == self.deployment) {
-            held.generation = Some(applied.metadata.generation.unwrap_or_default());
+            held.generation = Some(generation);
         }
-        if let Some(image) = &self.image {
-            state.given.insert(self.deployment.clone(), image.clone());
-        }
+        // An image that it got before and was not ready with yet is on trial still.
+        let before = state.given.remove(&self.deployment).and_then(|given| given.image);
+        let image = self.image.clone().or(before);
+        state.given.insert(self.deployment.clone(), Given { generation, image });
     }
 }
 
@@ -110,12 +137,12 @@ impl Drop for Turn<'_> {
 }
 
 impl Rollouts {
-    /// Takes the turn for a Deployment, which is to get this image where it is another, or says what it waits for. `all`
-    /// are the Deployments of all mirrors, as last seen.
+    /// Takes the turn for this change of a Deployment, or says what it waits for. `all` are the Deployments of all
+    /// mirrors, as last seen.
     pub(crate) fn take(
         &self,
         deployment: &str,
-        image: Option<&str>,
+        change: Change<'_>,
         all: &[Arc<Deployment>],
     ) -> Result<Turn<'_>, Behind> {
         let mut state = self.state();
@@ -123,13 +150,14 @@ impl Rollouts {
         if let Some(held) = state.held.as_ref().filter(|held| held.deployment != deployment && !held.is_over(all)) {
             return Err(Behind::Rolling(held.deployment.clone()));
         }
-        if let Some(behind) = state.hindrance(deployment, image, all) {
+        if let Some(behind) = state.hindrance(deployment, change, all) {
             return Err(behind);
         }
         let before = state.held.take().filter(|held| held.deployment == deployment && !held.is_done(all));
         let since = state.chance(deployment, before.as_ref());
         state.held = Some(Held { deployment: deployment.to_owned(), since, generation: None });
-        Ok(Turn { rollouts: self, deployment: deployment.to_owned(), image: image.map(str::to_owned), before })
+        let image = change.image.map(str::to_owned);
+        Ok(Turn { rollouts: self, deployment: deployment.to_owned(), image, before })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -140,8 +168,10 @@ impl Rollouts {
 impl State {
     /// Notes who is not ready, and who is again.
     fn see(&mut self, all: &[Arc<Deployment>]) {
-        // The cache may be behind: it may have one that is ready with the image before.
-        let proved = |found: &Deployment, given: &String| !is_rolling(found) && image(found) == Some(given);
+        // The cache may be behind: it may have one that is ready with what was before.
+        let proved = |found: &Deployment, given: &Given| {
+            !is_rolling(found) && found.metadata.generation.unwrap_or_default() >= given.generation
+        };
         self.given.retain(|name, given| find(all, name).is_some_and(|found| !proved(found, given)));
         let unready: HashMap<_, _> =
             all.iter().filter(|deployment| is_rolling(deployment)).map(|found| (name(&**found), found)).collect();
@@ -152,16 +182,30 @@ impl State {
         }
     }
 
-    /// Another Deployment that is not ready, and may yet become so or speaks against the image.
-    fn hindrance(&self, deployment: &str, image: Option<&str>, all: &[Arc<Deployment>]) -> Option<Behind> {
+    /// Another Deployment that is not ready, and may yet become so or speaks against the change.
+    fn hindrance(&self, deployment: &str, change: Change<'_>, all: &[Arc<Deployment>]) -> Option<Behind> {
         let others = || self.unready.iter().filter(|(name, _)| *name != deployment);
-        let given = |name: &String| image.filter(|image| self.given.get(name).is_some_and(|given| given == image));
-        let failed = others().filter(|(name, it)| it.is_stuck() && it.failed_with(given(name), find(all, name)));
+        let failed = others().filter(|(name, it)| it.is_stuck() && self.failed_sibling(name, change, all));
+        if let Some(name) = failed.map(|(name, _)| name).min() {
+            return Some(Behind::Sibling(name.clone()));
+        }
+        let failed = others().filter(|(name, it)| it.failed_with(self.given(name, change.image), find(all, name)));
         if let Some(name) = failed.map(|(name, _)| name).min() {
             return Some(Behind::Failed(name.clone()));
         }
         let rolling = others().filter(|(_, it)| !it.is_stuck()).map(|(name, _)| name).min();
         rolling.cloned().map(Behind::Rolling)
+    }
+
+    /// The image, if this Deployment got it in a turn and did not become ready with it yet.
+    fn given<'a>(&self, name: &str, image: Option<&'a str>) -> Option<&'a str> {
+        image.filter(|image| self.given.get(name).is_some_and(|given| given.image.as_deref() == Some(image)))
+    }
+
+    /// Whether a Deployment of the same mirror has what the change would bring, and was never available with it.
+    fn failed_sibling(&self, name: &str, change: Change<'_>, all: &[Arc<Deployment>]) -> bool {
+        let never_available = || find(all, name).is_some_and(|live| !was_available(live));
+        change.as_wanted.contains(&name) && (self.given.contains_key(name) || never_available())
     }
 
     /// Since when a Deployment is to be waited for that is changed now.
@@ -195,10 +239,10 @@ impl Unready {
         self.since.elapsed() >= PATIENCE
     }
 
-    /// Whether it has the image that it was given. One that was not ready with another image before has reasons of its
+    /// Whether it is stuck with the image that it was given. One that was not ready with another image before has reasons of its
     /// own.
     fn failed_with(&self, given: Option<&str>, live: Option<&Deployment>) -> bool {
-        given.is_some() && self.image.as_deref() == given && live.and_then(image) == given
+        self.is_stuck() && given.is_some() && self.image.as_deref() == given && live.and_then(image) == given
     }
 }
 
@@ -234,6 +278,14 @@ pub(crate) fn is_rolling(deployment: &Deployment) -> bool {
     let counts = [status.replicas, status.updated_replicas, status.available_replicas];
     let done = seen && counts.iter().all(|count| count.unwrap_or_default() == desired);
     !done && deployment.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether all pods were available with the present template once, whatever became of them: Kubernetes says so until
+/// the template changes.
+fn was_available(deployment: &Deployment) -> bool {
+    let conditions = deployment.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let reason = conditions.filter(|found| found.type_ == "Progressing").find_map(|found| found.reason.as_deref());
+    reason == Some("NewReplicaSetAvailable")
 }
 
 /// How many pods have the present template, of those that serve.

@@ -7,16 +7,14 @@ mod cache;
 mod members;
 mod nodes;
 mod storage;
+mod summary;
 #[cfg(test)]
 mod tests;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use tidepool_api::{
-    Address, Ingress, Members, RegistryMirror, RegistryMirrorStatus, Routing, UpstreamStatus, condition,
-};
-use tidepool_config::{default_url, names::MEMBER_PORT};
+use tidepool_api::{RegistryMirror, RegistryMirrorStatus, condition};
 
-use crate::{Invalid, ValidMirror, names};
+use crate::{Invalid, ValidMirror};
 
 pub use cache::MemberFact;
 pub use members::{Answer, Report, Reports};
@@ -119,11 +117,11 @@ pub fn status(seen: &Seen<'_>, now: &Time) -> RegistryMirrorStatus {
     RegistryMirrorStatus {
         observed_generation: seen.mirror.metadata.generation,
         conditions,
-        address: Some(address(seen, &previous)),
-        members: Some(members(seen, &previous)),
-        registries: Some(registries(seen.mirror)),
+        address: Some(summary::address(seen, &previous)),
+        members: Some(summary::members(seen, &previous)),
+        registries: Some(summary::registries(seen.mirror)),
         upstreams: match seen.verdict {
-            Verdict::Valid(mirror) => upstreams(mirror, seen.nodes.as_ref()),
+            Verdict::Valid(mirror) => summary::upstreams(mirror, seen.nodes.as_ref()),
             Verdict::Invalid(_) => previous.upstreams,
         },
         nodes: seen.nodes.as_ref().map(Tally::status),
@@ -193,14 +191,23 @@ fn reconciling(seen: &Seen<'_>, stalled: bool, cache: &Finding, previous: &Regis
     if let Some(turn) = &seen.waiting {
         return because("WaitingForTurn", turn.clone());
     }
-    if cache.holds() && seen.members.iter().all(|member| member.rolled_out) {
+    let former = cache::former(&seen.members);
+    if cache.holds() && former.is_none() && seen.members.iter().all(|member| member.rolled_out) {
         return members::loading(&seen.reports, previous).and_then(|message| because(LOADING, message));
     }
     // Without a ready member, Ready says so already.
     match cache::hindrance(&seen.members).filter(|_| cache.holds()) {
         Some((_, name, why)) => because("RolloutFailed", format!("{name}: {why}")),
-        None => because("Progressing", "members are on their way to the spec".to_owned()),
+        None => because(
+            "Progressing",
+            format!("members are on their way to the spec{}", former.map(stay).unwrap_or_default()),
+        ),
     }
+}
+
+/// What is told of former members that serve still.
+fn stay(former: String) -> String {
+    format!("; {former} of before serve until one of them does")
 }
 
 fn stamp(finding: Finding, mirror: &RegistryMirror, previous: &RegistryMirrorStatus, now: &Time) -> Condition {
@@ -224,56 +231,4 @@ fn cut(mut text: String) -> String {
         text.push_str("...");
     }
     text
-}
-
-/// Where the mirror is reached. What the spec says of it is not in use while it could not be applied.
-fn address(seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Address {
-    let name = names::service(seen.mirror.metadata.name.as_deref().unwrap_or_default());
-    let in_use = matches!(seen.verdict, Verdict::Valid(_)) && seen.failure.is_none();
-    let ingress = if in_use {
-        seen.mirror.spec.ingress.as_ref().filter(|_| seen.ingress).map(host)
-    } else {
-        previous.address.as_ref().and_then(|address| address.ingress.clone())
-    };
-    Address { service: Some(format!("{name}.{}.svc:{MEMBER_PORT}", seen.namespace)), ingress }
-}
-
-fn host(ingress: &Ingress) -> String {
-    match ingress.routing {
-        Routing::Path => ingress.host.clone(),
-        Routing::HostPerUpstream => format!("*.{}", ingress.host),
-    }
-}
-
-fn members(seen: &Seen<'_>, previous: &RegistryMirrorStatus) -> Members {
-    let facts = &seen.members;
-    Members {
-        desired: facts.iter().map(|member| member.desired).sum(),
-        ready: facts.iter().map(|member| member.ready).sum(),
-        version: facts.iter().find_map(|member| member.image.as_deref().and_then(cache::version)),
-        revision: members::revision(&seen.reports, previous),
-        kept_claims: seen.storage.kept.clone(),
-    }
-}
-
-/// The first three registries and how many more, for the column: a list would show its first element alone.
-fn registries(mirror: &RegistryMirror) -> String {
-    let names: Vec<_> = mirror.spec.upstreams.iter().map(|upstream| upstream.registry.as_str()).collect();
-    let shown = names.iter().take(3).copied().collect::<Vec<_>>().join(",");
-    match names.len().checked_sub(4) {
-        Some(more) => format!("{shown} +{}", more + 1),
-        None => shown,
-    }
-}
-
-fn upstreams(mirror: &ValidMirror, nodes: Option<&Tally>) -> Vec<UpstreamStatus> {
-    let upstream = |upstream: &crate::ValidUpstream| {
-        let url = upstream.url.clone().or_else(|| default_url(&upstream.registry).ok());
-        UpstreamStatus {
-            registry: upstream.registry.to_string(),
-            url: url.map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
-            shadowed_by: nodes.and_then(|tally| tally.shadowed_by.get(&upstream.registry).cloned()),
-        }
-    };
-    mirror.upstreams.iter().map(upstream).collect()
 }

@@ -72,10 +72,18 @@ async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<SystemT
     let verdict = validate(mirror, &observed.referenced); // pure
     let found = || Applied::as_found(name(mirror), &observed.live);
     let (applied, outcome) = match &verdict {
-        Ok(valid) => match make(valid, context, &observed.live).await {
-            Ok((applied, due)) => (applied, Ok(due)),
-            Err(error) => (found(), Err(error)),
-        },
+        Ok(valid) => {
+            let mut deleted_claims = Vec::new();
+            let (applied, outcome) = match make(valid, context, &observed.live, &mut deleted_claims).await {
+                // What does not depend on what was refused is in place.
+                Ok((mut applied, due)) => match applied.refused.take() {
+                    Some(refused) => (applied, Err(refused.into())),
+                    None => (applied, Ok(due)),
+                },
+                Err(error) => (found(), Err(error)),
+            };
+            (Applied { deleted_claims, ..applied }, outcome)
+        }
         // The last good objects stay, but for certificates, which end.
         Err(_) => (found(), renew(&mirror.metadata, context).await),
     };
@@ -84,10 +92,16 @@ async fn reconcile(mirror: &RegistryMirror, context: &Context) -> Result<SystemT
 }
 
 /// The objects of a valid mirror, planned and applied; and when its members' certificate is to be renewed.
-async fn make(valid: &ValidMirror, context: &Context, live: &Live) -> Result<(Applied, SystemTime), ReconcileError> {
+/// `deleted_claims` gets the claims that go, also where it fails later.
+async fn make(
+    valid: &ValidMirror,
+    context: &Context,
+    live: &Live,
+    deleted_claims: &mut Vec<String>,
+) -> Result<(Applied, SystemTime), ReconcileError> {
     let (identity, due) = member_identity(context, (&valid.name, &valid.uid), live.config(&valid.name)).await?;
     let objects = plan(valid, &identity, &context.defaults)?; // pure
-    let applied = Applier::new(context).apply(&valid.uid, &identity, objects, live).await?;
+    let applied = Applier::new(context).apply(&valid.uid, &identity, &objects, live, deleted_claims).await?;
     let due = if applied.behind.is_some() { due.min(SystemTime::now() + come_again()) } else { due };
     Ok((applied, due))
 }

@@ -42,6 +42,10 @@ fn of(image: &str, deployment: &Deployment) -> Arc<Deployment> {
     Arc::new(deployment)
 }
 
+fn to_new() -> Change<'static> {
+    Change { image: Some(NEW), ..Change::default() }
+}
+
 fn stuck(name: &str) -> Arc<Deployment> {
     deployment(name, 2, 2, 0)
 }
@@ -52,24 +56,24 @@ fn waits(behind: &str) -> Result<(), Behind> {
 
 /// Takes the turn and changes the Deployment to this.
 fn change(rollouts: &Rollouts, to: &Deployment, all: &[Arc<Deployment>]) -> Result<(), Behind> {
-    rollouts.take(name(to), None, all).map(|turn| turn.applied(to))
+    rollouts.take(name(to), Change::default(), all).map(|turn| turn.applied(to))
 }
 
 /// Whether a Deployment might be changed.
 fn may(rollouts: &Rollouts, deployment: &str, all: &[Arc<Deployment>]) -> Result<(), Behind> {
-    rollouts.take(deployment, None, all).map(drop)
+    rollouts.take(deployment, Change::default(), all).map(drop)
 }
 
 /// Whether a Deployment might get the new image.
 fn may_get(rollouts: &Rollouts, deployment: &str, all: &[Arc<Deployment>]) -> Result<(), Behind> {
-    rollouts.take(deployment, Some(NEW), all).map(drop)
+    rollouts.take(deployment, to_new(), all).map(drop)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_lasts_until_its_change_is_rolled_out_also_while_the_cache_is_behind() {
     let rollouts = Rollouts::default();
     let before = [ready("a"), ready("b")];
-    let turn = rollouts.take("a", None, &before).unwrap();
+    let turn = rollouts.take("a", Change::default(), &before).unwrap();
     assert_eq!(may(&rollouts, "b", &before), waits("a"));
     turn.applied(&deployment("a", 2, 1, 1));
     // The cache has it as it was, then as it changes, then ready.
@@ -93,7 +97,7 @@ async fn whose_turn_it_is_may_change_again_and_has_it_still_where_that_fails() {
 #[tokio::test(start_paused = true)]
 async fn a_change_that_was_refused_or_given_up_ends_the_turn_and_so_does_a_deletion() {
     let rollouts = Rollouts::default();
-    drop(rollouts.take("a", None, &[ready("a"), ready("b")]).unwrap());
+    drop(rollouts.take("a", Change::default(), &[ready("a"), ready("b")]).unwrap());
     assert_eq!(change(&rollouts, &deployment("b", 2, 1, 1), &[ready("a"), ready("b")]), Ok(()));
     assert_eq!(may(&rollouts, "a", &[ready("a")]), Ok(()));
 }
@@ -150,7 +154,7 @@ async fn who_fights_over_one_deployment_does_not_starve_the_others() {
 async fn an_image_with_which_one_got_stuck_is_rolled_out_no_further() {
     let rollouts = Rollouts::default();
     let (before, wanted) = ([of(OLD, &ready("a")), of(OLD, &ready("b"))], of(NEW, &deployment("a", 2, 1, 1)));
-    rollouts.take("a", Some(NEW), &before).unwrap().applied(&wanted);
+    rollouts.take("a", to_new(), &before).unwrap().applied(&wanted);
     let all = [of(NEW, &stuck("a")), of(OLD, &ready("b"))];
     assert_eq!(may_get(&rollouts, "b", &all), waits("a"));
     advance(PATIENCE).await;
@@ -169,7 +173,7 @@ async fn one_that_was_not_ready_before_it_got_the_image_does_not_speak_against_i
     let rollouts = Rollouts::default();
     let sick = [of(OLD, &deployment("a", 1, 1, 0)), of(OLD, &ready("b"))];
     assert_eq!(may_get(&rollouts, "b", &sick), waits("a"));
-    rollouts.take("a", Some(NEW), &sick).unwrap().applied(&of(NEW, &deployment("a", 2, 1, 0)));
+    rollouts.take("a", to_new(), &sick).unwrap().applied(&of(NEW, &deployment("a", 2, 1, 0)));
     let all = [of(NEW, &stuck("a")), of(OLD, &ready("b"))];
     assert_eq!(may_get(&rollouts, "b", &all), waits("a"));
     advance(PATIENCE).await;
@@ -194,7 +198,7 @@ async fn one_that_was_first_seen_not_ready_with_an_image_does_not_speak_against_
 async fn one_that_became_ready_with_an_image_speaks_against_it_no_more() {
     let rollouts = Rollouts::default();
     let before = [of(OLD, &ready("a")), of(OLD, &ready("b"))];
-    rollouts.take("a", Some(NEW), &before).unwrap().applied(&of(NEW, &deployment("a", 2, 1, 1)));
+    rollouts.take("a", to_new(), &before).unwrap().applied(&of(NEW, &deployment("a", 2, 1, 1)));
     // The cache is behind, then has it ready, then its node is gone.
     assert_eq!(may_get(&rollouts, "b", &before), waits("a"));
     assert_eq!(may_get(&rollouts, "b", &[of(NEW, &deployment("a", 2, 2, 1)), of(OLD, &ready("b"))]), Ok(()));
@@ -229,7 +233,7 @@ async fn a_deployment_of_many_pods_is_waited_for_as_long_as_one_more_becomes_rea
     let rolling = |updated: i32| [of(NEW, &of_three(2, updated)), of(OLD, &ready("b"))];
     let rollouts = Rollouts::default();
     let before = [of(OLD, &of_three(1, 3)), of(OLD, &ready("b"))];
-    rollouts.take("a", Some(NEW), &before).unwrap().applied(&rolling(0)[0]);
+    rollouts.take("a", to_new(), &before).unwrap().applied(&rolling(0)[0]);
     for updated in 0..=2 {
         assert_eq!(may_get(&rollouts, "b", &rolling(updated)), waits("a"));
         advance(PATIENCE - SECOND).await;
@@ -237,4 +241,59 @@ async fn a_deployment_of_many_pods_is_waited_for_as_long_as_one_more_becomes_rea
     }
     advance(SECOND).await;
     assert_eq!(may_get(&rollouts, "b", &rolling(2)), Err(Behind::Failed("a".to_owned())));
+}
+
+/// A Deployment whose pods are away, and what Kubernetes says of its roll-out.
+fn away(name: &str, reason: &str) -> Arc<Deployment> {
+    let condition = json!({"type": "Progressing", "status": "True", "reason": reason});
+    let counts = json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "conditions": [condition]});
+    deployment_with(name, 2, &counts)
+}
+
+/// Whether `b` might get what its sibling `a` has already.
+fn may_follow(rollouts: &Rollouts, all: &[Arc<Deployment>]) -> Result<(), Behind> {
+    rollouts.take("b", Change { image: None, as_wanted: &["a"] }, all).map(drop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_member_did_not_become_available_with_goes_to_no_sibling() {
+    let rollouts = Rollouts::default();
+    change(&rollouts, &deployment("a", 2, 1, 1), &[ready("a"), ready("b")]).unwrap();
+    let all = [away("a", "NewReplicaSetAvailable"), ready("b")];
+    assert_eq!(may_follow(&rollouts, &all), waits("a"));
+    for _ in 0..3 {
+        advance(PATIENCE).await;
+        assert_eq!(may_follow(&rollouts, &all), Err(Behind::Sibling("a".to_owned())));
+    }
+    // Another mirror's is changed, and so is a sibling to something else.
+    assert_eq!(may(&rollouts, "b", &all), Ok(()));
+    assert_eq!(may_follow(&rollouts, &[deployment("a", 2, 2, 1), ready("b")]), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_leader_knows_from_the_deployment_that_a_member_was_never_available() {
+    for (reason, wanted) in [
+        ("NewReplicaSetCreated", Err(Behind::Sibling("a".to_owned()))),
+        ("ReplicaSetUpdated", Err(Behind::Sibling("a".to_owned()))),
+        ("ProgressDeadlineExceeded", Err(Behind::Sibling("a".to_owned()))),
+        // Its node went since.
+        ("NewReplicaSetAvailable", Ok(())),
+    ] {
+        let (rollouts, all) = (Rollouts::default(), [away("a", reason), ready("b")]);
+        assert_eq!(may_follow(&rollouts, &all), waits("a"));
+        advance(PATIENCE).await;
+        assert_eq!(may_follow(&rollouts, &all), wanted, "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_corrected_goes_on_at_once() {
+    let rollouts = Rollouts::default();
+    change(&rollouts, &deployment("a", 2, 1, 1), &[ready("a"), ready("b")]).unwrap();
+    let all = [away("a", "ReplicaSetUpdated"), ready("b")];
+    assert_eq!(may_follow(&rollouts, &all), waits("a"));
+    advance(PATIENCE).await;
+    assert_eq!(may_follow(&rollouts, &all), Err(Behind::Sibling("a".to_owned())));
+    change(&rollouts, &deployment("a", 3, 2, 0), &all).unwrap();
+    assert_eq!(may_follow(&rollouts, &[deployment("a", 3, 3, 1), ready("b")]), Ok(()));
 }

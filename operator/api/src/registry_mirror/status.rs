@@ -86,7 +86,7 @@ pub struct Members {
     pub desired: i32,
     /// How many answer.
     pub ready: i32,
-    /// The tag or digest of the image they run. Example: `0.1.0`.
+    /// The tag or digest of the image they run; absent while they differ. Example: `0.1.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub version: Option<String>,

@@ -13,10 +13,12 @@ pub struct MemberFact {
     pub desired: i32,
     /// Pods that are ready.
     pub ready: i32,
-    /// Whether all pods are of the present template and ready.
+    /// Whether all pods are of the present template, and were ready for long enough that agents know.
     pub rolled_out: bool,
     /// Whether pods of the present template are still being made.
     pub starting: bool,
+    /// Whether it is planned no more, and serves until one of the others does.
+    pub former: bool,
     /// The image of the present template.
     pub image: Option<String>,
     /// Why the scheduler finds no node, in its words.
@@ -28,19 +30,41 @@ pub struct MemberFact {
 }
 
 pub(super) fn finding(members: &[MemberFact]) -> Finding {
-    let ready: i32 = members.iter().map(|member| member.ready).sum();
-    let desired: i32 = members.iter().map(|member| member.desired).sum();
-    if ready == 0 {
+    let serving: i32 = members.iter().map(|member| member.ready).sum();
+    if serving == 0 {
         let (reason, message) = cause(members);
         return Finding::new(CACHE_AVAILABLE, false, reason, message);
     }
-    let count = format!("{ready} of {desired} members ready");
+    let (desired, ready) = counts(members);
+    let mut count = format!("{ready} of {desired} members ready");
+    if let Some(former) = former(members) {
+        count = format!("{count}, and of former ones {former}");
+    }
     let missing: Vec<_> = members.iter().filter(|member| member.ready < member.desired).map(missing).collect();
     if missing.is_empty() {
         return Finding::new(CACHE_AVAILABLE, true, "MemberReady", count);
     }
     let message = format!("{count}, which serve meanwhile; missing {}", missing.join("; "));
     Finding::new(CACHE_AVAILABLE, true, "MembersMissing", message)
+}
+
+/// How many pods there should be, and how many of those are ready: former members are none of them.
+pub(super) fn counts(members: &[MemberFact]) -> (i32, i32) {
+    let planned = || members.iter().filter(|member| !member.former);
+    (planned().map(|member| member.desired).sum(), planned().map(|member| member.ready).sum())
+}
+
+/// The names of former members that serve still.
+pub(super) fn former(members: &[MemberFact]) -> Option<String> {
+    let names: Vec<_> = members.iter().filter(|member| member.former).map(|member| member.name.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// The version that the members' images are of, if it is one.
+pub(super) fn common_version(members: &[MemberFact]) -> Option<String> {
+    let mut versions = members.iter().filter(|member| !member.former).map(|member| version(member.image.as_deref()?));
+    let first = versions.next()??;
+    versions.all(|version| version.as_ref() == Some(&first)).then_some(first)
 }
 
 /// Which member is missing, and why.
@@ -80,7 +104,7 @@ pub(super) fn hindrance(members: &[MemberFact]) -> Option<(&'static str, &str, S
 }
 
 /// The tag of an image, or the start of its digest.
-pub(super) fn version(image: &str) -> Option<String> {
+fn version(image: &str) -> Option<String> {
     if let Some((_, digest)) = image.split_once('@') {
         return Some(digest.chars().take(19).collect());
     }

@@ -12,13 +12,13 @@ use k8s_openapi::api::{
 use kube::Client;
 use tidepool_plan::{Identity, Objects, renewed};
 
-use super::observe::Live;
+use super::observe::{Live, is_owned};
 use crate::{
-    apply::{ApplyError, differs, ensure, prune},
+    apply::{ApplyError, differs, ensure, prune, prune_into},
     context::Context,
     members::revision,
     resources::{Namespaced, name},
-    rollouts::{Behind, Rollouts, Turn, image, is_rolling},
+    rollouts::{Behind, Change, Rollouts, Turn, image, is_rolling},
 };
 
 /// What of a mirror's objects its status is made of, as they are after they were applied.
@@ -29,12 +29,16 @@ pub(super) struct Applied {
     /// The names of those that were deleted.
     pub(super) deleted_claims: Vec<String>,
     pub(super) deployments: Vec<Deployment>,
+    /// Those of former members that serve until one that stays does.
+    pub(super) former: Vec<Deployment>,
     /// The revision of the configuration that members should load.
     pub(super) revision: Option<String>,
     /// What must be over before a member is changed.
     pub(super) behind: Option<Behind>,
     /// Whether there is an Ingress.
     pub(super) ingress: bool,
+    /// The first claim that could not be made what is planned: what does not depend on it was applied.
+    pub(super) refused: Option<ApplyError>,
 }
 
 impl Applied {
@@ -44,9 +48,11 @@ impl Applied {
             claims: live.claims.iter().map(|claim| (**claim).clone()).collect(),
             deleted_claims: Vec::new(),
             deployments: live.deployments.iter().map(|deployment| (**deployment).clone()).collect(),
+            former: Vec::new(),
             revision: live.config(mirror).and_then(revision),
             behind: None,
             ingress: !live.ingresses.is_empty(),
+            refused: None,
         }
     }
 }
@@ -75,28 +81,29 @@ impl<'a> Applier<'a> {
     }
 
     /// Applies the objects, then deletes those that are planned no more. While a member waits for its turn nothing is
-    /// deleted that it may need.
+    /// deleted that it may need. `deleted_claims` gets the names of the claims that go, also where it fails later.
     pub(super) async fn apply(
         &self,
         owner: &str,
         identity: &Identity,
-        objects: Objects,
+        objects: &Objects,
         live: &Live,
+        deleted_claims: &mut Vec<String>,
     ) -> Result<Applied, ApplyError> {
-        let claims = match self.surroundings(&objects, live).await {
+        let (claims, refused) = match self.surroundings(objects, live).await {
             Ok(claims) => claims,
             // It may be refused for long: members that are there get new certificates and passwords all the same.
             Err(error) => {
                 let mut deployments = objects.deployments.iter();
                 let waits = deployments.any(|wanted| new_image(wanted, find(&live.deployments, wanted)).is_some());
-                self.config(identity, &objects, live, waits).await?;
+                self.config(identity, objects, live, waits).await?;
                 return Err(error);
             }
         };
-        let mut applied = Applied { claims, ..self.members(identity, &objects, live).await? };
+        let mut applied = Applied { refused, ..self.members(identity, objects, &claims, live).await? };
         let left =
             live.claims.iter().filter(|claim| !objects.claims.iter().any(|planned| name(planned) == name(&***claim)));
-        applied.claims.extend(left.map(|claim| (**claim).clone()));
+        applied.claims.extend(claims.into_iter().chain(left.map(|claim| (**claim).clone())));
         if let Some(ingress) = &objects.ingress {
             let there = find(&live.ingresses, ingress);
             // Clients are not led to what has never answered.
@@ -109,39 +116,49 @@ impl<'a> Applier<'a> {
         prune(self.client, owner, &live.ingresses, &objects.ingress.iter().collect::<Vec<_>>()).await?;
         // They serve until one of those that stay does so as it should.
         if applied.deployments.iter().any(|deployment| !is_rolling(deployment)) {
-            applied.deleted_claims = self.former_members(owner, &objects, live).await?;
+            let Objects { claims, deployments, .. } = objects;
+            prune(self.client, owner, &live.deployments, &deployments.iter().collect::<Vec<_>>()).await?;
+            let keep = claims.iter().collect::<Vec<_>>();
+            prune_into(self.client, owner, &live.claims, &keep, deleted_claims).await?;
+        } else {
+            applied.former = former(owner, objects, live);
         }
         if applied.behind.is_none() {
-            self.prune(owner, &objects, live).await?;
+            self.prune(owner, objects, live).await?;
         }
         Ok(applied)
     }
 
-    /// Deletes members that are wanted no more, and their claims unless they are to stay. Returns the claims that go.
-    async fn former_members(&self, owner: &str, objects: &Objects, live: &Live) -> Result<Vec<String>, ApplyError> {
-        let Objects { claims, deployments, .. } = objects;
-        prune(self.client, owner, &live.deployments, &deployments.iter().collect::<Vec<_>>()).await?;
-        prune(self.client, owner, &live.claims, &claims.iter().collect::<Vec<_>>()).await
-    }
-
-    /// What members need, but for their configuration. Returns the claims.
-    async fn surroundings(&self, objects: &Objects, live: &Live) -> Result<Vec<PersistentVolumeClaim>, ApplyError> {
+    /// What members need, but for their configuration. Returns the claims that are there, and why one is not as planned:
+    /// members do not depend on each other's.
+    async fn surroundings(
+        &self,
+        objects: &Objects,
+        live: &Live,
+    ) -> Result<(Vec<PersistentVolumeClaim>, Option<ApplyError>), ApplyError> {
         let Objects { network_policy, budget, service_account, service, claims, .. } = objects;
         if let Some(account) = service_account {
             ensure(self.client, account, find(&live.service_accounts, account)).await?;
         }
-        let mut applied = Vec::new();
+        let (mut there, mut refused) = (Vec::new(), None);
         for claim in claims {
-            applied.push(ensure(self.client, claim, find(&live.claims, claim)).await?);
+            let before = find(&live.claims, claim);
+            match ensure(self.client, claim, before).await {
+                Ok(claim) => there.push(claim),
+                Err(error) => {
+                    there.extend(before.cloned());
+                    refused = refused.or(Some(error));
+                }
+            }
         }
         ensure(self.client, service, find(&live.services, service)).await?;
         ensure(self.client, network_policy, find(&live.network_policies, network_policy)).await?;
         ensure(self.client, budget, find(&live.budgets, budget)).await?;
-        Ok(applied)
+        Ok((there, refused))
     }
 
-    /// The configuration. A member of another version may not be able to read one of this version, should it start again:
-    /// while a member `waits` for its image the configuration stays as it is, but for certificates, which end.
+    /// The configuration. A member of another version may not be able to read one of this version, should it start
+    /// again: while a member `waits` for its image the configuration stays as it is, but for certificates, which end.
     async fn config(
         &self,
         identity: &Identity,
@@ -155,11 +172,25 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// The configuration, then the members, each in its turn.
-    async fn members(&self, identity: &Identity, objects: &Objects, live: &Live) -> Result<Applied, ApplyError> {
-        let steps = objects.deployments.iter().map(|wanted| self.step(wanted, find(&live.deployments, wanted)));
+    /// The configuration, then the members, each in its turn. One whose claim is not there stays as it is.
+    async fn members(
+        &self,
+        identity: &Identity,
+        objects: &Objects,
+        claims: &[PersistentVolumeClaim],
+        live: &Live,
+    ) -> Result<Applied, ApplyError> {
+        let has_claim = |wanted: &&Deployment| {
+            let planned = objects.claims.iter().any(|claim| name(claim) == name(*wanted));
+            !planned || claims.iter().any(|claim| name(claim) == name(*wanted))
+        };
+        let (wanted, without): (Vec<_>, Vec<_>) = objects.deployments.iter().partition(has_claim);
+        let as_wanted = as_wanted(objects, live)?;
+        let steps = wanted.into_iter().map(|wanted| self.step(wanted, find(&live.deployments, wanted), &as_wanted));
         let steps = steps.collect::<Result<Vec<_>, _>>()?;
-        let waits = steps.iter().any(|step| step.image.is_some() && step.turn.is_err());
+        let without: Vec<_> = without.into_iter().map(|wanted| (wanted, find(&live.deployments, wanted))).collect();
+        let waits = steps.iter().any(|step| step.image.is_some() && step.turn.is_err())
+            || without.iter().any(|(wanted, there)| new_image(wanted, *there).is_some());
         let config = self.config(identity, objects, live, waits).await?;
         let mut applied = Applied { revision: revision(&config), ..Applied::default() };
         for Step { wanted, there, turn, .. } in steps {
@@ -178,15 +209,21 @@ impl<'a> Applier<'a> {
                 }
             }
         }
+        applied.deployments.extend(without.into_iter().filter_map(|(_, there)| there.cloned()));
         Ok(applied)
     }
 
     /// Takes the turn where a Deployment is changed. One that is new, or needs no change, needs none.
-    fn step<'b>(&'b self, wanted: &'b Deployment, there: Option<&'b Deployment>) -> Result<Step<'b>, ApplyError> {
+    fn step<'b>(
+        &'b self,
+        wanted: &'b Deployment,
+        there: Option<&'b Deployment>,
+        as_wanted: &[&str],
+    ) -> Result<Step<'b>, ApplyError> {
         let Some(live) = there else { return Ok(Step { wanted, there, image: None, turn: Ok(None) }) };
         let image = new_image(wanted, there);
         let turn = match differs(wanted, live)? {
-            true => self.rollouts.take(name(wanted), image, &self.all).map(Some),
+            true => self.rollouts.take(name(wanted), Change { image, as_wanted }, &self.all).map(Some),
             false => Ok(None),
         };
         Ok(Step { wanted, there, image, turn })
@@ -202,6 +239,27 @@ impl<'a> Applier<'a> {
         prune(client, owner, &live.secrets, &[config]).await?;
         Ok(())
     }
+}
+
+/// The names of a mirror's Deployments that are what is planned already.
+fn as_wanted<'a>(objects: &'a Objects, live: &Live) -> Result<Vec<&'a str>, ApplyError> {
+    let mut names = Vec::new();
+    for wanted in &objects.deployments {
+        if let Some(there) = find(&live.deployments, wanted)
+            && !differs(wanted, there)?
+        {
+            names.push(name(wanted));
+        }
+    }
+    Ok(names)
+}
+
+/// The mirror's Deployments that are planned no more, and serve still.
+fn former(owner: &str, objects: &Objects, live: &Live) -> Vec<Deployment> {
+    let planned = |found: &Deployment| objects.deployments.iter().any(|planned| name(planned) == name(found));
+    let stays = |found: &Deployment| found.metadata.deletion_timestamp.is_none() && is_owned(found, Some(owner));
+    let found = live.deployments.iter().map(|found| &**found);
+    found.filter(|found| !planned(found) && stays(found) && serves(found)).cloned().collect()
 }
 
 /// New certificates in a configuration that stays as it is otherwise.

@@ -22,10 +22,16 @@ use crate::{
     context::Context,
     controllers::nodes::published,
     resources::{label, name},
+    rollouts::is_rolling,
 };
 
-/// What is so of the members whose Deployments are these.
-pub(super) fn members(context: &Context, mirror: &RegistryMirror, deployments: &[Deployment]) -> Vec<MemberFact> {
+/// What is so of the members whose Deployments are these, and of the former ones that serve still.
+pub(super) fn members(
+    context: &Context,
+    mirror: &RegistryMirror,
+    deployments: &[Deployment],
+    former: &[Deployment],
+) -> Vec<MemberFact> {
     let pods = of_mirror(&context.caches.pods, name(mirror));
     let of = |deployment: &Deployment| {
         let member = label(deployment, MEMBER_LABEL).map(str::to_owned);
@@ -37,7 +43,13 @@ pub(super) fn members(context: &Context, mirror: &RegistryMirror, deployments: &
             ..deployment_fact(deployment)
         }
     };
-    deployments.iter().map(of).collect()
+    deployments.iter().map(of).chain(former.iter().map(former_fact)).collect()
+}
+
+/// None of its pods is wanted: nothing is missing where one is not ready.
+fn former_fact(deployment: &Deployment) -> MemberFact {
+    let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or_default();
+    MemberFact { name: name(deployment).to_owned(), ready, former: true, ..MemberFact::default() }
 }
 
 fn deployment_fact(deployment: &Deployment) -> MemberFact {
@@ -45,16 +57,17 @@ fn deployment_fact(deployment: &Deployment) -> MemberFact {
     let status = deployment.status.clone().unwrap_or_default();
     let desired = spec.replicas.unwrap_or(1);
     let seen = status.observed_generation == deployment.metadata.generation;
-    let (all, updated) = (status.replicas.unwrap_or_default(), status.updated_replicas.unwrap_or_default());
     let ready = status.ready_replicas.unwrap_or_default();
+    let updated = status.updated_replicas.unwrap_or_default();
     let conditions = status.conditions.unwrap_or_default();
     let refused = conditions.into_iter().find(|found| found.type_ == "ReplicaFailure" && found.status == "True");
     let containers = spec.template.spec.map(|pod| pod.containers).unwrap_or_default();
     MemberFact {
         name: name(deployment).to_owned(),
         desired,
+        former: false,
         ready,
-        rolled_out: seen && updated == desired && all == desired && ready == desired,
+        rolled_out: !is_rolling(deployment),
         starting: !seen || updated < desired || ready < desired,
         image: containers.into_iter().next().and_then(|container| container.image),
         refused: refused.map(|condition| condition.message.or(condition.reason).unwrap_or_default()),
@@ -133,6 +146,19 @@ pub(super) fn nodes(context: &Context, mirror: &RegistryMirror) -> Option<Tally>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_is_rolled_out_once_the_turn_for_it_ends() {
+        let fact = |available: i32| {
+            let status = serde_json::json!({
+                "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": available,
+            });
+            let deployment = serde_json::json!({"spec": {"selector": {}, "template": {}}, "status": status});
+            deployment_fact(&serde_json::from_value(deployment).unwrap())
+        };
+        assert!(!fact(0).rolled_out, "ready, and not yet for five seconds");
+        assert!(fact(1).rolled_out);
+    }
 
     #[test]
     fn why_pods_cannot_be_made_is_read_from_the_deployment() {

@@ -24,7 +24,7 @@ pub(super) async fn publish(
         waiting: applied.behind.as_ref().map(waiting),
         reports: context.members.reports(&context.caches, name(mirror), applied.revision.clone()),
         namespace: &context.defaults.namespace,
-        members: facts::members(context, mirror, &applied.deployments),
+        members: facts::members(context, mirror, &applied.deployments, &applied.former),
         storage: facts::storage(mirror, &applied.claims),
         no_default_class: !observe::classes(&context.caches).iter().any(|class| class.default),
         nodes: nodes.clone(),
@@ -52,7 +52,12 @@ fn waiting(behind: &Behind) -> String {
     match behind {
         Behind::Rolling(_) => "one member rolls at a time in the cluster: its change waits for its turn".to_owned(),
         Behind::Failed(deployment) => format!(
-            "Deployment {deployment} got stuck with the new image, so its change waits: mend or delete that mirror, or go back to the image before"
+            "Deployment {deployment} got stuck with the new image, so its change waits: mend or delete that mirror, or go \
+             back to the image before"
+        ),
+        Behind::Sibling(deployment) => format!(
+            "{deployment} did not become available with what the spec says, so the members that are yet to get it stay \
+             as they are and serve: mend what keeps {deployment}, or change the spec"
         ),
     }
 }
@@ -66,5 +71,6 @@ mod tests {
         let rolling = |name: &str| waiting(&Behind::Rolling(name.to_owned()));
         assert_eq!(rolling("mirror-a-0"), rolling("mirror-b-0"));
         assert!(waiting(&Behind::Failed("mirror-a-0".to_owned())).contains("mirror-a-0"));
+        assert!(waiting(&Behind::Sibling("mirror-a-0".to_owned())).contains("mirror-a-0 did not become available"));
     }
 }

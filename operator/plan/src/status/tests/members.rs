@@ -105,3 +105,36 @@ fn claims_that_former_members_left_are_named_once() {
     assert_eq!(told(&two, &two), None);
     assert_eq!(told(&two, &one), None, "what is used again is no news");
 }
+
+#[test]
+fn former_members_that_serve_keep_the_mirror_ready_and_are_named() {
+    let former = |number: usize| MemberFact {
+        name: format!("mirror-reef-{number}"),
+        ready: 1,
+        former: true,
+        ..MemberFact::default()
+    };
+    let homeless = MemberFact { unschedulable: Some("0/2 nodes".into()), ..member(0, 0) };
+    for first in [member(0, 0), homeless] {
+        let world = World { members: vec![first, former(1), former(2)], ..World::good() };
+        assert_eq!(
+            (world.says("Ready"), world.says("CacheAvailable")),
+            ("True/Available".into(), "True/MembersMissing".into())
+        );
+        let told = message(&world, "CacheAvailable");
+        assert!(told.starts_with("0 of 1 members ready, and of former ones mirror-reef-1, mirror-reef-2,"), "{told}");
+        assert!(world.says("Reconciling").starts_with("True/"));
+        let counts = world.status_at(0).members.unwrap();
+        assert_eq!((counts.desired, counts.ready, counts.version.as_deref()), (1, 0, Some("0.1.0")));
+    }
+    let world = World { members: vec![member(0, 0), former(1)], ..World::good() };
+    assert!(message(&world, "Reconciling").contains("mirror-reef-1"), "{}", message(&world, "Reconciling"));
+}
+
+#[test]
+fn a_version_is_told_once_all_members_have_it() {
+    let new = MemberFact { image: Some("reg.io/tidepool:0.2.0".into()), ..member(0, 1) };
+    let version = |members| world(members).status_at(0).members.unwrap().version;
+    assert_eq!(version(vec![new.clone(), member(1, 1)]), None);
+    assert_eq!(version(vec![new.clone(), new]).as_deref(), Some("0.2.0"));
+}

@@ -64,7 +64,8 @@ fn other(ready: i32) -> Arc<Deployment> {
     Arc::new(serde_json::from_value(other).unwrap())
 }
 
-/// Takes every object but those of one kind, and says what was written: `<method> <kind>`, and the object.
+/// Takes every object but those of one kind, or the one that is `<kind>/<name>`, and says what was written:
+/// `<method> <kind>`, and the object.
 async fn serve(mut server: Handle<Request<Body>, Response<Body>>, refused: &str) -> Vec<(String, Value)> {
     let mut written = Vec::new();
     while let Some((request, send)) = server.next_request().await {
@@ -77,7 +78,7 @@ async fn serve(mut server: Handle<Request<Body>, Response<Body>>, refused: &str)
         let kind = path.rsplit('/').nth(1).unwrap_or_default().to_owned();
         let (status, answer) = match method {
             "GET" => (404, &missing),
-            _ if kind == refused => (403, &quota),
+            _ if kind == refused || (refused.contains('/') && path.ends_with(refused)) => (403, &quota),
             _ => (200, &body),
         };
         let answer = Body::from(answer.to_string().into_bytes());
@@ -111,7 +112,7 @@ async fn applied(
         let all = live.deployments.iter().cloned().chain([other(others_ready)]).collect();
         let (identity, objects) = planned(version, key);
         let applier = Applier { client: &client, rollouts: &rollouts, all };
-        applier.apply(UID, &identity, objects, live).await
+        applier.apply(UID, &identity, &objects, live, &mut Vec::new()).await
     };
     (applied, served.await.unwrap())
 }
@@ -187,7 +188,8 @@ async fn what_is_refused_does_not_keep_the_configuration_from_members() {
             live.network_policies.clear();
             live.budgets.clear();
             let (result, written) = applied(version, &live, "new", 1, refused).await;
-            assert!(matches!(result, Err(ApplyError::Apply { .. })), "{refused}");
+            let told = result.map_or_else(Some, |applied| applied.refused);
+            assert!(matches!(told, Some(ApplyError::Apply { .. })), "{refused}");
             let (last, config) = written.last().unwrap();
             assert_eq!(last, "PATCH secrets", "{refused}: no member is changed");
             let config: Secret = serde_json::from_value(config.clone()).unwrap();
@@ -201,16 +203,27 @@ async fn what_is_refused_does_not_keep_the_configuration_from_members() {
 
 /// What comes of a spec where these Deployments are there.
 async fn step(live: &Live, spec: Value) -> (Applied, Vec<(String, Value)>) {
+    let (applied, deleted_claims, written) = step_but(live, spec, "none", &Rollouts::default()).await;
+    (Applied { deleted_claims, ..applied.unwrap() }, written)
+}
+
+/// The same while something is refused: also the claims that go.
+async fn step_but(
+    live: &Live,
+    spec: Value,
+    refused: &'static str,
+    rollouts: &Rollouts,
+) -> (Result<Applied, ApplyError>, Vec<String>, Vec<(String, Value)>) {
     let (service, server) = mock::pair::<Request<Body>, Response<Body>>();
-    let served = tokio::spawn(serve(server, "none"));
-    let rollouts = Rollouts::default();
+    let served = tokio::spawn(serve(server, refused));
+    let mut deleted_claims = Vec::new();
     let applied = {
         let client = Client::new(service, "deep");
-        let applier = Applier { client: &client, rollouts: &rollouts, all: live.deployments.clone() };
+        let applier = Applier { client: &client, rollouts, all: live.deployments.clone() };
         let (identity, objects) = planned_as(spec);
-        applier.apply(UID, &identity, objects, live).await.unwrap()
+        applier.apply(UID, &identity, &objects, live, &mut deleted_claims).await
     };
-    (applied, served.await.unwrap())
+    (applied, deleted_claims, served.await.unwrap())
 }
 
 /// What a spec has made, with its Deployments as the API server has them; the first may not be ready.
@@ -221,7 +234,9 @@ async fn made(spec: Value, first_is_ready: bool) -> Live {
     for (_, deployment) in written.into_iter().filter(|(what, _)| what == "PATCH deployments") {
         let mut deployment: Deployment = serde_json::from_value(deployment).unwrap();
         let available = i32::from(first_is_ready || name(&deployment) != "mirror-reef-0");
-        let status = json!({"replicas": 1, "updatedReplicas": 1, "availableReplicas": available});
+        let status = json!({
+            "replicas": 1, "updatedReplicas": 1, "readyReplicas": available, "availableReplicas": available,
+        });
         deployment.status = serde_json::from_value(status).unwrap();
         live.deployments.push(Arc::new(deployment));
     }
@@ -261,22 +276,69 @@ async fn claims_that_shall_stay_from_the_change_on_that_takes_their_members_away
 #[tokio::test]
 async fn members_that_are_wanted_no_more_serve_until_one_that_stays_does() {
     let live = made(spec(3, "Delete"), false).await;
-    let (_, written) = step(&live, spec(1, "Delete")).await;
+    let (applied, written) = step(&live, spec(1, "Delete")).await;
+    assert_eq!(applied.former.iter().map(name).collect::<Vec<_>>(), ["mirror-reef-1", "mirror-reef-2"]);
+    assert_eq!(applied.deployments.len(), 1);
     assert!(!names(&written).iter().any(|what| what.starts_with("DELETE")), "{:?}", names(&written));
+}
+
+fn patched(written: &[(String, Value)]) -> Vec<String> {
+    let patched = written.iter().filter(|(what, _)| what == "PATCH deployments");
+    patched.map(|(_, it)| it["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Other pods than those of [`spec`].
+fn changed(replicas: i32) -> Value {
+    let mut changed = spec(replicas, "Retain");
+    changed["proxy"]["podAnnotations"] = json!({"a": "b"});
+    changed
 }
 
 #[tokio::test]
 async fn more_members_restart_none_and_of_those_that_change_one_rolls_at_a_time() {
     let live = made(spec(2, "Retain"), true).await;
-    let patched = |written: &[(String, Value)]| {
-        let patched = written.iter().filter(|(what, _)| what == "PATCH deployments");
-        patched.map(|(_, it)| it["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
     let (applied, written) = step(&live, spec(3, "Retain")).await;
     assert_eq!((patched(&written), applied.behind), (vec!["mirror-reef-2".to_owned()], None));
-    let mut changed = spec(2, "Retain");
-    changed["proxy"]["podAnnotations"] = json!({"a": "b"});
-    let (applied, written) = step(&live, changed).await;
+    let (applied, written) = step(&live, changed(2)).await;
     assert_eq!(patched(&written), ["mirror-reef-0"]);
     assert_eq!(applied.behind, Some(Behind::Rolling("mirror-reef-0".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spec_with_which_one_member_does_not_become_available_takes_no_other_down() {
+    let (rollouts, mut live) = (Rollouts::default(), made(spec(3, "Retain"), true).await);
+    live.deployments[0] = Arc::clone(&made(changed(3), false).await.deployments[0]);
+    let (applied, _, _) = step_but(&live, changed(3), "none", &rollouts).await;
+    assert_eq!(applied.unwrap().behind, Some(Behind::Rolling("mirror-reef-0".to_owned())));
+    tokio::time::advance(std::time::Duration::from_secs(3600)).await;
+    let (applied, _, written) = step_but(&live, changed(3), "none", &rollouts).await;
+    assert_eq!(applied.unwrap().behind, Some(Behind::Sibling("mirror-reef-0".to_owned())));
+    assert!(patched(&written).is_empty(), "{written:?}");
+    // What was before is put back at once.
+    let (applied, _, written) = step_but(&live, spec(3, "Retain"), "none", &rollouts).await;
+    assert_eq!((patched(&written), applied.unwrap().behind), (vec!["mirror-reef-0".to_owned()], None));
+}
+
+#[tokio::test]
+async fn a_claim_that_is_refused_holds_up_its_own_member_only() {
+    let mut live = made(spec(1, "Retain"), true).await;
+    live.claims.truncate(1);
+    let refused = "persistentvolumeclaims/mirror-reef-1";
+    let (applied, _, written) = step_but(&live, changed(3), refused, &Rollouts::default()).await;
+    let applied = applied.unwrap();
+    assert!(matches!(applied.refused, Some(ApplyError::Apply { name, .. }) if name == "mirror-reef-1"));
+    assert_eq!(patched(&written), ["mirror-reef-0", "mirror-reef-2"]);
+    for kind in ["services", "networkpolicies", "poddisruptionbudgets", "secrets"] {
+        assert_eq!(count(&written, &format!("PATCH {kind}")), 1, "{kind}");
+    }
+    assert_eq!((applied.claims.len(), applied.deployments.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn claims_that_were_deleted_are_told_also_where_a_later_one_is_refused() {
+    let live = made(spec(3, "Delete"), true).await;
+    let refused = "persistentvolumeclaims/mirror-reef-2";
+    let (applied, deleted_claims, _) = step_but(&live, spec(1, "Delete"), refused, &Rollouts::default()).await;
+    assert!(matches!(applied, Err(ApplyError::Delete { name, .. }) if name == "mirror-reef-2"));
+    assert_eq!(deleted_claims, ["mirror-reef-1"]);
 }
