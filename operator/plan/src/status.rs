@@ -200,13 +200,13 @@ fn reconciling(seen: &Seen<'_>, stalled: bool, cache: &Finding, previous: &Regis
         Some((_, name, why)) => because("RolloutFailed", format!("{name}: {why}")),
         None => because(
             "Progressing",
-            format!("members are on their way to the spec{}", former.map(stay).unwrap_or_default()),
+            format!("members are on their way to the spec{}", former.as_deref().map(stay).unwrap_or_default()),
         ),
     }
 }
 
 /// What is told of former members that serve still.
-fn stay(former: String) -> String {
+fn stay(former: &str) -> String {
     format!("; {former} of before serve until one of them does")
 }
 
