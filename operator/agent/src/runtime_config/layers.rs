@@ -1,5 +1,7 @@
 //! The files of containerd's configuration, put together as containerd does. 1.x takes a plugin's table whole from the
-//! last file that has it; 2.x goes by single keys.
+//! last file that has it, and of one name alone; 2.x goes by single keys, and first brings each file to its own version
+//! (`configMigration`): what stands under an older name then replaces what stands under the present one. The present
+//! version is 3 up to 2.2 and 4 from 2.3 on, so a table of version 2 in a file of version 3 is taken from 2.3 on alone.
 
 use toml_edit::{DocumentMut, Item, TableLike};
 
@@ -14,8 +16,8 @@ const V3: &str = "io.containerd.cri.v1.images";
 #[derive(Debug)]
 pub(super) struct Layers {
     files: Vec<File>,
-    /// Whether a plugin's table comes from one file as a whole.
-    whole: bool,
+    /// The version to which files are brought; 1.x brings them to none.
+    present: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -32,8 +34,8 @@ pub(super) enum Unclear {
 }
 
 impl Layers {
-    /// The layers of these files, for a containerd of this major version. `path` is the main one's.
-    pub(super) fn of(files: &ConfigFiles, path: &str, major: u32) -> Result<Self, Unclear> {
+    /// The layers of these files, for a containerd of this major and minor version. `path` is the main one's.
+    pub(super) fn of(files: &ConfigFiles, path: &str, release: (u32, u32)) -> Result<Self, Unclear> {
         let main = match &files.main {
             Content::Text(text) => parse(path, text)?,
             Content::Absent => return Err(Unclear::Absent),
@@ -54,7 +56,12 @@ impl Layers {
                 }
             }
         }
-        Ok(Self { files: layers, whole: major < 2 })
+        let present = match release {
+            (..=1, _) => None,
+            (2, ..=2) => Some(3),
+            _ => Some(4),
+        };
+        Ok(Self { files: layers, present })
     }
 
     /// Version of the main file; 1 where it says none.
@@ -69,24 +76,42 @@ impl Layers {
 
     /// The value of a key of the plugin, given by the tables on the way to it.
     pub(super) fn get(&self, keys: &[&str]) -> Option<&Item> {
-        let mut tables = self.files.iter().rev().filter_map(|file| plugin(&file.document, file.table()));
-        if self.whole { walk(tables.next()?, keys) } else { tables.find_map(|table| walk(table, keys)) }
+        let mut files = self.files.iter().rev();
+        let Some(present) = self.present else {
+            return walk(files.find_map(|file| plugin(&file.document, file.table()))?, keys);
+        };
+        files.find_map(|file| {
+            let mut tables = file.tables(present).iter().filter_map(|name| plugin(&file.document, name));
+            // An older table's `registry` takes the place of the whole of it.
+            walk(tables.find(|table| keys.first().is_some_and(|key| table.contains_key(key)))?, keys)
+        })
     }
 
-    /// Whether a table of other versions' files is here, and therefore read by nobody.
-    pub(super) fn misplaced(&self) -> Option<&'static str> {
+    /// The version of a file that has a table which nobody reads in it.
+    pub(super) fn misplaced(&self) -> Option<String> {
+        let is_read = |file: &File| self.present.map_or(file.table() == V2, |present| file.version < present);
         let has = |file: &&File| plugin(&file.document, V2).is_some_and(|table| walk(table, &["registry"]).is_some());
-        let ignored = self.files.iter().find(|file| file.table() != V2 && has(file))?;
-        Some(if ignored.version >= 3 { "version 3" } else { "no version line" })
+        let ignored = self.files.iter().find(|file| !is_read(file) && has(file))?;
+        Some(if ignored.version >= 3 { format!("version {}", ignored.version) } else { "no version line".to_owned() })
     }
 }
 
 impl File {
+    /// The name that 1.x goes by.
     fn table(&self) -> &'static str {
         match self.version {
             ..=1 => V1,
             2 => V2,
             3.. => V3,
+        }
+    }
+
+    /// The names that 2.x goes by, the stronger first.
+    fn tables(&self, present: i64) -> &'static [&'static str] {
+        match self.version {
+            ..=1 => &[V1, V2, V3],
+            older if older < present => &[V2, V3],
+            _ => &[V3],
         }
     }
 }

@@ -7,7 +7,7 @@
 //! - `distribution`: systems that keep their configuration elsewhere, or take it from their own API alone.
 //!
 //! Sources: containerd's `cmd/containerd/server/config`, `internal/cri/config` and `internal/cri/server/images`, at
-//! 1.7.34, 2.0.11, 2.1.9, 2.2.7 and 2.3.4.
+//! 1.7.34, 2.0.11, 2.1.9, 2.2.7, 2.3.4 and 2.4.2.
 
 mod distribution;
 mod layers;

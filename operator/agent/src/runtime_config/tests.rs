@@ -50,7 +50,7 @@ fn of(version: &str, text: &str) -> (Kind, String) {
 }
 
 /// Fixture, version of containerd, verdict, and what the message must say.
-const NODES: [(&str, &str, Kind, &[&str]); 22] = [
+const NODES: [(&str, &str, Kind, &[&str]); 25] = [
     ("containerd-1.7-set", "1.7.34", Expected, &[]),
     ("containerd-1.7-set", "2.1.4", Expected, &[]),
     (
@@ -74,8 +74,11 @@ const NODES: [(&str, &str, Kind, &[&str]); 22] = [
     ),
     ("containerd-2.2-default", "2.2.7", Doubtful, &["/etc/containerd/certs.d:/etc/docker/certs.d", "alone"]),
     ("v2-table-in-v3", "2.1.4", NotConfigured, &["version 3", "ignores", "io.containerd.cri.v1.images"]),
-    ("v2-table-in-v3", "2.4.2", Doubtful, &["version 3", "ignores", "io.containerd.cri.v1.images"]),
+    ("v2-table-in-v3", "2.2.7", Doubtful, &["version 3", "ignores", "io.containerd.cri.v1.images"]),
+    ("v2-table-in-v3", "2.4.2", Expected, &[]),
+    ("v2-table-in-v4", "2.4.2", Doubtful, &["version 4", "ignores", "io.containerd.cri.v1.images"]),
     ("no-version", "1.7.34", NotConfigured, &["no version line", "version = 2"]),
+    ("no-version", "2.1.4", Expected, &[]),
     ("eks-al2023", "2.1.4", Expected, &[]),
     ("eks-al2", "1.7.34", Expected, &[]),
     ("eks-al2", "2.1.4", Expected, &[]),
@@ -127,6 +130,20 @@ fn n5_a_list_of_directories_is_read_where_the_cri_plugin_pulls_by_itself() {
     assert_eq!(of("2.0.7", &list).0, Expected, "before the transfer service");
     let discards_not = fixture("eks-al2023").replace("layers = true", "layers = false");
     assert_eq!(of("2.1.4", &discards_not).0, Doubtful, "users of other peers' mirrors set this");
+}
+
+#[test]
+fn n5_containerd_2_brings_older_tables_up_and_over_its_own() {
+    let images = "[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/etc/containerd/certs.d'\n";
+    let cri = |path: &str| format!("[plugins.'io.containerd.grpc.v1.cri'.registry]\nconfig_path = '{path}'\n");
+    let judge = |release: &str, version: u8, text: &str| of(release, &format!("version = {version}\n{text}")).0;
+    assert_eq!(judge("2.1.4", 2, images), Expected, "the present table in an older file");
+    let both = images.to_owned() + &cri("/opt/certs.d");
+    for (release, version, kind) in
+        [("2.1.4", 2, NotConfigured), ("2.1.4", 3, Expected), ("2.4.2", 3, NotConfigured), ("2.4.2", 4, Expected)]
+    {
+        assert_eq!(judge(release, version, &both), kind, "{release}, a file of version {version}");
+    }
 }
 
 #[test]

@@ -12,8 +12,7 @@ use crate::node::RuntimeVersion;
 const DOWNLOADS: i64 = 3;
 
 pub(super) fn of(runtime: &RuntimeVersion, files: &ConfigFiles, place: Place<'_>) -> Support {
-    let major = runtime.release().map_or(2, |(major, _)| major);
-    match Layers::of(files, place.config, major) {
+    match Layers::of(files, place.config, runtime.release().unwrap_or((2, 0))) {
         Ok(layers) => Case { runtime, files, place, layers }.verdict(),
         Err(Unclear::Absent) => absent(place),
         Err(Unclear::Unreadable { path, why }) => Support::Doubtful(format!(
