@@ -14,17 +14,23 @@ use tidepool_api::{MirrorNode, MirrorNodeStatus, MirrorState, Runtime, honored, 
 pub use outcome::Outcome;
 pub use pod::{PROBE_LABEL, probe_pod, probe_pod_name};
 
-/// How long a pull that fails is tried: the kubelet has had its second try by then, should the agent have been away at
-/// the first.
-const TRIES: Duration = Duration::from_secs(25);
+/// How long a pull that failed is tried on: the kubelet has had its second try by then, should the agent have been away
+/// at the first.
+const TRIES: Duration = Duration::from_secs(20);
 /// How long a probe may take in all.
 const LIMIT: Duration = Duration::from_secs(90);
 /// How long a node that was probed is left alone; doubled each time up to [`SELDOM`].
 const AGAIN: Duration = Duration::from_secs(600);
 /// At most.
 const SELDOM: Duration = Duration::from_secs(6 * 3600);
+/// The same where the last probe came to nothing, which says nothing of the runtime.
+const FAILED: Duration = Duration::from_secs(3600);
 /// How long a node is left alone whatever changes on it.
 const CALM: Duration = Duration::from_secs(60);
+/// How long a pod may take to go. A kubelet that is dead never lets it go.
+const GOING: Duration = Duration::from_secs(60);
+/// What the runtime said of a pull follows these words. It has other words each time, of the same thing.
+const ENDED_WITH: &str = ". A probe pod's pull ended with: ";
 
 /// A probe pod that is there.
 #[derive(Clone, Debug)]
@@ -44,10 +50,27 @@ pub struct ProbePod {
 pub enum Act {
     /// Start a probe pod on the node.
     Start(String),
-    /// Take the pod away.
-    End(String),
+    /// Take a pod away.
+    End {
+        /// The node it is on.
+        node: String,
+        /// Its name.
+        pod: String,
+        /// Whether without asking the node's kubelet.
+        now: bool,
+    },
     /// Say this in the node's condition `Honored`.
     Say(String, Saying),
+}
+
+impl Act {
+    /// The node that it is about. The acts of one node follow from each other.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        match self {
+            Self::Start(node) | Self::Say(node, _) | Self::End { node, .. } => node,
+        }
+    }
 }
 
 /// What the operator says of `Honored`.
@@ -71,12 +94,18 @@ impl Saying {
 
 /// The probes that this process knows of, by node; times are since it began.
 #[derive(Debug, Default)]
-pub struct Trials(BTreeMap<String, Trial>);
+pub struct Trials {
+    of: BTreeMap<String, Trial>,
+    /// Since when pods are seen going.
+    going: BTreeMap<String, Duration>,
+}
 
 #[derive(Debug)]
 struct Trial {
     since: Duration,
     times: u32,
+    /// Since when its pull is seen to fail.
+    failing: Option<Duration>,
     /// The runtime that was probed. Another one is probed anew.
     of: Option<Runtime>,
 }
@@ -91,26 +120,34 @@ pub fn probes(
     at_once: usize,
 ) -> (Vec<Act>, Duration) {
     let by_name: BTreeMap<&str, &MirrorNode> = nodes.iter().map(|node| (name(node), *node)).collect();
-    trials.0.retain(|node, _| by_name.contains_key(node.as_str()));
+    trials.of.retain(|node, _| by_name.contains_key(node.as_str()));
     let (mut acts, mut next) = (Vec::new(), SELDOM);
+    let stuck = trials.stuck(pods, now, &mut acts);
+    if pods.iter().any(|pod| pod.ending) {
+        next = GOING;
+    }
     for pod in pods.iter().filter(|pod| !pod.ending) {
         next = next.min(judge(pod, by_name.get(pod.node.as_str()).copied(), trials, now, &mut acts));
     }
-    let mut room = at_once.saturating_sub(pods.len());
-    for node in nodes.iter().filter(|node| at_once > 0 && wants(node)) {
-        if pods.iter().any(|pod| pod.node == name(node)) {
-            continue;
+    let free = nodes.iter().copied().filter(|node| pods.iter().all(|pod| pod.node != name(node)));
+    let (wanting, others): (Vec<_>, Vec<_>) = free.partition(|node| at_once > 0 && wants(node));
+    for node in others.into_iter().filter(|node| stands(node) == Some(honored::PROBING)) {
+        say(node, failed("the probe was given up"), &mut acts);
+    }
+    let mut due = Vec::new();
+    for node in wanting {
+        match trials.wait(node, now) {
+            Duration::ZERO => due.push(node),
+            wait => next = next.min(wait),
         }
-        let wait = trials.wait(node, now);
-        if wait > Duration::ZERO {
-            next = next.min(wait);
-        } else if room > 0 {
-            room -= 1;
-            trials.begin(node, now);
-            next = next.min(TRIES);
-            acts.push(Act::Start(name(node).to_owned()));
-            say(node, probing(), &mut acts);
-        }
+    }
+    // Who was never asked comes first.
+    due.sort_by_key(|node| trials.of.get(name(node)).map(|trial| (trial.times, trial.since)));
+    for node in due.into_iter().take(at_once.saturating_sub(pods.len() - stuck)) {
+        trials.begin(node, now);
+        next = next.min(TRIES);
+        acts.push(Act::Start(name(node).to_owned()));
+        say(node, probing(), &mut acts);
     }
     (acts, next)
 }
@@ -123,13 +160,20 @@ fn judge(
     now: Duration,
     acts: &mut Vec<Act>,
 ) -> Duration {
-    let end = Act::End(pod.name.clone());
+    let end = |now| Act::End { node: pod.node.clone(), pod: pod.name.clone(), now };
     let Some(node) = node.filter(|node| wants(node)) else {
-        acts.push(end);
+        if let Some(node) = node.filter(|node| stands(node) == Some(honored::PROBING)) {
+            say(node, failed("the agent was not ready for it any more"), acts);
+        }
+        acts.push(end(false));
         return SELDOM;
     };
     // A process that began after the pod counts from when it first saw it.
-    let age = now.saturating_sub(trials.of(node, now).since);
+    let trial = trials.of(node, now);
+    let mut age = now.saturating_sub(trial.since);
+    if matches!(pod.outcome, Outcome::PullFailed(_)) {
+        age = now.saturating_sub(*trial.failing.get_or_insert(now));
+    }
     let over = match &pod.outcome {
         // The agent says so in its next report.
         Outcome::Pulled => Some(None),
@@ -142,7 +186,8 @@ fn judge(
             if let Some(saying) = saying {
                 say(node, saying, acts);
             }
-            acts.push(end);
+            // A kubelet that did not start it may be dead, and would never let it go.
+            acts.push(end(pod.outcome == Outcome::Waiting));
             SELDOM
         }
         None => {
@@ -167,39 +212,71 @@ fn wants(node: &MirrorNode) -> bool {
 
 impl Trials {
     fn begin(&mut self, node: &MirrorNode, now: Duration) {
-        let times = self.0.get(name(node)).filter(|trial| trial.of == runtime(node)).map_or(0, |trial| trial.times + 1);
-        self.0.insert(name(node).to_owned(), Trial { since: now, times, of: runtime(node) });
+        let before = self.of.get(name(node)).filter(|trial| trial.of == runtime(node));
+        let times = before.map_or(0, |trial| trial.times + 1);
+        let trial = Trial { since: now, times, failing: None, of: runtime(node) };
+        self.of.insert(name(node).to_owned(), trial);
     }
 
-    fn of(&mut self, node: &MirrorNode, now: Duration) -> &Trial {
-        let fresh = || Trial { since: now, times: 0, of: runtime(node) };
-        self.0.entry(name(node).to_owned()).or_insert_with(fresh)
+    /// Forgets a probe that was not made, for reasons of the API server's: it is due again at once.
+    pub fn not_begun(&mut self, node: &str) {
+        self.of.remove(node);
+    }
+
+    fn of(&mut self, node: &MirrorNode, now: Duration) -> &mut Trial {
+        let fresh = || Trial { since: now, times: 0, failing: None, of: runtime(node) };
+        self.of.entry(name(node).to_owned()).or_insert_with(fresh)
     }
 
     /// How long a node without a pod waits for its probe.
     fn wait(&mut self, node: &MirrorNode, now: Duration) -> Duration {
-        if !self.0.contains_key(name(node)) && !was_judged(node) {
+        if !self.of.contains_key(name(node)) && !was_judged(node) {
             return Duration::ZERO;
         }
         let of = runtime(node);
+        let seldom = if stands(node) == Some(honored::PROBE_FAILED) { FAILED } else { SELDOM };
         // What another process found out is not asked again at once: a take-over changes nothing.
         let trial = self.of(node, now);
-        let pause = if trial.of == of { AGAIN.saturating_mul(1 << trial.times.min(8)).min(SELDOM) } else { CALM };
+        let pause = if trial.of == of { AGAIN.saturating_mul(1 << trial.times.min(8)).min(seldom) } else { CALM };
         (trial.since + pause).saturating_sub(now)
+    }
+
+    /// How many pods do not go: their kubelets are dead. They are removed without them.
+    fn stuck(&mut self, pods: &[ProbePod], now: Duration, acts: &mut Vec<Act>) -> usize {
+        let going: Vec<_> = pods.iter().filter(|pod| pod.ending).collect();
+        self.going.retain(|name, _| going.iter().any(|pod| pod.name == *name));
+        let mut stuck = 0;
+        for pod in going {
+            let since = *self.going.entry(pod.name.clone()).or_insert(now);
+            if now.saturating_sub(since) >= GOING {
+                stuck += 1;
+                acts.push(Act::End { node: pod.node.clone(), pod: pod.name.clone(), now: true });
+            }
+        }
+        stuck
     }
 }
 
-fn was_judged(node: &MirrorNode) -> bool {
-    let honored = node.status.as_ref().and_then(|status| find(status, condition::HONORED));
-    honored.is_some_and(|honored| [honored::NOT_HONORED, honored::PROBE_FAILED].contains(&honored.reason.as_str()))
+/// Reason of condition `Honored`.
+fn stands(node: &MirrorNode) -> Option<&str> {
+    Some(find(node.status.as_ref()?, condition::HONORED)?.reason.as_str())
 }
 
-/// Says it, unless the object does already, or says something firmer than that a probe is under way.
+fn was_judged(node: &MirrorNode) -> bool {
+    [honored::NOT_HONORED, honored::PROBE_FAILED].map(Some).contains(&stands(node))
+}
+
+/// Says it, unless the object does already, or says something firmer: a verdict stands until there is another.
 fn say(node: &MirrorNode, saying: Saying, acts: &mut Vec<Act>) {
-    let stands = node.status.as_ref().and_then(|status| find(status, condition::HONORED));
-    let is_so = |stands: &Condition| stands.reason == saying.reason && stands.message == saying.message;
-    let is_firmer = saying.reason == honored::PROBING && was_judged(node);
-    if !stands.is_some_and(is_so) && !is_firmer {
+    let known = node.status.as_ref().and_then(|status| find(status, condition::HONORED));
+    let gist = |message: &str| message.split(ENDED_WITH).next().map(str::to_owned);
+    let is_so = |known: &Condition| known.reason == saying.reason && gist(&known.message) == gist(&saying.message);
+    let is_firmer = match saying.reason {
+        honored::PROBING => was_judged(node),
+        honored::PROBE_FAILED => stands(node) == Some(honored::NOT_HONORED),
+        _ => false,
+    };
+    if !known.is_some_and(is_so) && !is_firmer {
         acts.push(Act::Say(name(node).to_owned(), saying));
     }
 }
@@ -212,7 +289,7 @@ fn probing() -> Saying {
 fn failed(why: &str) -> Saying {
     let why: String = why.chars().take(400).collect();
     let message = format!(
-        "no probe pod could run on this node ({why}), so whether its runtime uses the mirror shows with its first pull; it is tried again in some minutes"
+        "no probe pod could run on this node ({why}), so whether its runtime uses the mirror shows with its first pull; it is tried again within the hour"
     );
     Saying { status: "Unknown", reason: honored::PROBE_FAILED, message }
 }
@@ -223,7 +300,7 @@ fn not_honored(node: &MirrorNode, why: &str) -> Saying {
         "its configuration looks right, so restart containerd if that was changed after it started, and see that it runs with that file"
             .to_owned()
     });
-    let message = format!("pulls of this node go past the mirror: {advice}. A probe pod's pull ended with: {why}");
+    let message = format!("pulls of this node go past the mirror: {advice}{ENDED_WITH}{why}");
     Saying { status: "False", reason: honored::NOT_HONORED, message: message.chars().take(1024).collect() }
 }
 

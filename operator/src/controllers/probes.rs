@@ -1,17 +1,19 @@
 //! Finding out which nodes pull through their agents, where no pull has shown it yet: probe pods (design N5).
 //!
 //! What to do is decided by `tidepool_plan::probes`; what is known of earlier probes lives in this process alone, and a
-//! take-over leaves nodes alone that were judged before. Pods that a predecessor left are taken up.
+//! take-over leaves nodes alone that were judged before; what stands `Probing` without a pod is probed at once. Pods that a
+//! predecessor left are taken up.
 
 mod act;
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tidepool_api::MirrorNode;
-use tidepool_plan::{Outcome, ProbePod, Trials, probes};
+use tidepool_plan::{Act, Outcome, ProbePod, Trials, probes};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -33,8 +35,10 @@ const ALL: &str = "probes";
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
 enum ProbesError {
-    #[error("cannot {act} probe pod {name}")]
-    Pod { act: &'static str, name: String, source: Box<kube::Error> },
+    #[error("cannot start a probe pod on node {node}")]
+    Start { node: String, source: Box<kube::Error> },
+    #[error("cannot delete probe pod {name}")]
+    End { name: String, source: Box<kube::Error> },
     #[error("cannot write condition Honored of MirrorNode {name}")]
     Say { name: String, source: Box<kube::Error> },
     #[error(transparent)]
@@ -50,10 +54,29 @@ async fn reconcile(context: &Context, trials: &mut Trials, began: Instant) -> Re
     let nodes: Vec<&MirrorNode> = nodes.iter().map(|node| &**node).collect();
     let pods = pods(&context.caches);
     let (acts, next) = probes(&nodes, &pods, trials, began.elapsed(), context.probes_at_once); // pure
-    for act in acts {
-        act::act(context, act).await?;
-    }
+    all(context, acts, &nodes, trials).await?;
     Ok(next)
+}
+
+/// Does all of it. What does not come about ends the acts of its own node, so that no pod goes whose verdict was not
+/// written; the first error is returned when everything else is done.
+async fn all(context: &Context, acts: Vec<Act>, nodes: &[&MirrorNode], trials: &mut Trials) -> Result<(), ProbesError> {
+    let (mut left_out, mut result) = (BTreeSet::new(), Ok(()));
+    for act in acts {
+        if left_out.contains(act.node()) {
+            continue;
+        }
+        let node = act.node().to_owned();
+        let done = act::act(context, act, nodes).await;
+        if let Err(ProbesError::Start { node, .. }) = &done {
+            trials.not_begun(node);
+        }
+        if !matches!(done, Ok(true)) {
+            left_out.insert(node);
+        }
+        result = result.and(done.map(|_| ()));
+    }
+    result
 }
 
 /// All reports, in the order of their names: who comes first is not left to chance.

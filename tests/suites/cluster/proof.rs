@@ -103,7 +103,10 @@ fn by_probe_pods(cluster: &Cluster) {
     helm(cluster, "upgrade", &["--reset-then-reuse-values", "--set", "operator.probesAtOnce=5"]);
     await_honored(cluster, 2, "True/ProbeSeen", WHY);
     let why = await_honored(cluster, 3, "False/NotHonored", WHY);
-    assert!(why.contains("sets no config_path") && why.contains("[plugins.\"io.containerd.cri.v1.images\".registry]"), "{why}");
+    assert!(
+        why.contains("sets no config_path") && why.contains("[plugins.\"io.containerd.cri.v1.images\".registry]"),
+        "{why}"
+    );
     let why = await_honored(cluster, 4, "False/NotHonored", WHY);
     assert!(why.contains("/etc/containerd/certs.d:/etc/docker/certs.d") && why.contains("alone"), "{why}");
     // It is as the nodes say: their pulls go past the mirror, and those of the others do not.

@@ -24,6 +24,8 @@ pub struct Report {
     ready: Claim,
     /// What the agent knows itself. What it does not know it leaves to the operator, who finds out by a probe pod.
     honored: Option<Claim>,
+    /// Whether nothing is there that the runtime could honor, and a verdict of before is nobody's any more.
+    is_idle: bool,
 }
 
 /// A condition without its times.
@@ -48,7 +50,9 @@ impl Report {
         let mirrors: Vec<_> = wanted.mirrors.iter().take(128).map(|part| state_of(part, seen)).collect();
         let honored = honored_of(seen, runtime);
         let runtime = runtime.map(|runtime| runtime_of(runtime, seen.support.as_ref()));
-        Self { runtime, ready: ready(&mirrors, problem), honored, mirrors }
+        let uses = |mirror: &NodeMirror| !matches!(mirror.state, MirrorState::Withdrawn | MirrorState::Shadowed);
+        let is_idle = problem.is_none() && !mirrors.iter().any(uses);
+        Self { runtime, ready: ready(&mirrors, problem), honored, is_idle, mirrors }
     }
 
     /// What an agent leaves behind that is gone for good.
@@ -80,7 +84,7 @@ impl Report {
     /// What an agent that knows nothing says of what stands there. The operator's word it leaves alone; its own it must
     /// keep or replace, for a condition whose fields nobody owns any more is none, and the API server refuses that.
     fn unknown(&self, stands: &Condition, before: &MirrorNodeStatus) -> Option<Claim> {
-        if honored::is_the_operators(&stands.reason) {
+        if honored::is_the_operators(&stands.reason) && !self.is_idle {
             return None;
         }
         // A new agent has seen no pull yet, and the runtime is the one that was proven.
@@ -270,6 +274,21 @@ mod tests {
         let proven = report(&seen(Reach::Up, true), "2.4.2").status(&object_probing, at(4));
         assert_eq!(find(&proven, "Honored").reason, "PullSeen");
         assert!(!is_said(&proven, &object_probing));
+    }
+
+    #[test]
+    fn n5_a_verdict_goes_when_the_node_has_no_files_any_more_and_not_while_the_agent_is_told_nothing() {
+        let mut judged = report(&seen(Reach::Up, false), "2.4.2").status(&object(None), at(1));
+        let claim = Claim::new("False", honored::NOT_HONORED, "restart containerd");
+        judged.conditions.push(condition_of("Honored", &claim, None, Some(1), at(2)));
+        let runtime = RuntimeVersion::parse("containerd://2.4.2");
+        let none = |problem: Option<&Problem>| {
+            let report = Report::new(&Wanted::default(), &seen(Reach::Up, false), problem, runtime.as_ref());
+            report.status(&object(Some(judged.clone())), at(3))
+        };
+        assert_eq!(find(&none(None), "Honored").reason, "Unproven");
+        let untold = none(Some(&Problem::Missing));
+        assert!(untold.conditions.iter().all(|condition| condition.type_ != "Honored"), "{untold:?}");
     }
 
     #[test]

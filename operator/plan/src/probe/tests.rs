@@ -31,7 +31,7 @@ fn acts(node: &MirrorNode, pods: &[ProbePod], trials: &mut Trials, at: u64) -> V
     let (acts, _) = probes(&[node], pods, trials, seconds(at), 5);
     let word = |act: &Act| match act {
         Act::Start(_) => "start".to_owned(),
-        Act::End(_) => "end".to_owned(),
+        Act::End { now, .. } => if *now { "remove" } else { "end" }.to_owned(),
         Act::Say(_, saying) => format!("{}/{}", saying.status, saying.reason),
     };
     acts.iter().map(word).collect()
@@ -79,8 +79,13 @@ fn n5_a_pull_that_went_past_the_agent_is_said_with_the_remedy_once_it_failed_twi
     let failed = [pod("n", Outcome::PullFailed("no such host".to_owned()))];
     assert_eq!(acts(&node, &failed, &mut trials, 10), ["Unknown/Probing"], "the agent may have been away");
     node.status.as_mut().unwrap().runtime.as_mut().unwrap().advice = Some("set it to /a alone".to_owned());
-    let (acts, _) = probes(&[&node], &failed, &mut trials, seconds(25), 5);
-    let [Act::Say(_, saying), Act::End(_)] = acts.as_slice() else { panic!("{acts:?}") };
+    assert_eq!(
+        super::tests::acts(&node, &failed, &mut trials, 29),
+        ["Unknown/Probing"],
+        "from when it was seen to fail"
+    );
+    let (acts, _) = probes(&[&node], &failed, &mut trials, seconds(30), 5);
+    let [Act::Say(_, saying), Act::End { .. }] = acts.as_slice() else { panic!("{acts:?}") };
     assert_eq!((saying.status, saying.reason), ("False", "NotHonored"));
     assert!(saying.message.contains("set it to /a alone") && saying.message.contains("no such host"), "{saying:?}");
 }
@@ -91,7 +96,7 @@ fn n5_a_kubelet_that_does_nothing_and_a_pod_that_is_refused_say_nothing_of_the_r
     let node = node("n", None);
     let _ = acts(&node, &[], &mut trials, 0);
     assert_eq!(acts(&node, &[pod("n", Outcome::Waiting)], &mut trials, 89), ["Unknown/Probing"]);
-    assert_eq!(acts(&node, &[pod("n", Outcome::Waiting)], &mut trials, 90), ["Unknown/ProbeFailed", "end"]);
+    assert_eq!(acts(&node, &[pod("n", Outcome::Waiting)], &mut trials, 90), ["Unknown/ProbeFailed", "remove"]);
     let refused = pod("n", Outcome::Refused("OutOfpods".to_owned()));
     assert_eq!(acts(&node, &[refused], &mut trials, 1), ["Unknown/ProbeFailed", "end"]);
 }
@@ -108,6 +113,9 @@ fn n5_probes_are_few_at_once_and_ever_more_seldom_and_a_switch_stops_them() {
     assert_eq!(started(&probes(&all, &pods, &mut trials, seconds(1), 5).0), 0);
     let ending: Vec<_> = pods.into_iter().map(|pod| ProbePod { ending: true, ..pod }).collect();
     assert_eq!(started(&probes(&all, &ending, &mut trials, seconds(1), 5).0), 0, "they are there still");
+    let (acts, _) = probes(&all, &ending, &mut trials, seconds(61), 5);
+    assert_eq!(started(&acts), 5, "dead nodes hold nobody up");
+    assert!(acts.iter().any(|act| matches!(act, Act::End { now: true, node, .. } if node == "n0")), "{acts:?}");
     assert_eq!(started(&probes(&all, &[], &mut Trials::default(), seconds(0), 0).0), 0);
 
     let judged = node("n", Some(("False", "NotHonored")));
@@ -120,6 +128,62 @@ fn n5_probes_are_few_at_once_and_ever_more_seldom_and_a_switch_stops_them() {
     }
     assert_eq!(began[..3], [600, 1800, 4200], "a take-over asks nobody at once, and the pauses double");
     assert!(began.len() <= 9, "{began:?}");
+}
+
+#[test]
+fn n5_who_was_never_probed_comes_before_who_was() {
+    let nodes = [node("a", Some(("False", "NotHonored"))), node("b", Some(("Unknown", "Probing"))), node("c", None)];
+    let all: Vec<&MirrorNode> = nodes.iter().collect();
+    let mut trials = Trials::default();
+    let mut first = |nodes: &[&MirrorNode], at| {
+        let (acts, _) = probes(nodes, &[], &mut trials, seconds(at), 1);
+        acts.iter().find_map(|act| matches!(act, Act::Start(_)).then(|| act.node().to_owned()))
+    };
+    assert_eq!(first(&all[..2], 0).as_deref(), Some("b"));
+    assert_eq!(first(&all, 601).as_deref(), Some("c"), "a and b are due, too");
+    assert_eq!(first(&all, 602).as_deref(), Some("a"));
+}
+
+#[test]
+fn n5_a_probe_that_came_to_nothing_leaves_a_verdict_and_is_soon_repeated() {
+    let mut trials = Trials::default();
+    let refused = [pod("n", Outcome::Refused("quota".to_owned()))];
+    assert_eq!(acts(&node("n", Some(("False", "NotHonored"))), &refused, &mut trials, 0), ["end"]);
+    let failed = node("n", Some(("Unknown", "ProbeFailed")));
+    let mut began = Vec::new();
+    for at in (0..86_400).step_by(60) {
+        if !acts(&failed, &[], &mut trials, at).is_empty() {
+            began.push(at);
+        }
+    }
+    let pauses = began.windows(2).map(|pair| pair[1] - pair[0]);
+    assert_eq!((began.first(), pauses.max()), (Some(&600), Some(3600)));
+}
+
+#[test]
+fn n5_the_same_verdict_in_other_words_is_not_written_again() {
+    let mut node = node("n", None);
+    let failed = |why: &str| [pod("n", Outcome::PullFailed(why.to_owned()))];
+    let mut trials = Trials::default();
+    let _ = acts(&node, &failed("dial from port 1"), &mut trials, 0);
+    let (said, _) = probes(&[&node], &failed("dial from port 1"), &mut trials, seconds(20), 5);
+    let [Act::Say(_, saying), _] = said.as_slice() else { panic!("{said:?}") };
+    let known = json!({"type": "Honored", "status": saying.status, "reason": saying.reason, "message": saying.message, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    node.status.as_mut().unwrap().conditions.push(serde_json::from_value(known).unwrap());
+    assert_eq!(acts(&node, &failed("dial from port 2"), &mut trials, 21), ["end"]);
+    node.status.as_mut().unwrap().runtime.as_mut().unwrap().advice = Some("another advice".to_owned());
+    assert_eq!(acts(&node, &failed("dial from port 2"), &mut trials, 22), ["False/NotHonored", "end"]);
+}
+
+#[test]
+fn n5_probing_is_not_said_for_ever_of_a_node_that_is_probed_no_more() {
+    let mut idle = node("n", Some(("Unknown", "Probing")));
+    idle.status.as_mut().unwrap().mirrors.clear();
+    assert_eq!(acts(&idle, &[pod("n", Outcome::Waiting)], &mut Trials::default(), 0), ["Unknown/ProbeFailed", "end"]);
+    assert_eq!(acts(&idle, &[], &mut Trials::default(), 0), ["Unknown/ProbeFailed"]);
+    let node = node("n", Some(("Unknown", "Probing")));
+    let (off, _) = probes(&[&node], &[], &mut Trials::default(), seconds(0), 0);
+    assert!(matches!(off.as_slice(), [Act::Say(_, saying)] if saying.reason == "ProbeFailed"), "{off:?}");
 }
 
 #[test]
@@ -136,10 +200,10 @@ fn n5_another_configuration_is_probed_anew_and_what_was_said_stands_meanwhile() 
 fn n5_a_pod_whose_node_is_gone_or_that_another_process_left_is_ended() {
     let mut trials = Trials::default();
     let (acts, _) = probes(&[], &[pod("gone", Outcome::Waiting)], &mut trials, seconds(0), 5);
-    assert_eq!(acts, [Act::End(probe_pod_name("gone"))]);
+    assert_eq!(acts, [Act::End { node: "gone".to_owned(), pod: probe_pod_name("gone"), now: false }]);
     let node = node("n", Some(("Unknown", "Probing")));
     let left = [pod("n", Outcome::Waiting)];
-    let ends = |trials: &mut Trials, at| super::tests::acts(&node, &left, trials, at).contains(&"end".to_owned());
+    let ends = |trials: &mut Trials, at| super::tests::acts(&node, &left, trials, at).contains(&"remove".to_owned());
     assert!(!ends(&mut trials, 1000), "it has its time from when it is first seen");
     assert!(ends(&mut trials, 1090));
 }

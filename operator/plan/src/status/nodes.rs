@@ -179,5 +179,10 @@ fn configured(tally: &Tally) -> Finding {
         return no("Pending", format!("{} of {selected} nodes use it so far", active + bypassing));
     }
     // With members away nodes pull from the registries themselves, and come back without anybody's doing.
-    Finding::new(NODES_CONFIGURED, true, "Configured", format!("{selected} nodes pull through it"))
+    Finding::new(
+        NODES_CONFIGURED,
+        true,
+        "Configured",
+        format!("{selected} nodes are set up to pull through it; Honored of their MirrorNodes says which were seen to"),
+    )
 }

@@ -8,7 +8,6 @@ use k8s_openapi::{
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
-    runtime::reflector::ObjectRef,
 };
 use serde_json::json;
 use tidepool_api::{MirrorNode, mirror_node_condition::HONORED};
@@ -21,42 +20,52 @@ use tidepool_plan::{
 use super::ProbesError;
 use crate::{context::Context, resources::name};
 
-pub(super) async fn act(context: &Context, act: Act) -> Result<(), ProbesError> {
+/// Does it, given the nodes as they were judged. Whether it came about: what follows from it is left out otherwise.
+pub(super) async fn act(context: &Context, act: Act, nodes: &[&MirrorNode]) -> Result<bool, ProbesError> {
+    let Some(report) = nodes.iter().find(|node| name(**node) == act.node()) else {
+        return match act {
+            Act::End { pod, now, .. } => end(context, &pod, now).await,
+            Act::Start(_) | Act::Say(..) => Ok(false),
+        };
+    };
     match act {
-        Act::Start(node) => start(context, &node).await,
-        Act::End(pod) => end(context, &pod).await,
-        Act::Say(node, saying) => say(context, &node, saying).await,
+        Act::Start(_) => start(context, report).await,
+        Act::End { pod, now, .. } => end(context, &pod, now).await,
+        Act::Say(_, saying) => say(context, report, saying).await,
     }
 }
 
-fn find(context: &Context, node: &str) -> Option<std::sync::Arc<MirrorNode>> {
-    context.caches.mirror_nodes.get(&ObjectRef::new(node))
-}
-
-async fn start(context: &Context, node: &str) -> Result<(), ProbesError> {
-    let Some(report) = find(context, node) else { return Ok(()) };
-    let pod = probe_pod(&report, &context.defaults.namespace);
+async fn start(context: &Context, report: &MirrorNode) -> Result<bool, ProbesError> {
+    let pod = probe_pod(report, &context.defaults.namespace);
     let manager = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
     match pods(context).create(&manager, &pod).await {
         Ok(_) => {
-            tracing::info!(node, "probing whether the node pulls through its agent");
-            Ok(())
+            tracing::info!(node = name(report), "probing whether the node pulls through its agent");
+            Ok(true)
         }
         // The cache is a moment behind.
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(true),
         // A policy or a quota of the cluster's is against it: nothing is gained by trying at once again.
-        Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
-            say(context, node, Saying::refused(&status.message)).await
+        Err(kube::Error::Api(status)) if is_refusal(status.code) => {
+            say(context, report, Saying::refused(&status.message)).await?;
+            Ok(false)
         }
-        Err(source) => Err(ProbesError::Pod { act: "start", name: name(&pod).to_owned(), source: Box::new(source) }),
+        Err(source) => Err(ProbesError::Start { node: name(report).to_owned(), source: Box::new(source) }),
     }
 }
 
-async fn end(context: &Context, pod: &str) -> Result<(), ProbesError> {
-    match pods(context).delete(pod, &DeleteParams::background()).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(source) => Err(ProbesError::Pod { act: "delete", name: pod.to_owned(), source: Box::new(source) }),
+/// Whether an answer is somebody's no: quotas say 403, webhooks any code that they like, 400 where they name none, and 500
+/// where they do not answer themselves.
+fn is_refusal(code: u16) -> bool {
+    matches!(code, 400..=500) && !matches!(code, 401 | 408 | 409 | 429)
+}
+
+async fn end(context: &Context, pod: &str, now: bool) -> Result<bool, ProbesError> {
+    let how = DeleteParams { grace_period_seconds: now.then_some(0), ..DeleteParams::background() };
+    match pods(context).delete(pod, &how).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(true),
+        Err(source) => Err(ProbesError::End { name: pod.to_owned(), source: Box::new(source) }),
     }
 }
 
@@ -64,20 +73,20 @@ fn pods(context: &Context) -> Api<Pod> {
     Api::namespaced(context.client.clone(), &context.defaults.namespace)
 }
 
-/// Writes the operator's part of a node's status: one condition, and not over what the agent said meanwhile.
-async fn say(context: &Context, node: &str, saying: Saying) -> Result<(), ProbesError> {
-    let Some(report) = find(context, node) else { return Ok(()) };
+/// Writes the operator's part of a node's status: one condition, and not over what the agent said since it was judged.
+async fn say(context: &Context, report: &MirrorNode, saying: Saying) -> Result<bool, ProbesError> {
+    let node = name(report);
     let patch = json!({
         "apiVersion": "tidepool.dev/v1alpha1",
         "kind": "MirrorNode",
         "metadata": {"name": node, "uid": report.metadata.uid, "resourceVersion": report.metadata.resource_version},
-        "status": {"conditions": [condition(&report, saying)]},
+        "status": {"conditions": [condition(report, saying)]},
     });
     let api = Api::<MirrorNode>::all(context.client.clone());
     match api.patch_status(node, &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(&patch)).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
         // It went, or changed: that rings again.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
         Err(source) => Err(ProbesError::Say { name: node.to_owned(), source: Box::new(source) }),
     }
 }
@@ -94,5 +103,20 @@ fn condition(report: &MirrorNode, Saying { status, reason, message }: Saying) ->
         message,
         observed_generation: report.metadata.generation,
         last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_refusal;
+
+    #[test]
+    fn n5_a_policys_no_is_told_from_an_api_server_in_trouble() {
+        for no in [400, 403, 422, 418, 500] {
+            assert!(is_refusal(no), "{no}");
+        }
+        for trouble in [401, 409, 429, 502, 503, 504] {
+            assert!(!is_refusal(trouble), "{trouble}");
+        }
     }
 }
