@@ -1,5 +1,5 @@
 //! The fault matrix: pulls by nodes with Tidepool in every state that it may be in, beside the same pulls by nodes
-//! without it. `make matrix` makes all of it, `make test` the states that are marked as representative.
+//! without it. `make matrix` makes all of it, `make test` the pulls that are marked as representative.
 //!
 //! A runner of its own: cells are measured one state after the other on one cluster, and the table is the result.
 
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use tidepool_tests::matrix::{Row, table};
+use tidepool_tests::matrix::{Pull, Row, table};
 
 #[path = "matrix/agents.rs"]
 mod agents;
@@ -35,7 +35,7 @@ use state::State;
 /// Measures the fault matrix.
 #[derive(Debug, Parser)]
 struct Args {
-    /// States to measure; the representative ones by default
+    /// States to measure; some pulls in some of them by default
     states: Vec<String>,
     /// Measure every state
     #[arg(long)]
@@ -73,15 +73,16 @@ fn run(args: &Args) -> Result<bool> {
     }
     let wanted = selected(args)?;
     let Some(stage) = Stage::set()? else { return Ok(true) };
-    let mut rows = Vec::new();
-    for state in wanted {
-        let row = measure::state(&stage, state);
+    let (mut rows, mut lost) = (Vec::new(), false);
+    for (state, pulls) in wanted {
+        let row = if lost { measure::none(state) } else { measure::state(&stage, state, pulls) };
         let text = table(std::slice::from_ref(&row));
         println!("{}", text.lines().last().unwrap_or_default());
         row.broken().iter().for_each(|(cell, why)| println!("  BROKEN {} {:?}: {why}", cell.pull.word(), cell.runtime));
         if let Some(trouble) = &row.trouble {
             println!("  BROKEN {trouble}");
-            stage.recover_from_anything()?;
+            // What was measured so far is worth a table.
+            lost = lost || stage.recover_from_anything().inspect_err(|error| println!("{error:#}")).is_err();
         }
         rows.push(row);
     }
@@ -92,15 +93,17 @@ fn run(args: &Args) -> Result<bool> {
     Ok(told(&rows))
 }
 
-fn selected(args: &Args) -> Result<Vec<&'static State>> {
+fn selected(args: &Args) -> Result<Vec<(&'static State, &'static [Pull])>> {
     if let Some(unknown) = args.states.iter().find(|name| !states::STATES.iter().any(|state| state.name == **name)) {
         bail!("there is no state {unknown}: --list says which there are");
     }
-    let wanted = |state: &&State| match args.states.as_slice() {
-        [] => args.all || state.representative,
-        names => names.iter().any(|name| name == state.name),
+    let wanted = |state: &'static State| match args.states.as_slice() {
+        [] if !args.all => (state, state.representative),
+        [] => (state, state.pulls),
+        names if names.iter().any(|name| name == state.name) => (state, state.pulls),
+        _ => (state, &[][..]),
     };
-    Ok(states::STATES.iter().filter(wanted).collect())
+    Ok(states::STATES.iter().map(wanted).filter(|(_, pulls)| !pulls.is_empty()).collect())
 }
 
 /// Says the result as other suites do, a cell counting as a test.

@@ -33,7 +33,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) options: &'a BTreeMap<usize, NodeOptions>,
 }
 
-const ORDINARY: NodeOptions = NodeOptions { containerd: Containerd::V2_4, registry_config: None, rate: None };
+const ORDINARY: NodeOptions =
+    NodeOptions { containerd: Containerd::V2_4, registry_config: None, rate: None, in_memory: false };
 
 impl Surroundings<'_> {
     /// How a node differs from an ordinary one.
@@ -67,7 +68,7 @@ pub(crate) fn connect(node: &Machine, number: usize, around: &Surroundings<'_>) 
 /// Gives the machine the files of a node and starts containerd with the sandbox image.
 pub(crate) fn start_runtime(node: &Machine, number: usize, around: &Surroundings<'_>, pause: &Path) -> Result<()> {
     node_files::write(node, number, around)?;
-    node.script(&node_files::mounts(node))?;
+    node.script(&node_files::mounts(node, around.options_of(number).in_memory))?;
     node.daemon("containerd", &["containerd", "--config", "/etc/containerd/config.toml"])?;
     wait::until(Duration::from_secs(30), Duration::from_millis(50), "containerd", || {
         node.ok(&["ctr", "version"]).map(|_| true)

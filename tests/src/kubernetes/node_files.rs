@@ -50,7 +50,7 @@ pub(crate) fn write(node: &Machine, number: usize, around: &Surroundings<'_>) ->
 }
 
 /// The script that makes `/etc`, `/run`, `/var/lib` and `/var/log` the node's own and leaves the host's untouched.
-pub(crate) fn mounts(node: &Machine) -> String {
+pub(crate) fn mounts(node: &Machine, in_memory: bool) -> String {
     let home = node.home().display();
     let mut script = format!(
         "mount --make-rshared /\n\
@@ -69,6 +69,9 @@ pub(crate) fn mounts(node: &Machine) -> String {
     );
     for folder in OWN_FOLDERS {
         script.push_str(&format!("mkdir -p {home}{folder} {folder}\nmount --bind {home}{folder} {folder}\n"));
+    }
+    if in_memory {
+        script.push_str("mount -t tmpfs -o mode=711 tmpfs /var/lib/containerd\n");
     }
     for (name, _) in SYSCTLS {
         script.push_str(&format!("mount --bind {home}/sysctl/{name} /proc/sys/{name}\n"));

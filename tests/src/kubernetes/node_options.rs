@@ -9,6 +9,8 @@ pub struct NodeOptions {
     pub registry_config: Option<String>,
     /// How much the node receives at most; without one as much as the machine carries.
     pub rate: Option<Rate>,
+    /// Whether what the runtime keeps is in memory: pulls are then timed without the machine's disk, which runtimes sync.
+    pub in_memory: bool,
 }
 
 /// A version of containerd that nodes may have.

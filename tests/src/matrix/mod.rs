@@ -8,7 +8,7 @@ mod verdict;
 
 use std::time::Duration;
 
-pub use table::{Row, table};
+pub use table::{Row, table, version};
 pub use verdict::{Verdict, judge};
 
 use crate::Containerd;
@@ -54,12 +54,14 @@ pub enum Outcome {
 pub enum Expect {
     /// Every byte comes through the mirror: the state does not touch it.
     Mirror,
+    /// A member is left: more than half of what is kept, or on its way, comes through the mirror.
+    Half,
     /// The mirror is used or gone around, whatever is quicker.
     Either,
-    /// Upstream is touched: pulls of the plain node may fail too.
+    /// Upstream is touched: the plain node's pull fails, and one that began before may.
     UpstreamGone,
-    /// Nothing: measured, and outside the promise.
-    Outside,
+    /// Outside the promise, and bounded all the same: so much longer than the plain node.
+    Outside(Duration),
 }
 
 /// One pull by a node with Tidepool, and the same at the same time by a node without it.
@@ -75,4 +77,6 @@ pub struct Cell {
     pub plain: Outcome,
     /// What part of the layers did not come from upstream straight to the node with Tidepool: 0 to 1.
     pub through: f64,
+    /// How long a plain node's pull takes with nothing broken: what one is measured by that has no pull beside it.
+    pub usual: Duration,
 }

@@ -40,15 +40,16 @@ pub fn table(rows: &[Row]) -> String {
         columns().map(|(pull, runtime)| format!("{}, {}", pull.word(), version(runtime))).collect();
     let mut text = format!("| state | {} |\n|---|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
     for row in rows {
-        let title = row.trouble.as_ref().map_or(row.title.clone(), |_| format!("{}, **not measured**", row.title));
+        let short = if row.cells.is_empty() { "**not measured**" } else { "**not all of it measured**" };
+        let title = row.trouble.as_ref().map_or(row.title.clone(), |_| format!("{}; {short}", row.title));
         let cells: Vec<String> = columns().map(|(pull, runtime)| shown(row, pull, runtime)).collect();
-        text.push_str(&format!("| `{}`: {} | {} |\n", row.name, title, cells.join(" | ")));
+        text.push_str(&format!("| {title} (`{}`) | {} |\n", row.name, cells.join(" | ")));
     }
     text
 }
 
 /// A version of containerd as people say it.
-fn version(runtime: Containerd) -> &'static str {
+pub fn version(runtime: Containerd) -> &'static str {
     match runtime {
         Containerd::V2_4 => "2.4",
         Containerd::V1_7 => "1.7",
@@ -93,7 +94,7 @@ mod tests {
         let pulled = |s| Outcome::Pulled(Duration::from_secs(s));
         let cell = |pull, with| {
             let plain = pulled(10);
-            Cell { runtime: Containerd::V1_7, pull, with, plain, through: 0.25 }
+            Cell { runtime: Containerd::V1_7, pull, with, plain, through: 0.25, usual: Duration::from_secs(10) }
         };
         let hung = Outcome::Hung(Duration::from_secs(60));
         let cells = vec![cell(Pull::Cold, pulled(11)), cell(Pull::Running, hung)];
@@ -101,7 +102,7 @@ mod tests {
         let row = Row { name, title, expect: Expect::Either, cells, trouble: None };
         assert_eq!(row.broken().len(), 1);
         let text = table(&[row]);
-        let wanted = "| `some`: something | - | 11.0 s / 10.0 s, 25 % | - | - | - | **> 60 s / 10.0 s, BROKEN** |";
+        let wanted = "| something (`some`) | - | 11.0 s / 10.0 s, 25 % | - | - | - | **> 60 s / 10.0 s, BROKEN** |";
         assert_eq!(text.lines().last(), Some(wanted), "{text}");
     }
 }

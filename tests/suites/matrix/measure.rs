@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use tidepool_tests::Disturbance;
-use tidepool_tests::matrix::{Cell, Outcome, Pull, Row};
+use tidepool_tests::matrix::{Cell, Expect, Outcome, Pull, Row};
 
 use crate::stage::{LAYERS_MIB, PAIRS, Stage};
 use crate::state::State;
@@ -14,10 +14,13 @@ const GIVEN_UP: Duration = Duration::from_secs(60);
 /// When a fault strikes a pull that runs.
 const MIDDLE: Duration = Duration::from_secs(3);
 
-/// Measures all pulls of a state, and leaves the cluster as it was.
-pub(crate) fn state(stage: &Stage, state: &State) -> Row {
+/// How the pull of each node ended.
+type Outcomes = Vec<(usize, Outcome)>;
+
+/// Measures these pulls of a state, and leaves the cluster as it was.
+pub(crate) fn state(stage: &Stage, state: &State, pulls: &[Pull]) -> Row {
     let (mut cells, mut trouble) = (Vec::new(), None);
-    for &pull in state.pulls {
+    for &pull in pulls {
         if let Err(error) = self::pull(stage, state, pull, &mut cells) {
             println!("{error:#}");
             // What is awaited in vain says so last, after the state of the cluster.
@@ -29,14 +32,22 @@ pub(crate) fn state(stage: &Stage, state: &State) -> Row {
     Row { name: state.name.to_owned(), title: state.title.to_owned(), expect: state.expect, cells, trouble }
 }
 
+/// A state that is not measured, for the cluster is lost.
+pub(crate) fn none(state: &State) -> Row {
+    let trouble = Some("an earlier state left a cluster that does not recover".to_owned());
+    let (name, title) = (state.name.to_owned(), state.title.to_owned());
+    Row { name, title, expect: state.expect, cells: Vec::new(), trouble }
+}
+
 fn pull(stage: &Stage, state: &State, pull: Pull, cells: &mut Vec<Cell>) -> Result<()> {
     let image = if pull == Pull::Warm { stage.warm()? } else { stage.fresh()? };
     let before = stage.registry()?.log()?.len();
-    let outcomes = pulls(stage, state, pull, &image)?;
-    let whole = outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Pulled(_)));
-    if pull == Pull::Warm && !whole {
+    let outcomes = pulls(stage, state, pull, &image);
+    let whole = |outcomes: &Outcomes| outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Pulled(_)));
+    if pull == Pull::Warm && !outcomes.as_ref().is_ok_and(whole) {
         stage.spoil_warm();
     }
+    let outcomes = outcomes?;
     let log = stage.registry()?.log()?.split_off(before);
     let ended = |node: usize| outcomes.iter().find(|(other, _)| *other == node).map(|(_, outcome)| *outcome);
     for (with, plain, runtime) in PAIRS {
@@ -44,7 +55,12 @@ fn pull(stage: &Stage, state: &State, pull: Pull, cells: &mut Vec<Cell>) -> Resu
         let direct: u64 = log.iter().filter(|it| it.client == client && it.is_blob()).map(|it| it.bytes).sum();
         let through = 1.0 - direct as f64 / image_bytes();
         let (Some(with), Some(plain)) = (ended(with), ended(plain)) else { continue };
-        cells.push(Cell { runtime, pull, with, plain, through });
+        cells.push(Cell { runtime, pull, with, plain, through, usual: stage.usual(runtime) });
+        if let Outcome::Pulled(took) = plain
+            && state.expect == Expect::Mirror
+        {
+            stage.note_usual(runtime, took);
+        }
     }
     Ok(())
 }
@@ -54,7 +70,7 @@ fn image_bytes() -> f64 {
 }
 
 /// Pulls an image on all nodes at once while the fault is there, and takes the fault back.
-fn pulls(stage: &Stage, state: &State, pull: Pull, image: &str) -> Result<Vec<(usize, Outcome)>> {
+fn pulls(stage: &Stage, state: &State, pull: Pull, image: &str) -> Result<Outcomes> {
     let prepared = (state.prepare)(stage, pull)?;
     let struck = if pull == Pull::Running { None } else { Some((state.strike)(stage, pull)?) };
     let nodes: Vec<usize> = PAIRS.iter().flat_map(|(with, plain, _)| [*with, *plain]).collect();
@@ -63,14 +79,17 @@ fn pulls(stage: &Stage, state: &State, pull: Pull, image: &str) -> Result<Vec<(u
         let pulling: Vec<_> =
             nodes.iter().map(|&node| scope.spawn(move || Ok((node, timed(cluster, node, image)?)))).collect();
         let struck = struck.map_or_else(|| in_the_middle(stage, state), Ok);
+        let in_time = pull != Pull::Running || pulling.iter().any(|thread| !thread.is_finished());
         let ended = pulling.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a pull panicked"))?);
-        (ended.collect::<Result<Vec<_>>>(), struck)
+        let outcomes = ended.collect::<Result<Outcomes>>();
+        (outcomes.and_then(|them| in_time.then_some(them).context("the fault came when all had pulled")), struck)
     });
-    struck.map(|struck| prepared.and(struck))?.heal()?;
+    let healed = struck.and_then(|struck| prepared.and(struck).heal());
     for node in nodes {
-        // Those that have it.
+        // Those that have it; also where the fault is still there, or the next pull would find layers.
         stage.cluster.try_in_node(node, &["crictl", "rmi", image])?;
     }
+    healed?;
     stage.recover(state.renew)?;
     outcomes
 }

@@ -1,6 +1,6 @@
 //! Faults of members and of the way to them.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tidepool_tests::matrix::Pull;
 use tidepool_tests::{Act, Disturbance, Pods};
 
@@ -22,12 +22,16 @@ fn first(stage: &Stage) -> Result<Member> {
 }
 
 pub(crate) fn killed(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
-    stage.cluster.kill_in_pods(Pods::One(SERVERS, &first(stage)?.uid), PROGRAM)?;
-    Ok(Disturbance::none())
+    kill(stage, Pods::One(SERVERS, &first(stage)?.uid), 1)
 }
 
 pub(crate) fn all_killed(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
-    stage.cluster.kill_in_pods(Pods::Of(SERVERS), PROGRAM)?;
+    kill(stage, Pods::Of(SERVERS), stage.members()?.len())
+}
+
+fn kill<'a>(stage: &'a Stage, pods: Pods<'_>, members: usize) -> Result<Disturbance<'a>> {
+    let killed = stage.cluster.kill_in_pods(pods, PROGRAM)?;
+    ensure!(killed == members, "{killed} of {members} members were killed");
     Ok(Disturbance::none())
 }
 
@@ -133,10 +137,12 @@ fn diverted<'a>(stage: &'a Stage, mut all: Disturbance<'a>, places: &[(u16, Memb
 pub(crate) fn gone(stage: &Stage, pull: Pull) -> Result<Disturbance<'_>> {
     let without_operator = operator::gone(stage, pull)?;
     let label = format!("tidepool.dev/mirror={MIRROR}");
-    let scale = ["scale", "deployment", "-n", SYSTEM, "-l"];
-    stage.cluster.kubectl(&[&scale[..], &[&label, "--replicas=0"]].concat())?;
+    let scale = move |replicas: &str| {
+        let label = format!("tidepool.dev/mirror={MIRROR}");
+        stage.cluster.kubectl(&["scale", "deployment", "-n", SYSTEM, "-l", &label, "--replicas", replicas]).map(drop)
+    };
+    let back = Disturbance::until(move || scale("1"));
+    scale("0")?;
     stage.cluster.kubectl(&["delete", "pod", "-n", SYSTEM, "-l", &label, "--grace-period=1", "--timeout=60s"])?;
-    Ok(without_operator.and(Disturbance::until(move || {
-        stage.cluster.kubectl(&[&scale[..], &[&label, "--replicas=1"]].concat()).map(drop)
-    })))
+    Ok(without_operator.and(back))
 }

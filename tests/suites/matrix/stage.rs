@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -39,6 +40,8 @@ pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
     images: AtomicU32,
     warm: AtomicU32,
+    /// How long pulls of the plain nodes took with upstream untouched, the last of each runtime.
+    usual: Mutex<Vec<(Containerd, Duration)>>,
 }
 
 /// A member's pod.
@@ -53,7 +56,7 @@ impl Stage {
     pub(crate) fn set() -> Result<Option<Self>> {
         let slow = |containerd| {
             let rate = Some(Rate::mib_per_second(LINK_MIB));
-            NodeOptions { containerd, rate, ..NodeOptions::default() }
+            NodeOptions { containerd, rate, in_memory: true, ..NodeOptions::default() }
         };
         let node_options: BTreeMap<usize, NodeOptions> = PAIRS
             .iter()
@@ -67,7 +70,7 @@ impl Stage {
             println!("SKIPPED: the fault matrix needs nodes of its own, and $KUBECONFIG names another cluster");
             return Ok(None);
         }
-        let stage = Self { cluster, images: AtomicU32::new(0), warm: AtomicU32::new(0) };
+        let stage = Self { cluster, images: AtomicU32::new(0), warm: AtomicU32::new(0), usual: Mutex::default() };
         stage.install().with_context(|| stage.cluster.diagnose())?;
         Ok(Some(stage))
     }
@@ -134,14 +137,23 @@ impl Stage {
     pub(crate) fn warm(&self) -> Result<String> {
         let name = format!("matrix/warm{}", self.warm.load(Ordering::Relaxed));
         let image = format!("{REGISTRY}/{name}:1");
-        if self.cluster.try_pull(SERVERS, &image)?.success {
-            self.cluster.remove_image(SERVERS, &image)?;
-            return Ok(image);
+        if !self.brought_through(SERVERS, &image)? {
+            self.push(&name)?;
+            let kept = || self.brought_through(SERVERS, &image);
+            self.cluster.wait_until(AGAIN, "pull through the mirror by the servers' node", kept)?;
         }
-        let image = self.push(&name)?;
-        self.cluster.pull(SERVERS, &image)?;
-        self.cluster.remove_image(SERVERS, &image)?;
         Ok(image)
+    }
+
+    /// What a pull of a plain node takes when upstream is as it should be; what the link carries before there was one.
+    pub(crate) fn usual(&self, runtime: Containerd) -> Duration {
+        let noted = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = noted.iter().rev().find(|(of, _)| *of == runtime).map(|(_, took)| *took);
+        last.unwrap_or(Duration::from_secs(u64::from(LAYERS_MIB.iter().sum::<u32>()) / LINK_MIB + 2))
+    }
+
+    pub(crate) fn note_usual(&self, runtime: Containerd, took: Duration) {
+        self.usual.lock().unwrap_or_else(PoisonError::into_inner).push((runtime, took));
     }
 
     /// Has the next warm image be another: of this one nodes may hold parts.
@@ -207,7 +219,7 @@ impl Stage {
 
     /// Waits until all nodes with Tidepool pull through the mirror.
     pub(crate) fn settle(&self) -> Result<()> {
-        for (node, ..) in PAIRS {
+        for node in PAIRS.map(|(with, ..)| with).into_iter().chain([SERVERS]) {
             let what = format!("pull through the mirror by node{node}");
             self.cluster.wait_until(AGAIN, &what, || self.pulls_through(node))?;
         }
@@ -215,12 +227,17 @@ impl Stage {
     }
 
     fn pulls_through(&self, node: usize) -> Result<bool> {
-        const TINY: &str = "docker.io/matrix/tiny:1";
-        self.cluster.try_in_node(node, &["crictl", "rmi", TINY])?;
+        self.brought_through(node, "docker.io/matrix/tiny:1")
+    }
+
+    /// Pulls an image that the node has not, and removes it; says whether all of it came through the mirror.
+    fn brought_through(&self, node: usize, image: &str) -> Result<bool> {
+        self.cluster.try_in_node(node, &["crictl", "rmi", image])?;
         let before = self.registry()?.log()?.len();
-        let pulled = self.cluster.try_pull_within(node, TINY, Duration::from_secs(30))?.success;
+        let pulled = self.cluster.try_pull_within(node, image, Duration::from_secs(30))?.success;
         let client = self.cluster.node_address(node);
         let direct = self.registry()?.log()?.split_off(before).iter().any(|request| request.client == client);
+        self.cluster.try_in_node(node, &["crictl", "rmi", image])?;
         Ok(pulled && !direct)
     }
 }

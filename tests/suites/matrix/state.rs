@@ -26,8 +26,8 @@ pub(crate) struct State {
     pub(crate) strike: Strike,
     /// Whose pods are made anew afterwards: kubelet waits longer each time a container of a pod ends.
     pub(crate) renew: Renew,
-    /// Whether `make test` measures it.
-    pub(crate) representative: bool,
+    /// Those that `make test` makes.
+    pub(crate) representative: &'static [Pull],
 }
 
 /// Pods that are made anew once a fault is over.

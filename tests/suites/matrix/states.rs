@@ -1,5 +1,7 @@
 //! All states, in the order of the table.
 
+use std::time::Duration;
+
 use tidepool_tests::matrix::{Expect, Pull};
 
 use crate::state::{Renew, State, nothing};
@@ -14,33 +16,46 @@ const ORDINARY: State = State {
     prepare: nothing,
     strike: nothing,
     renew: Renew::Nobody,
-    representative: false,
+    representative: &[],
 };
+
+/// Until the liveness probe has ended an agent that does nothing at all (docs/nodes.md).
+const LIVENESS: Duration = Duration::from_secs(20);
 
 /// A pull cannot outlive the boot of its node.
 const BEFORE_ALONE: &[Pull] = &[Pull::Cold, Pull::Warm];
 
 /// Every state.
 pub(crate) const STATES: &[State] = &[
-    State { name: "nothing", title: "nothing broken", expect: Expect::Mirror, representative: true, ..ORDINARY },
+    State {
+        name: "nothing",
+        title: "nothing broken",
+        expect: Expect::Mirror,
+        representative: &[Pull::Cold],
+        ..ORDINARY
+    },
     State {
         name: "member-killed",
         title: "one of two members killed",
+        expect: Expect::Half,
         strike: members::killed,
         renew: Renew::Members,
+        representative: &[Pull::Running],
         ..ORDINARY
     },
     State {
         name: "member-stopped",
         title: "one of two members stopped (SIGSTOP)",
+        expect: Expect::Half,
         strike: members::stopped,
         renew: Renew::Members,
-        representative: true,
+        representative: &[Pull::Warm],
         ..ORDINARY
     },
     State {
         name: "member-unreachable",
         title: "packets to and from one of two members dropped",
+        expect: Expect::Half,
         strike: members::unreachable,
         ..ORDINARY
     },
@@ -64,17 +79,25 @@ pub(crate) const STATES: &[State] = &[
         strike: members::all_unreachable,
         ..ORDINARY
     },
-    State { name: "member-full", title: "members' volumes full", strike: members::full, ..ORDINARY },
+    State {
+        name: "member-full",
+        title: "members' volumes full",
+        strike: members::full,
+        representative: &[Pull::Running],
+        ..ORDINARY
+    },
     State { name: "member-unreadable", title: "members' stores unreadable", strike: members::unreadable, ..ORDINARY },
     State {
         name: "member-500",
         title: "one of two members answers 500 to everything",
+        expect: Expect::Half,
         strike: members::refusing,
         ..ORDINARY
     },
     State {
         name: "member-cut",
         title: "every connection with a member cut after 6 MiB",
+        expect: Expect::Half,
         prepare: members::relayed,
         strike: members::cut,
         ..ORDINARY
@@ -82,6 +105,7 @@ pub(crate) const STATES: &[State] = &[
     State {
         name: "member-stall",
         title: "every connection with a member silent after 6 MiB",
+        expect: Expect::Half,
         prepare: members::relayed,
         strike: members::stalled,
         ..ORDINARY
@@ -114,7 +138,7 @@ pub(crate) const STATES: &[State] = &[
         title: "agent's forwarder stopped (SIGSTOP)",
         strike: agents::stopped,
         renew: Renew::Agents,
-        representative: true,
+        representative: &[Pull::Running],
         ..ORDINARY
     },
     State {
@@ -146,7 +170,7 @@ pub(crate) const STATES: &[State] = &[
         title: "upstream refuses connections",
         expect: Expect::UpstreamGone,
         strike: operator::upstream_off,
-        representative: true,
+        representative: &[Pull::Warm],
         ..ORDINARY
     },
     State {
@@ -199,8 +223,8 @@ pub(crate) const STATES: &[State] = &[
     },
     State {
         name: "agent-and-supervisor-stopped",
-        title: "all of the agent's processes stopped (SIGSTOP): outside the promise, ended by the liveness probe",
-        expect: Expect::Outside,
+        title: "all of the agent's processes stopped (SIGSTOP); outside the promise: the liveness probe ends them, 20 s later",
+        expect: Expect::Outside(LIVENESS),
         pulls: &[Pull::Cold],
         strike: agents::all_stopped,
         renew: Renew::Agents,
