@@ -85,8 +85,11 @@ const CASES: &[Case] = &[
     ("docker.io", &[("docker.io", "a file")], Refused("NotRegularFile")),
 ];
 
+/// What there is of a path: bytes, mode, owner and group, and time of the last change where that counts.
+type Entry = (Vec<u8>, u32, (u32, u32), Option<i64>);
+
 /// What is there: kind or content, mode, owner, and time of modification of files.
-fn snapshot(node: &Node) -> BTreeMap<PathBuf, (Vec<u8>, u32, (u32, u32), Option<i64>)> {
+fn snapshot(node: &Node) -> BTreeMap<PathBuf, Entry> {
     let mut all = BTreeMap::new();
     let mut folders = vec![node.root()];
     while let Some(folder) = folders.pop() {

@@ -169,7 +169,7 @@ fn no_capabilities() {
     let file = |name: &str| node.root().join(name).join("hosts.toml");
     node.put("secret.io/hosts.toml", THEIRS);
     assert!(chown(file("ghcr.io"), Some(1000), Some(1000)).is_err(), "this has capabilities");
-    fs::set_permissions(file("secret.io"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(file("secret.io"), fs::Permissions::from_mode(0o000)).unwrap();
     let outcome = node.place(&["secret.io", "docker.io"]);
     let error = outcome.placed[&"secret.io".parse().unwrap()].as_ref().unwrap_err();
     assert_eq!((error.reason(), error.is_unsupported()), ("PermissionDenied", true));
