@@ -131,8 +131,13 @@ pub fn probes(
     }
     let free = nodes.iter().copied().filter(|node| pods.iter().all(|pod| pod.node != name(node)));
     let (wanting, others): (Vec<_>, Vec<_>) = free.partition(|node| at_once > 0 && wants(node));
-    for node in others.into_iter().filter(|node| stands(node) == Some(honored::PROBING)) {
-        say(node, failed("the probe was given up"), &mut acts);
+    for node in others {
+        if stands(node) == Some(honored::PROBING) {
+            say(node, failed("the probe was given up"), &mut acts);
+        }
+        if is_known(node) {
+            trials.settled(node);
+        }
     }
     let mut due = Vec::new();
     for node in wanting {
@@ -223,6 +228,13 @@ impl Trials {
         self.of.remove(node);
     }
 
+    /// Notes that the agent knows by itself now: a doubt that comes later is another, though the runtime be the same.
+    fn settled(&mut self, node: &MirrorNode) {
+        if let Some(trial) = self.of.get_mut(name(node)) {
+            trial.of = None;
+        }
+    }
+
     fn of(&mut self, node: &MirrorNode, now: Duration) -> &mut Trial {
         let fresh = || Trial { since: now, times: 0, failing: None, of: runtime(node) };
         self.of.entry(name(node).to_owned()).or_insert_with(fresh)
@@ -255,6 +267,11 @@ impl Trials {
         }
         stuck
     }
+}
+
+/// Whether the agent says, one way or the other.
+fn is_known(node: &MirrorNode) -> bool {
+    stands(node).is_some_and(|reason| reason != honored::UNPROVEN && !honored::is_the_operators(reason))
 }
 
 /// Reason of condition `Honored`.

@@ -197,6 +197,18 @@ fn n5_another_configuration_is_probed_anew_and_what_was_said_stands_meanwhile() 
 }
 
 #[test]
+fn n5_a_node_that_was_proven_and_is_doubted_again_is_probed_after_a_minute() {
+    let mut trials = Trials::default();
+    assert_eq!(acts(&node("n", None), &[], &mut trials, 0)[0], "start");
+    for known in [("True", "ProbeSeen"), ("False", "RuntimeNotConfigured")] {
+        assert!(acts(&node("n", Some(known)), &[], &mut trials, 10).is_empty());
+    }
+    let doubted = node("n", Some(("Unknown", "Unproven")));
+    assert!(acts(&doubted, &[], &mut trials, 59).is_empty());
+    assert_eq!(acts(&doubted, &[], &mut trials, 60)[0], "start");
+}
+
+#[test]
 fn n5_a_pod_whose_node_is_gone_or_that_another_process_left_is_ended() {
     let mut trials = Trials::default();
     let (acts, _) = probes(&[], &[pod("gone", Outcome::Waiting)], &mut trials, seconds(0), 5);
