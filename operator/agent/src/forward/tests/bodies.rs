@@ -56,7 +56,7 @@ async fn dying(blob: &'static str, cut: usize) -> Fake {
 
 /// How long it takes to find that a member is dead, and what a busy machine may add.
 const DETECTION: Duration = LIMITS.silence.saturating_mul(2);
-const SLACK: Duration = Duration::from_millis(350);
+const SLACK: Duration = Duration::from_millis(800);
 
 #[tokio::test]
 async fn n6_a_body_whose_member_dies_goes_on_at_another() {
@@ -81,7 +81,7 @@ async fn n6_a_body_whose_last_member_dies_ends_with_fin_after_exactly_what_came(
     assert!(began.elapsed() < DETECTION + SLACK, "{:?}", began.elapsed());
     let began = Instant::now();
     assert_eq!(rig.get(&blob_path()).await.status(), 503);
-    assert!(began.elapsed() < Duration::from_millis(50), "the runtime's own resume waits {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(400), "the runtime's own resume waits {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -201,5 +201,5 @@ async fn on_stop_the_port_is_free_at_once_and_streams_under_way_end_well() {
         server::bind(address).unwrap();
     };
     tokio::join!(under_way, stop);
-    tokio::time::timeout(Duration::from_secs(1), rig.served).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(4), rig.served).await.unwrap().unwrap();
 }

@@ -22,7 +22,7 @@ async fn member(act: impl Fn(usize) -> Act + Send + Sync + 'static) -> Fake {
 const KEY: &str = "docker.io/library/a";
 const DETECTION: Duration = LIMITS.silence.saturating_mul(2);
 /// What a busy machine may add.
-const SLACK: Duration = Duration::from_millis(350);
+const SLACK: Duration = Duration::from_millis(800);
 
 async fn timed(rig: &Rig, path: &str) -> (u16, Duration) {
     let began = Instant::now();
@@ -51,7 +51,7 @@ async fn n6_when_nobody_is_left_the_reply_is_503_and_from_then_on_at_once() {
     assert!(status == 503 && took < DETECTION + SLACK, "{status} {took:?}");
     for path in [MANIFEST, &blob_path(), "/v2/library/b/manifests/1?ns=docker.io"] {
         let (status, took) = timed(&rig, path).await;
-        assert!(status == 503 && took < Duration::from_millis(50), "{status} {took:?}");
+        assert!(status == 503 && took < Duration::from_millis(400), "{status} {took:?}");
     }
 }
 
