@@ -98,6 +98,12 @@ impl Machine {
         self.inner
     }
 
+    /// Its network.
+    pub(crate) fn network(&self) -> Result<fs::File> {
+        let file = format!("/proc/{}/ns/net", self.holder.pid);
+        fs::File::open(&file).with_context(|| format!("cannot open {file}"))
+    }
+
     /// Whether its namespaces still exist.
     pub(crate) fn is_alive(&self) -> bool {
         self.holder.is_alive()

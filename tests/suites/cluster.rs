@@ -35,6 +35,8 @@ mod impostor;
 mod ingress;
 #[path = "cluster/leader.rs"]
 mod leader;
+#[path = "cluster/least_privilege.rs"]
+mod least_privilege;
 #[path = "cluster/life.rs"]
 mod life;
 #[path = "cluster/proof.rs"]
@@ -53,6 +55,8 @@ mod rights;
 mod rollout;
 #[path = "cluster/rotation.rs"]
 mod rotation;
+#[path = "cluster/scale.rs"]
+mod scale;
 #[path = "cluster/spec.rs"]
 mod spec;
 #[path = "cluster/trust.rs"]

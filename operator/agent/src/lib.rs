@@ -10,14 +10,14 @@
 //!
 //! | where | resource | verbs |
 //! |---|---|---|
-//! | its namespace | `configmaps`, resourceName `tidepool-nodes` | get, list, watch |
-//! | its namespace | `secrets`, resourceName `tidepool-agent-identity` | get, list, watch |
+//! | its namespace | `configmaps`, resourceName `tidepool-nodes` | list, watch |
+//! | its namespace | `secrets`, resourceName `tidepool-agent-identity` | list, watch |
 //! | its namespace | `daemonsets.apps`, resourceName its own | get |
 //! | its namespace | `namespaces`, resourceName itself | get |
 //! | the mirrors' namespace | `endpointslices.discovery.k8s.io` | list, watch |
-//! | cluster | `nodes` | get, list, watch (asked by `metadata.name`) |
+//! | cluster | `nodes` | list, watch (asked by `metadata.name`) |
 //! | cluster | `mirrornodes.tidepool.dev` | get |
-//! | cluster | `mirrornodes.tidepool.dev/status` | patch |
+//! | cluster | `mirrornodes.tidepool.dev/status` | patch (an admission policy: of its own node) |
 //!
 //! On the node: host network, uid 0, all capabilities dropped but NET_BIND_SERVICE, a read-only root, and the mounts
 //! that [`args::RunArgs`] names.

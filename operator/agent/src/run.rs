@@ -194,11 +194,12 @@ async fn be_ready(ready: Readiness, mut listening: watch::Receiver<Listening>) {
     }
 }
 
-type Watched =
+/// The document, the members and the node, as they are last known.
+pub type Watched =
     (watch::Receiver<Document>, watch::Receiver<crate::forward::Members>, watch::Receiver<Option<NodeFacts>>);
 
 /// Starts the watches that say what is to be done, from what was last known.
-fn watch_cluster(
+pub fn watch_cluster(
     args: &RunArgs,
     client: &Client,
     last: &Last,

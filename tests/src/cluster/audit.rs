@@ -87,20 +87,29 @@ struct Status {
 impl Cluster {
     /// Every request for a resource so far.
     pub fn audit(&self) -> Result<Vec<AuditEvent>> {
+        events(&self.audit_log()?)
+    }
+
+    /// The lines of the log that are whole.
+    fn audit_log(&self) -> Result<String> {
         let log = self.folder()?.join("cp/audit.log");
-        let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        let mut text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
         // What follows the last newline is still being written.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let events: Result<Vec<AuditEvent>> = whole.lines().map(event).collect();
-        Ok(events?.into_iter().filter(|event| !event.resource.is_empty()).collect())
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        Ok(text)
     }
 
     /// The requests for resources that came while a piece of the test ran.
     pub fn audit_during<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<(T, Vec<AuditEvent>)> {
-        let before = self.audit()?.len();
+        let before = self.audit_log()?.len();
         let result = act()?;
-        Ok((result, self.audit()?.split_off(before)))
+        Ok((result, events(&self.audit_log()?[before..])?))
     }
+}
+
+fn events(lines: &str) -> Result<Vec<AuditEvent>> {
+    let events: Result<Vec<AuditEvent>> = lines.lines().map(event).collect();
+    Ok(events?.into_iter().filter(|event| !event.resource.is_empty()).collect())
 }
 
 fn event(line: &str) -> Result<AuditEvent> {

@@ -10,6 +10,7 @@ mod paths;
 mod pods;
 mod power;
 mod processes;
+mod simulated;
 mod start;
 
 use std::collections::BTreeMap;

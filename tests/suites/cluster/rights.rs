@@ -196,32 +196,3 @@ fn granted_by(rule: &Value) -> Vec<(String, String, String)> {
     }
     granted
 }
-
-#[test]
-fn a_token_of_an_agent_reports_for_its_own_node_alone_and_restricted_is_enforced() {
-    let Some(cluster) = installed(2) else { return };
-    apply_and_await(&cluster, &crate::installed::ephemeral());
-    let pods = cluster.kubectl_json(&["get", "pods", "-n", AGENTS, "--field-selector=spec.nodeName=node1"]).unwrap();
-    let (name, uid) = (pods["items"][0]["metadata"]["name"].as_str().unwrap(), &pods["items"][0]["metadata"]["uid"]);
-    let bound =
-        ["create", "token", "tidepool-agent", "-n", AGENTS, "--bound-object-kind=Pod", "--bound-object-name", name];
-    let token = cluster.kubectl(&[&bound[..], &["--bound-object-uid", uid.as_str().unwrap()]].concat()).unwrap();
-    let authority = cluster.folder().unwrap().join("cp/ca.crt").display().to_string();
-    let bearer = format!("Authorization: Bearer {}", token.trim());
-    let patch = |node: &str| {
-        let base = "https://10.236.0.1:6443/apis/tidepool.dev/v1alpha1/mirrornodes";
-        let url = format!("{base}/{node}/status?dryRun=All");
-        let curl = ["curl", "-sS", "-w", "\n%{http_code}", "--cacert", &authority, "-H", &bearer, "-X", "PATCH", &url];
-        let body = ["-H", "Content-Type: application/merge-patch+json", "-d", r#"{"status":{"mirrors":[]}}"#];
-        cluster.in_node(1, &[&curl[..], &body].concat()).unwrap()
-    };
-    let own = patch("node1");
-    assert!(own.ends_with("200"), "{own}");
-    let other = patch("node2");
-    assert!(other.ends_with("403") && other.contains("an agent may report for its own node only"), "{other}");
-
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "root", "namespace": SYSTEM},
-        "spec": {"containers": [{"name": "main", "image": "app:1"}]}});
-    let denied = cluster.try_apply(&pod.to_string()).unwrap();
-    assert!(!denied.success && denied.stderr.contains("violates PodSecurity"), "{denied:?}");
-}

@@ -47,6 +47,7 @@ enum ReportError {
 pub struct Reporter {
     nodes: Api<MirrorNode>,
     name: String,
+    reread: Duration,
     /// The object as it was last read or written.
     known: Option<MirrorNode>,
 }
@@ -61,7 +62,13 @@ impl Reporter {
     /// A reporter for the node of that name.
     #[must_use]
     pub fn new(client: Client, name: &str) -> Self {
-        Self { nodes: Api::all(client), name: name.to_owned(), known: None }
+        Self { nodes: Api::all(client), name: name.to_owned(), reread: REREAD, known: None }
+    }
+
+    /// Reads the object again this often, give or take half.
+    #[must_use]
+    pub fn rereading_every(self, reread: Duration) -> Self {
+        Self { reread, ..self }
     }
 
     /// Publishes each new report until `stop`, and the last one again where the object lost it; the more nodes `document`
@@ -76,7 +83,7 @@ impl Reporter {
         loop {
             tokio::select! {
                 changed = reports.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(REREAD.mul_f64(0.5 + rand::random::<f64>())) => self.known = None,
+                () = tokio::time::sleep(self.reread.mul_f64(0.5 + rand::random::<f64>())) => self.known = None,
                 () = stop.cancelled() => return,
             }
             let wait = pace.wait(nodes(&document), Instant::now(), rand::random());
