@@ -26,8 +26,8 @@ run() { # run TITLE COMMAND...: show the output, keep the closing lines
 }
 
 cluster_suite() {
-    # Two at a time: a case mostly waits, for kubelets and for leases.
-    make image tools && cargo test --locked --package tidepool-tests --test cluster -- --test-threads=2 --nocapture
+    # Two at a time: a case mostly waits, for kubelets and for leases. `make suite` simulates a thousand nodes.
+    make image tools && TIDEPOOL_NODES=250 cargo test --locked --package tidepool-tests --test cluster -- --test-threads=2 --nocapture
 }
 
 # A dozen pulls; `make matrix` makes all.

@@ -116,7 +116,9 @@ fn second(event: &AuditEvent) -> i64 {
 fn agents_keep_to_the_budget(events: &[AuditEvent]) {
     let mut by_node: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for event in events.iter().filter(|event| event.is_write() && event.user.ends_with(":tidepool-agent")) {
-        assert_eq!((event.resource.as_str(), event.code), ("mirrornodes", 200), "{event:?}");
+        assert!(event.resource == "mirrornodes" && [200, 409].contains(&event.code), "{event:?}");
+        // On the one real node the operator speaks of its probe meanwhile: the agent reads that, and writes again.
+        assert!(event.code == 200 || event.name == "node1", "{event:?}");
         by_node.entry(&event.name).or_default().push(second(event));
     }
     let mut times: Vec<i64> = by_node.values().flatten().copied().collect();
@@ -130,7 +132,13 @@ fn agents_keep_to_the_budget(events: &[AuditEvent]) {
         busiest as f32 / 10.0
     );
     assert!(busiest <= 10 * BUDGET, "{busiest} writes in ten seconds");
-    assert!(times.len() <= 2 * (nodes() + 1), "{} writes: pending and active, no more", times.len());
+    assert_eq!(by_node.len(), nodes() + 1, "every node has something to say");
+    let of_the_real_node = by_node["node1"].len();
+    let simulated = times.len() - of_the_real_node;
+    assert!(
+        simulated <= 2 * nodes() && of_the_real_node <= 5,
+        "{simulated} and {of_the_real_node} writes: pending and active, no more"
+    );
     for (node, times) in by_node.iter().filter(|(name, _)| name.starts_with("simulated")) {
         // 6 ms for each node; times are in whole seconds.
         let near = times.windows(2).find(|pair| (pair[1] - pair[0] + 1) * 1000 < 6 * nodes() as i64);
