@@ -158,14 +158,6 @@ pub(crate) const STATES: &[State] = &[
         ..ORDINARY
     },
     State {
-        name: "node-booted-without-api",
-        title: "node freshly booted while the API server is gone",
-        pulls: BEFORE_ALONE,
-        strike: agents::booted_without_api,
-        renew: Renew::Agents,
-        ..ORDINARY
-    },
-    State {
         name: "upstream-refused",
         title: "upstream refuses connections",
         expect: Expect::UpstreamGone,
@@ -227,6 +219,15 @@ pub(crate) const STATES: &[State] = &[
         expect: Expect::Outside(LIVENESS),
         pulls: &[Pull::Cold],
         strike: agents::all_stopped,
+        renew: Renew::Agents,
+        ..ORDINARY
+    },
+    // The last: a cluster that boots again without its API server may take minutes to make agents.
+    State {
+        name: "node-booted-without-api",
+        title: "node freshly booted while the API server is gone",
+        pulls: BEFORE_ALONE,
+        strike: agents::booted_without_api,
         renew: Renew::Agents,
         ..ORDINARY
     },
