@@ -9,8 +9,8 @@ use std::{
 
 use crate::{args::ProbeArgs, supervise::pulse};
 
-/// How long each step may take; the kubelet's own limit is set above the sum.
-const WITHIN: Duration = Duration::from_secs(2);
+/// How long writing and reading may take each; the kubelet's own limit, 4 s, is above the sum.
+const WITHIN: Duration = Duration::from_millis(1500);
 
 /// Why the answer is no.
 #[derive(Debug, thiserror::Error)]

@@ -50,6 +50,9 @@ fn the_operator_may_do_its_work() {
     }
     let rights = [
         (SYSTEM, "patch pods"),
+        // Those that prove what a node's runtime honours.
+        (SYSTEM, "create pods"),
+        (SYSTEM, "delete pods"),
         (SYSTEM, "create leases.coordination.k8s.io"),
         (SYSTEM, "update leases.coordination.k8s.io/tidepool-operator"),
         (AGENTS, "patch configmaps/tidepool-nodes"),
@@ -74,7 +77,6 @@ fn the_operator_may_not_do_more() {
         (AGENTS, "delete secrets/tidepool-agent-identity"),
         (AGENTS, "delete configmaps/tidepool-nodes"),
         (AGENTS, "create pods"),
-        (SYSTEM, "create pods"),
         (SYSTEM, "create pods --subresource=exec"),
         (SYSTEM, "create serviceaccounts --subresource=token"),
         (SYSTEM, "update leases.coordination.k8s.io/another"),

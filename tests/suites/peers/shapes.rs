@@ -45,7 +45,7 @@ const SHAPES: [(&str, &str, &str); 10] = [
 ];
 
 /// The registry's file in a directory of its own, ours merged in with the listener at `port`.
-fn place(folder: &Path, (registry, directory, text): (&str, &str, &str), theirs: &str, port: u16) {
+fn place(folder: &Path, (registry, directory, text): (&str, &str, &str), theirs: &str, settings: &Settings) {
     if !directory.is_empty() {
         fs::create_dir_all(folder.join("certs.d").join(directory)).unwrap();
         let text = text.replace("THEIRS", theirs);
@@ -53,9 +53,7 @@ fn place(folder: &Path, (registry, directory, text): (&str, &str, &str), theirs:
     }
     fs::create_dir_all(folder.join("certs.d")).unwrap();
     let mut files = Files::open(&folder.join("certs.d"), &folder.join("state")).unwrap();
-    // 1.7 does not know dial_timeout and is not told of it; that it would not mind is of no use to anybody.
-    let settings = Settings { port, dial_timeout: true };
-    let outcome = files.reconcile(&[registry.parse().unwrap()].into(), &BTreeSet::<RegistryName>::new(), &settings);
+    let outcome = files.reconcile(&[registry.parse().unwrap()].into(), &BTreeSet::<RegistryName>::new(), settings);
     assert_eq!(outcome.written, 1, "{registry}: {outcome:?}");
 }
 
@@ -69,18 +67,20 @@ fn each_shape_is_read_as_it_was_meant(version: Version) {
     let registry = Distribution::start();
     push(&registry, "app", &[1]);
     let (ours, theirs) = (registry.behind_faults(), registry.behind_faults());
+    // As the agent writes it: 1.7 does not know dial_timeout, and is not told of it.
+    let settings = |port| Settings { port, dial_timeout: version == Version::Current };
     let containerd = Containerd::of(version);
     for shape in SHAPES {
         let (name, _, text) = shape;
         let image = format!("{name}/library/app:1");
         let folder = tempfile::tempdir().unwrap();
-        place(folder.path(), shape, &theirs.address().to_string(), ours.address().port());
+        place(folder.path(), shape, &theirs.address().to_string(), &settings(ours.address().port()));
         containerd.pull_by(&folder.path().join("certs.d"), &image).unwrap();
         assert!(asked_for(&ours, name) >= 1, "{name}: {:#?}", ours.exchanges());
         assert_eq!(asked_for(&theirs, name), 0, "{name} came to theirs: {:#?}", theirs.exchanges());
         // Nobody listens on port 1.
         let folder = tempfile::tempdir().unwrap();
-        place(folder.path(), shape, &theirs.address().to_string(), 1);
+        place(folder.path(), shape, &theirs.address().to_string(), &settings(1));
         let (before, pulled) = (theirs.exchanges().len(), containerd.pull_by(&folder.path().join("certs.d"), &image));
         if text.is_empty() {
             assert!(pulled.unwrap_err().contains("invalid"), "{name}: it went elsewhere than upstream");

@@ -94,8 +94,8 @@ impl Exchange {
         let asked = Attempt { exchange: self, member, peers, ask, began, deadline }.run().await;
         match &asked {
             Ok(_) => member.is_well(),
-            // Who asked for its health has noted what came of it; without an identity nobody was asked; bodies are not
-            // asked for here.
+            // Who asked for its health has noted what came of it; without an identity nobody was asked; what becomes of a
+            // body is noted by who takes it.
             Err(AskError::Request(_) | AskError::NoIdentity | AskError::Dead | AskError::Body) => {}
             // It answers about its health, and kept none of its own deadlines.
             Err(AskError::Deadline) if began.elapsed() >= self.limits.blame_after(ask.is_blob) => member.misbehaved(),

@@ -22,7 +22,8 @@ pub(super) type Connections = Client<MemberConnector, Empty<Bytes>>;
 pub(super) struct Link {
     /// Kept and used again.
     pub(super) pooled: Connections,
-    /// For questions of health, each on a connection of its own.
+    /// For questions of health, and for what is asked a second time since a kept connection may be dead: each on a
+    /// connection of its own.
     pub(super) fresh: Connections,
 }
 

@@ -1,3 +1,5 @@
+//! Members that go and come back, with the time paused where none has to answer.
+
 use super::*;
 use crate::{
     forward::{Honored, Limits},
