@@ -9,7 +9,7 @@ use crate::{
     StartError,
     caches::Caches,
     context::Context,
-    controllers,
+    controllers::{self, nodes::Nodes, probes::Probes, rounds},
     leader::{Elector, LeaseLost},
     members,
     triggers::Triggers,
@@ -92,8 +92,9 @@ fn start(context: Arc<Context>, triggers: &Triggers, stop: &CancellationToken) -
     tasks.spawn(async move {
         collected.run_until_cancelled(collecting.collect(|| nodes.len())).await;
     });
-    tasks.spawn(controllers::probes::run(Arc::clone(&context), Arc::clone(&triggers.probes), stop.clone()));
-    tasks.spawn(controllers::nodes::run(context, Arc::clone(&triggers.nodes), stop.clone()));
+    let (probes, nodes) = (Probes::new(Arc::clone(&context)), Nodes::new(Arc::clone(&context)));
+    tasks.spawn(rounds::run(probes, Arc::clone(&context), Arc::clone(&triggers.probes), stop.clone()));
+    tasks.spawn(rounds::run(nodes, context, Arc::clone(&triggers.nodes), stop.clone()));
     tasks
 }
 

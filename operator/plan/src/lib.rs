@@ -15,6 +15,7 @@ mod notices;
 mod plan;
 mod probe;
 mod quantity;
+mod restricted;
 mod status;
 #[cfg(test)]
 mod testing;

@@ -5,6 +5,7 @@ mod outcome;
 mod pod;
 #[cfg(test)]
 mod tests;
+mod trials;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,22 +14,15 @@ use tidepool_api::{MirrorNode, MirrorNodeStatus, MirrorState, Runtime, honored, 
 
 pub use outcome::Outcome;
 pub use pod::{PROBE_LABEL, probe_pod, probe_pod_name};
+pub use trials::Trials;
 
 /// How long a pull that failed is tried on: the kubelet has had its second try by then, should the agent have been away
 /// at the first.
 const TRIES: Duration = Duration::from_secs(20);
 /// How long a probe may take in all.
 const LIMIT: Duration = Duration::from_secs(90);
-/// How long a node that was probed is left alone; doubled each time up to [`SELDOM`].
-const AGAIN: Duration = Duration::from_secs(600);
-/// At most.
+/// How long a node that was probed is left alone at most.
 const SELDOM: Duration = Duration::from_secs(6 * 3600);
-/// The same where the last probe came to nothing, which says nothing of the runtime.
-const FAILED: Duration = Duration::from_secs(3600);
-/// How long a node is left alone whatever changes on it.
-const CALM: Duration = Duration::from_secs(60);
-/// How long a pod may take to go. A kubelet that is dead never lets it go.
-const GOING: Duration = Duration::from_secs(60);
 /// What the runtime said of a pull follows these words. It has other words each time, of the same thing.
 const ENDED_WITH: &str = ". A probe pod's pull ended with: ";
 
@@ -92,24 +86,6 @@ impl Saying {
     }
 }
 
-/// The probes that this process knows of, by node; times are since it began.
-#[derive(Debug, Default)]
-pub struct Trials {
-    of: BTreeMap<String, Trial>,
-    /// Since when pods are seen going.
-    going: BTreeMap<String, Duration>,
-}
-
-#[derive(Debug)]
-struct Trial {
-    since: Duration,
-    times: u32,
-    /// Since when its pull is seen to fail.
-    failing: Option<Duration>,
-    /// The runtime that was probed. Another one is probed anew.
-    of: Option<Runtime>,
-}
-
 /// What to do now, and when to look again at the latest. `at_once` 0 means no probes at all.
 #[must_use]
 pub fn probes(
@@ -120,11 +96,11 @@ pub fn probes(
     at_once: usize,
 ) -> (Vec<Act>, Duration) {
     let by_name: BTreeMap<&str, &MirrorNode> = nodes.iter().map(|node| (name(node), *node)).collect();
-    trials.of.retain(|node, _| by_name.contains_key(node.as_str()));
+    trials.retain(|node| by_name.contains_key(node));
     let (mut acts, mut next) = (Vec::new(), SELDOM);
     let stuck = trials.stuck(pods, now, &mut acts);
     if pods.iter().any(|pod| pod.ending) {
-        next = GOING;
+        next = trials::GOING;
     }
     for pod in pods.iter().filter(|pod| !pod.ending) {
         next = next.min(judge(pod, by_name.get(pod.node.as_str()).copied(), trials, now, &mut acts));
@@ -146,8 +122,7 @@ pub fn probes(
             wait => next = next.min(wait),
         }
     }
-    // Who was never asked comes first.
-    due.sort_by_key(|node| trials.of.get(name(node)).map(|trial| (trial.times, trial.since)));
+    due.sort_by_key(|node| trials.urgency(node));
     for node in due.into_iter().take(at_once.saturating_sub(pods.len() - stuck)) {
         trials.begin(node, now);
         next = next.min(TRIES);
@@ -173,12 +148,8 @@ fn judge(
         acts.push(end(false));
         return SELDOM;
     };
-    // A process that began after the pod counts from when it first saw it.
-    let trial = trials.of(node, now);
-    let mut age = now.saturating_sub(trial.since);
-    if matches!(pod.outcome, Outcome::PullFailed(_)) {
-        age = now.saturating_sub(*trial.failing.get_or_insert(now));
-    }
+    let fails = matches!(pod.outcome, Outcome::PullFailed(_));
+    let age = trials.age(node, fails, now);
     let over = match &pod.outcome {
         // The agent says so in its next report.
         Outcome::Pulled => Some(None),
@@ -197,7 +168,7 @@ fn judge(
         }
         None => {
             say(node, probing(), acts);
-            let due = if matches!(pod.outcome, Outcome::PullFailed(_)) { TRIES } else { LIMIT };
+            let due = if fails { TRIES } else { LIMIT };
             due.saturating_sub(age)
         }
     }
@@ -213,60 +184,6 @@ fn wants(node: &MirrorNode) -> bool {
     // CRI-O takes pulls by tag past its mirrors by default, and would look as if it took all of them.
     let probed = status.runtime.as_ref().is_some_and(|runtime| runtime.name == "containerd");
     ready && active && open && probed && node.metadata.deletion_timestamp.is_none()
-}
-
-impl Trials {
-    fn begin(&mut self, node: &MirrorNode, now: Duration) {
-        let before = self.of.get(name(node)).filter(|trial| trial.of == runtime(node));
-        let times = before.map_or(0, |trial| trial.times + 1);
-        let trial = Trial { since: now, times, failing: None, of: runtime(node) };
-        self.of.insert(name(node).to_owned(), trial);
-    }
-
-    /// Forgets a probe that was not made, for reasons of the API server's: it is due again at once.
-    pub fn not_begun(&mut self, node: &str) {
-        self.of.remove(node);
-    }
-
-    /// Notes that the agent knows by itself now: a doubt that comes later is another, though the runtime be the same.
-    fn settled(&mut self, node: &MirrorNode) {
-        if let Some(trial) = self.of.get_mut(name(node)) {
-            trial.of = None;
-        }
-    }
-
-    fn of(&mut self, node: &MirrorNode, now: Duration) -> &mut Trial {
-        let fresh = || Trial { since: now, times: 0, failing: None, of: runtime(node) };
-        self.of.entry(name(node).to_owned()).or_insert_with(fresh)
-    }
-
-    /// How long a node without a pod waits for its probe.
-    fn wait(&mut self, node: &MirrorNode, now: Duration) -> Duration {
-        if !self.of.contains_key(name(node)) && !was_judged(node) {
-            return Duration::ZERO;
-        }
-        let of = runtime(node);
-        let seldom = if stands(node) == Some(honored::PROBE_FAILED) { FAILED } else { SELDOM };
-        // What another process found out is not asked again at once: a take-over changes nothing.
-        let trial = self.of(node, now);
-        let pause = if trial.of == of { AGAIN.saturating_mul(1 << trial.times.min(8)).min(seldom) } else { CALM };
-        (trial.since + pause).saturating_sub(now)
-    }
-
-    /// How many pods do not go: their kubelets are dead. They are removed without them.
-    fn stuck(&mut self, pods: &[ProbePod], now: Duration, acts: &mut Vec<Act>) -> usize {
-        let going: Vec<_> = pods.iter().filter(|pod| pod.ending).collect();
-        self.going.retain(|name, _| going.iter().any(|pod| pod.name == *name));
-        let mut stuck = 0;
-        for pod in going {
-            let since = *self.going.entry(pod.name.clone()).or_insert(now);
-            if now.saturating_sub(since) >= GOING {
-                stuck += 1;
-                acts.push(Act::End { node: pod.node.clone(), pod: pod.name.clone(), now: true });
-            }
-        }
-        stuck
-    }
 }
 
 /// Whether the agent says, one way or the other.

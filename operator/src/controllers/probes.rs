@@ -14,27 +14,13 @@ use std::{
 
 use tidepool_api::MirrorNode;
 use tidepool_plan::{Act, Outcome, ProbePod, Trials, probes};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-use crate::{
-    backoff::Backoff,
-    caches::Caches,
-    context::{Context, RECONCILE_WITHIN},
-    leader::NotLeading,
-    metrics::{self, Controller},
-    report::report,
-    resources::name,
-};
-
-/// Changes that come together are one.
-const DEBOUNCE: Duration = Duration::from_millis(500);
-/// What failures of this controller are counted under, in a backoff of its own.
-const ALL: &str = "probes";
+use super::rounds::Rounds;
+use crate::{caches::Caches, context::Context, leader::NotLeading, metrics::Controller, resources::name};
 
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
-enum ProbesError {
+pub(crate) enum ProbesError {
     #[error("cannot start a probe pod on node {node}")]
     Start { node: String, source: Box<kube::Error> },
     #[error("cannot delete probe pod {name}")]
@@ -43,19 +29,39 @@ enum ProbesError {
     Say { name: String, source: Box<kube::Error> },
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
-    #[error("took longer than {} s", RECONCILE_WITHIN.as_secs())]
-    Deadline,
 }
 
-/// Looks at all nodes and all probe pods, and does what is due. Returns when to look again.
-async fn reconcile(context: &Context, trials: &mut Trials, began: Instant) -> Result<Duration, ProbesError> {
-    context.leadership.check()?;
-    let nodes = nodes(&context.caches);
-    let nodes: Vec<&MirrorNode> = nodes.iter().map(|node| &**node).collect();
-    let pods = pods(&context.caches);
-    let (acts, next) = probes(&nodes, &pods, trials, began.elapsed(), context.probes_at_once); // pure
-    all(context, acts, &nodes, trials).await?;
-    Ok(next)
+/// The controller, with what it knows of its probes since it began.
+pub(crate) struct Probes {
+    context: Arc<Context>,
+    trials: Trials,
+    began: Instant,
+}
+
+impl Probes {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context, trials: Trials::default(), began: Instant::now() }
+    }
+}
+
+impl Rounds for Probes {
+    const CONTROLLER: Controller = Controller::Probes;
+    const DEBOUNCE: Duration = Duration::from_millis(500);
+    const FAILURE: &'static str = "cannot probe nodes";
+    type Error = ProbesError;
+
+    /// Looks at all nodes and all probe pods, and does what is due.
+    async fn reconcile(&mut self) -> Result<Duration, ProbesError> {
+        let context = &*self.context;
+        context.leadership.check()?;
+        let nodes = nodes(&context.caches);
+        let nodes: Vec<&MirrorNode> = nodes.iter().map(|node| &**node).collect();
+        let pods = pods(&context.caches);
+        let now = self.began.elapsed();
+        let (acts, next) = probes(&nodes, &pods, &mut self.trials, now, context.probes_at_once); // pure
+        all(context, acts, &nodes, &mut self.trials).await?;
+        Ok(next)
+    }
 }
 
 /// Does all of it. What does not come about ends the acts of its own node, so that no pod goes whose verdict was not
@@ -95,35 +101,4 @@ fn pods(caches: &Caches) -> Vec<ProbePod> {
         outcome: Outcome::of(pod),
     });
     seen.collect()
-}
-
-/// Reconciles when `bell` rings, and when something is due, until it is stopped; what is begun then is ended.
-pub(crate) async fn run(context: Arc<Context>, bell: Arc<Notify>, stop: CancellationToken) {
-    let (mut wait, mut trials, began) = (Duration::ZERO, Trials::default(), Instant::now());
-    let backoff = Backoff::default();
-    loop {
-        // Both a ring and the end of the wait mean: look.
-        let rung = async {
-            let _ = tokio::time::timeout(wait, bell.notified()).await;
-            tokio::time::sleep(DEBOUNCE).await;
-        };
-        if stop.run_until_cancelled(rung).await.is_none() {
-            return;
-        }
-        let started = Instant::now();
-        let ended = tokio::time::timeout(RECONCILE_WITHIN, reconcile(&context, &mut trials, began)).await;
-        let result = ended.unwrap_or(Err(ProbesError::Deadline));
-        let outcome = if result.is_ok() { metrics::Outcome::Success } else { metrics::Outcome::Error };
-        context.metrics.reconciled(Controller::Probes, outcome, started.elapsed());
-        wait = match result {
-            Ok(next) => {
-                backoff.forget(ALL);
-                next.min(context.resync)
-            }
-            Err(error) => {
-                tracing::warn!(error = report(&error), "cannot probe nodes, trying again");
-                backoff.failed(ALL)
-            }
-        };
-    }
 }

@@ -2,9 +2,8 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, PersistentVolumeClaimVolumeSource,
-        PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-        Volume, VolumeMount,
+        Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, PersistentVolumeClaimVolumeSource,
+        PodSecurityContext, PodSpec, Probe, ResourceRequirements, SecretVolumeSource, Volume, VolumeMount,
     },
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
@@ -15,10 +14,11 @@ use super::{
     config::{CONFIG_DIR, VOLUME_DIR},
     spread::spread,
 };
-use crate::{ValidMirror, ValidStorage, names};
+use crate::{
+    ValidMirror, ValidStorage, names,
+    restricted::{self, quantities},
+};
 
-/// User and group of members; "nobody" in images without users.
-const USER: i64 = 65532;
 /// Longer than members drain, so that a pull in flight ends.
 const GRACE_SECONDS: i64 = 75;
 
@@ -33,14 +33,10 @@ pub(super) fn pod_spec(mirror: &ValidMirror, member: &str, defaults: &Defaults) 
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
+            fs_group: Some(restricted::USER),
             // Else each start of a pod walks the whole store.
             fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
-            ..PodSecurityContext::default()
+            ..restricted::pod()
         }),
         node_selector: Some(settings.node_selector).filter(|labels| !labels.is_empty()),
         tolerations: Some(settings.tolerations).filter(|list| !list.is_empty()),
@@ -74,12 +70,7 @@ fn container(mirror: &ValidMirror, defaults: &Defaults) -> Container {
         liveness_probe: Some(probe("/livez", 10, 6)),
         resources: Some(mirror.proxy.resources.clone().unwrap_or_else(default_resources)),
         volume_mounts: Some(mounts()),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(restricted::container()),
         ..Container::default()
     }
 }
@@ -101,12 +92,9 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
 
 /// Modest requests, so that a small cluster takes it; a limit on memory, which members hold flat; none on CPU.
 fn default_resources() -> ResourceRequirements {
-    let list = |pairs: &[(&str, &str)]| {
-        Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), Quantity((*value).to_owned()))).collect())
-    };
     ResourceRequirements {
-        requests: list(&[("cpu", "100m"), ("memory", "64Mi")]),
-        limits: list(&[("memory", "512Mi")]),
+        requests: Some(quantities(&[("cpu", "100m"), ("memory", "64Mi")])),
+        limits: Some(quantities(&[("memory", "512Mi")])),
         claims: None,
     }
 }

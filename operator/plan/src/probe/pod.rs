@@ -1,16 +1,8 @@
 //! The probe pod. It meets Pod Security Standard `restricted`, and asks for next to nothing.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::{
-    api::core::v1::{
-        Capabilities, Container, Pod, PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile,
-        SecurityContext, Toleration,
-    },
-    apimachinery::pkg::{
-        api::resource::Quantity,
-        apis::meta::v1::{ObjectMeta, OwnerReference},
-    },
+    api::core::v1::{Container, Pod, PodSpec, ResourceRequirements, Toleration},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use tidepool_api::MirrorNode;
 use tidepool_config::names::PROBE_REGISTRY;
@@ -18,12 +10,11 @@ use tidepool_config::names::PROBE_REGISTRY;
 use crate::{
     names::{MANAGED_BY, MANAGED_BY_LABEL},
     plan::fingerprint,
+    restricted::{self, quantities},
 };
 
 /// Label of probe pods.
 pub const PROBE_LABEL: &str = "tidepool.dev/probe";
-/// User and group; the image has none.
-const USER: i64 = 65532;
 /// The kubelet ends it after this long, should the operator be gone.
 const DEADLINE_SECONDS: i64 = 120;
 
@@ -75,13 +66,7 @@ fn spec(node: String) -> PodSpec {
         termination_grace_period_seconds: Some(1),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
-            ..PodSecurityContext::default()
-        }),
+        security_context: Some(restricted::pod()),
         ..PodSpec::default()
     }
 }
@@ -93,21 +78,12 @@ fn container() -> Container {
         // What matters is that the runtime asks.
         image_pull_policy: Some("Always".to_owned()),
         resources: Some(ResourceRequirements {
-            requests: Some(quantities("1m", "1Mi")),
+            requests: Some(quantities(&[("cpu", "1m"), ("memory", "1Mi")])),
             // Below some ten MiB runtimes do not start a container.
-            limits: Some(quantities("100m", "32Mi")),
+            limits: Some(quantities(&[("cpu", "100m"), ("memory", "32Mi")])),
             claims: None,
         }),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(restricted::container()),
         ..Container::default()
     }
-}
-
-fn quantities(cpu: &str, memory: &str) -> BTreeMap<String, Quantity> {
-    [("cpu", cpu), ("memory", memory)].map(|(key, value)| (key.to_owned(), Quantity(value.to_owned()))).into()
 }
