@@ -1,15 +1,14 @@
 //! What the agent last knew, kept on the node: a node that boots while the API server is away still uses the cache.
 
 use std::{
-    fs::File,
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use tidepool_config::NodesDocument;
 
-use crate::{forward::Members, honored::Proof, node::NodeFacts};
+use crate::{aside, forward::Members, honored::Proof, node::NodeFacts};
 
 /// The last known state, `last.json` in the state directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,16 +61,11 @@ impl Last {
     /// # Errors
     /// [`SaveError`] when the directory cannot be written.
     pub fn save(&self, state: &Path) -> Result<(), SaveError> {
-        let (path, aside) = (state.join(FILE), state.join(".last.json"));
         let write = || {
             std::fs::create_dir_all(state)?;
-            let mut file = File::create(&aside)?;
-            file.write_all(&serde_json::to_vec(self)?)?;
-            file.sync_all()?;
-            std::fs::rename(&aside, &path)?;
-            File::open(state)?.sync_all()
+            aside::replace(state, FILE, &serde_json::to_vec(self)?)
         };
-        write().map_err(|source| SaveError { path: path.clone(), source })
+        write().map_err(|source| SaveError { path: state.join(FILE), source })
     }
 
     /// Whether something is kept in `state`.

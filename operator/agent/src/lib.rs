@@ -1,10 +1,10 @@
 //! The Tidepool node agent: writes the runtime's mirror configuration on its node, and forwards pulls on loopback.
 //!
 //! Pure, without IO: [`wanted`], [`hosts_toml`], [`registries_conf`], [`placement`], [`rendezvous`], [`runtime_config`]
-//! but for its `read`, [`probe_image`], [`states`],
-//! `report::status`.
-//! One module writes the runtime's files: [`files`]; [`last`] keeps what is known, `identity` keeps keys in memory. One serves pulls: [`forward`]. [`controller`] decides, [`run`] wires,
-//! [`supervise`] keeps all that alive from a process of its own.
+//! but for its `read`, [`probe_image`], [`states`], `report::status`.
+//! One module writes the runtime's files: [`files`]; [`last`] keeps what is known, `identity` keeps keys in memory. One
+//! serves pulls: [`forward`]. [`controller`] decides, [`run`] wires, [`supervise`] keeps all that alive from a process of
+//! its own.
 //!
 //! What the agent needs of the API server, and no more (design N7, N8), with its ServiceAccount in its namespace:
 //!
@@ -23,6 +23,7 @@
 //! that [`args::RunArgs`] names.
 
 pub mod args;
+mod aside;
 pub mod controller;
 pub mod files;
 pub mod forward;

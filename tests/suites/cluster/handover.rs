@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tidepool_tests::{Cluster, ImageSpec};
+use tidepool_tests::{Cluster, ClusterOptions, Containerd, ImageSpec, NodeOptions};
 
-use crate::installed::{AGENTS, apply_and_await, ephemeral, helm, installed, pull};
+use crate::installed::{AGENTS, apply_and_await, ephemeral, helm, installed_by, pull};
 use crate::node_state::await_used;
 use crate::pull_loop::{PullLoop, while_pulling};
 
@@ -69,7 +69,18 @@ fn restarts(cluster: &Cluster) -> u64 {
 
 #[test]
 fn n6_no_pull_fails_while_agents_follow_one_another_or_are_killed_or_stopped() {
-    let Some(cluster) = installed(1) else { return };
+    no_pull_fails(Containerd::V2_4);
+}
+
+#[test]
+fn n6_no_pull_of_containerd_1_7_fails_while_agents_follow_one_another_or_are_killed_or_stopped() {
+    no_pull_fails(Containerd::V1_7);
+}
+
+fn no_pull_fails(containerd: Containerd) {
+    let node_options = [(1, NodeOptions { containerd, ..NodeOptions::default() })].into();
+    let options = ClusterOptions { nodes: 1, node_options, ..ClusterOptions::default() };
+    let Some(cluster) = installed_by(options) else { return };
     apply_and_await(&cluster, &ephemeral());
     // Large enough that most of the time a body is under way.
     cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/app", "1").layers(&[96, 48])).unwrap();
@@ -142,7 +153,7 @@ fn both_stopped(cluster: &Cluster, pulls: &PullLoop<'_>) {
     let before = running(cluster);
     let memory = format!("grep -E '^(VmRSS|RssAnon)' /proc/{}/status | tr -s '\\t\\n' ' '", before.supervisor);
     println!("supervisor: {}", cluster.in_node(1, &["sh", "-c", &memory]).unwrap());
-    pulls.step("supervisor and forwarder stopped", || {
+    pulls.slow_step("supervisor and forwarder stopped", PROBED, || {
         signal(cluster, "STOP", &[&before.supervisor, &before.forwarder]);
         let took = await_others(cluster, |now| now.supervisor != before.supervisor, PROBED);
         println!("another agent after {took:.1?}, which is what a pull may have waited");

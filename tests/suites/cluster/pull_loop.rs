@@ -8,6 +8,8 @@ use tidepool_tests::Cluster;
 
 /// How long a step may take to see a pull begin and end after it: more than a slow one, and more than a hung one too.
 const NEXT_PULL: Duration = Duration::from_secs(200);
+/// How long a pull may take that takes a second or two when nothing happens, on a machine that is busy besides.
+const LONGEST: Duration = Duration::from_secs(20);
 /// A loop with so many failures has shown enough.
 const ENOUGH: usize = 5;
 
@@ -78,8 +80,14 @@ impl PullLoop<'_> {
         lock(&self.seen).clone()
     }
 
-    /// Runs one step of a test, waits for a pull that began after it, and fails if any pull has failed so far.
+    /// Runs one step of a test, waits for a pull that began after it, and fails if any pull has failed so far or one of
+    /// this step was held up.
     pub(crate) fn step<T>(&self, what: &str, act: impl FnOnce() -> T) -> T {
+        self.slow_step(what, Duration::ZERO, act)
+    }
+
+    /// The same, where a pull may be held up for so long.
+    pub(crate) fn slow_step<T>(&self, what: &str, held_up: Duration, act: impl FnOnce() -> T) -> T {
         let (started, before) = (Instant::now(), self.seen().pulls);
         lock(&self.seen).longest_of_step = Duration::ZERO;
         let result = act();
@@ -88,6 +96,8 @@ impl PullLoop<'_> {
         self.assert_none_failed(what);
         let Seen { pulls, longest_of_step: longest, .. } = self.seen();
         println!("{what}: {took:.1?}, {} pulls, the longest {longest:.1?}", pulls - before);
+        let most = LONGEST + held_up;
+        assert!(longest <= most, "{what}: a pull took {longest:.1?}, more than {most:?}\n{}", self.cluster.diagnose());
         result
     }
 

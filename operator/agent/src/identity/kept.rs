@@ -3,16 +3,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use super::Identity;
+use crate::aside;
 
 const FILE: &str = "identity.json";
-const ASIDE: &str = ".identity.json";
 
 /// The identity cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -48,18 +46,8 @@ pub fn load(run: &Path) -> Option<Identity> {
 /// # Errors
 /// [`KeepError`] when the directory cannot be written.
 pub fn keep(identity: &Identity, run: &Path) -> Result<(), KeepError> {
-    let (path, aside) = (run.join(FILE), run.join(ASIDE));
-    let write = || {
-        // A new file: one that is there may have another mode.
-        match fs::remove_file(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        file.write_all(&serde_json::to_vec(&identity.entries)?)?;
-        fs::rename(&aside, &path)
-    };
-    write().map_err(|source| KeepError { path: path.clone(), source })
+    let write = || aside::replace(run, FILE, &serde_json::to_vec(&identity.entries)?);
+    write().map_err(|source| KeepError { path: run.join(FILE), source })
 }
 
 #[cfg(test)]
@@ -73,7 +61,7 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         assert!(load(run.path()).is_none());
         let identity = Identity::new(entries(&[&Authority::new()], &["u"])).unwrap();
-        fs::write(run.path().join(ASIDE), "what a predecessor left half written").unwrap();
+        fs::write(run.path().join(".identity.json"), "what a predecessor left half written").unwrap();
         keep(&identity, run.path()).unwrap();
         keep(&identity, run.path()).unwrap();
         assert_eq!(load(run.path()).unwrap(), identity);
