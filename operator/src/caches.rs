@@ -1,6 +1,6 @@
 //! What is watched, kept in memory: reconciles read from here and never ask the API server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::{
@@ -16,7 +16,8 @@ use kube::{
     runtime::{
         WatchStreamExt as _,
         reflector::{ObjectRef, Store, store, store::Writer},
-        watcher::{self, Event, watcher},
+        utils::Backoff,
+        watcher::{self, DefaultBackoff, Event, watcher},
     },
 };
 use tidepool_api::MirrorNode;
@@ -147,9 +148,33 @@ impl Watches<'_> {
     }
 }
 
+/// How far a watch may be behind an API server that came back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// Pauses between attempts to watch: kube's, but not its longest, up to a minute. Twice in a row, where the version that
+/// was watched is too old by then, they would leave users to wait for two.
+#[derive(Default)]
+struct Pauses(DefaultBackoff);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        // Shortened at random: all watches break off together.
+        let longest = LONGEST_PAUSE.mul_f64(rand::random_range(0.5..=1.0));
+        self.0.next().map(|pause| pause.min(longest))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 /// Keeps a store as the cluster is, and tells each change after the store has it.
 async fn keep<K: Watched>(api: Api<K>, config: watcher::Config, mut writer: Writer<K>, on: impl Fn(Change<'_, K>)) {
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut events = std::pin::pin!(watcher(api, config).backoff(Pauses::default()));
     while let Some(event) = events.next().await {
         let event = match event {
             // Nobody reads them, and they are half of an object's size.
@@ -209,4 +234,19 @@ pub(crate) fn of_mirror<K: Watched>(store: &Store<K>, mirror: &str) -> Vec<Arc<K
     let mut objects = store.state_filter(|object| label(object, MIRROR_LABEL) == Some(mirror));
     objects.sort_by(|a, b| name(&**a).cmp(name(&**b)));
     objects
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_is_never_far_behind_an_api_server_that_came_back() {
+        let mut pauses = Pauses::default();
+        let all: Vec<_> = pauses.by_ref().take(20).collect();
+        assert!(all[0] < Duration::from_secs(2) && all.iter().all(|pause| *pause <= LONGEST_PAUSE), "{all:?}");
+        assert!(all[19] >= LONGEST_PAUSE / 2, "{all:?}");
+        pauses.reset();
+        assert!(pauses.next().unwrap() < Duration::from_secs(2));
+    }
 }

@@ -27,9 +27,10 @@ pub(crate) fn api_stopped(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
 }
 
 pub(crate) fn api_killed(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
-    // Its watches may take minutes to notice that the API server is another one; a new one has none.
-    let anew = || stage.cluster.kill_daemon(CONTROL_PLANE, "controller-manager")?.heal();
-    Ok(Disturbance::until(anew).and(stage.cluster.kill_daemon(CONTROL_PLANE, "apiserver")?))
+    // Their watches may take minutes to notice that the API server is another one; new ones have none.
+    let anew = |name: &'static str| move || stage.cluster.kill_daemon(CONTROL_PLANE, name)?.heal();
+    let (makes, places) = (Disturbance::until(anew("controller-manager")), Disturbance::until(anew("scheduler")));
+    Ok(makes.and(places).and(stage.cluster.kill_daemon(CONTROL_PLANE, "apiserver")?))
 }
 
 pub(crate) fn kube_proxy_gone(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
