@@ -30,8 +30,9 @@ use crate::{metrics::Class, store::Reservation, tasks::lock, upstream::UpstreamE
 const IDLE: Duration = Duration::from_secs(10);
 /// The same where other connections of the fill go on meanwhile.
 const STALLED: Duration = Duration::from_secs(3);
-/// Resumptions without progress before a connection is given up.
-const MOST_TRIES: u32 = 5;
+/// Resumptions without progress before a connection is given up: a second and a half, where the registry refuses. It
+/// bridges a short break, and a pull that cannot succeed fails soon after it would have without us.
+const MOST_TRIES: u32 = 4;
 /// So many bytes of an answer are progress: an upstream that gives a few and breaks off would keep a fill for ever.
 const PROGRESS: u64 = 64 << 10;
 /// Wait before the first resumption; doubles.

@@ -7,8 +7,10 @@ use std::{
 
 use super::{ClientError, Entry, address::Boundary};
 
-/// Within the deadline of HEAD and manifests, so that a second address can be tried.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Within the deadline of HEAD and manifests, so that a second address can be tried. A runtime that asks by itself gives a
+/// registry that accepts and stays silent up after ten seconds (Go's limit of a TLS handshake): ours before that must not
+/// be felt.
+const CONNECT_WITHIN: Duration = Duration::from_millis(3500);
 /// Shorter than what registries and the load balancers before them keep.
 const KEEP_IDLE: Duration = Duration::from_secs(60);
 const USER_AGENT: &str = concat!("tidepool/", env!("CARGO_PKG_VERSION"));

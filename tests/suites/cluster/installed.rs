@@ -131,15 +131,19 @@ pub(crate) fn apply_and_await(cluster: &Cluster, mirror: &Value) {
     await_active(cluster);
 }
 
-/// Waits until every node says that it pulls through the mirror.
+/// Waits until every node says that it pulls through the mirrors that are there, and not of one that was before.
 pub(crate) fn await_active(cluster: &Cluster) {
     let nodes = cluster.node_count().unwrap();
+    let list = |what: &str| -> anyhow::Result<Vec<Value>> {
+        Ok(cluster.kubectl_json(&["get", what])?["items"].as_array().cloned().unwrap_or_default())
+    };
     let active = || {
-        let list = cluster.kubectl_json(&["get", "mirrornodes"])?;
-        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let there: Vec<_> = list("registrymirrors")?.iter().map(|mirror| mirror["metadata"]["uid"].clone()).collect();
+        let items = list("mirrornodes")?;
         let active = |node: &Value| {
             let mirrors = node["status"]["mirrors"].as_array().cloned().unwrap_or_default();
-            !mirrors.is_empty() && mirrors.iter().all(|mirror| mirror["state"] == "Active")
+            let is_active = |mirror: &Value| mirror["state"] == "Active" && there.contains(&mirror["uid"]);
+            !mirrors.is_empty() && mirrors.iter().all(is_active)
         };
         let count = items.iter().filter(|node| active(node)).count();
         Ok(count == nodes)

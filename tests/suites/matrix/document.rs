@@ -71,10 +71,11 @@ pull that makes no sense in that state.
 - *running*: cold, and the fault comes after 3 s. The runtime asks for three layers at a time, so some are on their way and
   others yet to be asked for.
 
-**Made of** four nodes that pull at once by `crictl pull`, with and without Tidepool on either runtime ({versions}). Links
-of {LINK_MIB} MiB/s into each, images of {image} MiB in {layers} layers: a plain pull takes ten seconds. Their runtimes keep images in
-memory: no cell measures the disk. Two members on volumes, on a node of their own with a fast link. Nobody sets a node's clock: a certificate that is not good yet, or not any more, is
-what a node with a wrong clock sees.
+**Made of** four nodes that pull at once by `crictl pull`, with and without Tidepool on either runtime
+({versions}).
+Links of {LINK_MIB} MiB/s into each, images of {image} MiB in {layers} layers: a plain pull takes ten seconds. Their runtimes keep
+images in memory: no cell measures the disk. Two members on volumes, on a node of their own with a fast link. Nobody sets
+a node's clock: a certificate that is not good yet, or not any more, is what a node with a wrong clock sees.
 "#
     ))
 }

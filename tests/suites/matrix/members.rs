@@ -133,9 +133,8 @@ fn diverted<'a>(stage: &'a Stage, mut all: Disturbance<'a>, places: &[(u16, Memb
     Ok(all)
 }
 
-/// Takes the operator away, which would make them again, and then all members.
-pub(crate) fn gone(stage: &Stage, pull: Pull) -> Result<Disturbance<'_>> {
-    let without_operator = operator::gone(stage, pull)?;
+/// Takes all members away. The operator, which would make them again, is gone before.
+pub(crate) fn gone(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
     let label = format!("tidepool.dev/mirror={MIRROR}");
     let scale = move |replicas: &str| {
         let label = format!("tidepool.dev/mirror={MIRROR}");
@@ -144,5 +143,5 @@ pub(crate) fn gone(stage: &Stage, pull: Pull) -> Result<Disturbance<'_>> {
     let back = Disturbance::until(move || scale("1"));
     scale("0")?;
     stage.cluster.kubectl(&["delete", "pod", "-n", SYSTEM, "-l", &label, "--grace-period=1", "--timeout=60s"])?;
-    Ok(without_operator.and(back))
+    Ok(back)
 }

@@ -61,8 +61,7 @@ fn upstream_fails(stage: &Stage, status: u16) -> Result<Disturbance<'_>> {
 }
 
 /// Fills the document that agents follow with what is none.
-pub(crate) fn document_garbage(stage: &Stage, pull: Pull) -> Result<Disturbance<'_>> {
-    let without_operator = gone(stage, pull)?;
+pub(crate) fn document_garbage(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
     let live = stage.cluster.kubectl_json(&["get", "configmap", "tidepool-nodes", "-n", AGENTS])?;
     let data = live["data"].as_object().context("the document has no data")?.clone();
     let garbage: serde_json::Map<_, _> = data.keys().map(|key| (key.clone(), json!("}{ no document"))).collect();
@@ -72,7 +71,7 @@ pub(crate) fn document_garbage(stage: &Stage, pull: Pull) -> Result<Disturbance<
         stage.cluster.kubectl(&args).map(drop)
     };
     put(&garbage)?;
-    Ok(without_operator.and(Disturbance::until(move || put(&data))))
+    Ok(Disturbance::until(move || put(&data)))
 }
 
 /// An entry of a Secret, as text.

@@ -110,7 +110,13 @@ pub(crate) const STATES: &[State] = &[
         strike: members::stalled,
         ..ORDINARY
     },
-    State { name: "members-gone", title: "no member left, no operator", strike: members::gone, ..ORDINARY },
+    State {
+        name: "members-gone",
+        title: "no member left, no operator",
+        prepare: operator::gone,
+        strike: members::gone,
+        ..ORDINARY
+    },
     State { name: "operator-gone", title: "no operator", expect: Expect::Mirror, strike: operator::gone, ..ORDINARY },
     State {
         name: "api-stopped",
@@ -196,6 +202,7 @@ pub(crate) const STATES: &[State] = &[
     State {
         name: "clock-skewed",
         title: "members' certificate not good yet, as a node sees it whose clock is a day behind; no operator",
+        prepare: operator::gone,
         strike: trust::member_of_tomorrow,
         renew: Renew::Members,
         ..ORDINARY
@@ -203,6 +210,7 @@ pub(crate) const STATES: &[State] = &[
     State {
         name: "certificate-expired",
         title: "agents' certificate expired a day ago, no operator",
+        prepare: operator::gone,
         strike: trust::agent_of_yesterday,
         ..ORDINARY
     },
@@ -210,6 +218,7 @@ pub(crate) const STATES: &[State] = &[
         name: "document-garbage",
         title: "ConfigMap tidepool-nodes garbage, no operator",
         expect: Expect::Mirror,
+        prepare: operator::gone,
         strike: operator::document_garbage,
         ..ORDINARY
     },

@@ -8,7 +8,7 @@ use tidepool_tests::matrix::Pull;
 use tidepool_tests::{Authority, Disturbance, Role, until};
 
 use crate::agents;
-use crate::operator::{self, secret_entry, with_secret_entry};
+use crate::operator::{secret_entry, with_secret_entry};
 use crate::stage::{AGENTS, MIRROR, PAIRS, SYSTEM, Stage};
 
 const AGENT_SECRET: &str = "tidepool-agent-identity";
@@ -24,7 +24,6 @@ fn uid(stage: &Stage) -> Result<String> {
 
 /// Gives members a certificate that begins tomorrow, and makes them anew, so that they show it at once.
 pub(crate) fn member_of_tomorrow(stage: &Stage, pull: Pull) -> Result<Disturbance<'_>> {
-    let without_operator = operator::gone(stage, pull)?;
     let secret = format!("mirror-{MIRROR}-config");
     let key = secret_entry(stage, SYSTEM, &secret, "tls.key")?;
     let name = format!("member.{}.tidepool.internal", uid(stage)?);
@@ -44,18 +43,16 @@ pub(crate) fn member_of_tomorrow(stage: &Stage, pull: Pull) -> Result<Disturbanc
             "--timeout=60s",
         ])?;
     }
-    Ok(without_operator.and(skewed))
+    Ok(skewed)
 }
 
 /// Gives agents a certificate that ended yesterday.
 pub(crate) fn agent_of_yesterday(stage: &Stage, pull: Pull) -> Result<Disturbance<'_>> {
-    let without_operator = operator::gone(stage, pull)?;
     let key = secret_entry(stage, AGENTS, AGENT_SECRET, "tls.key")?;
     let uid = uid(stage)?;
     let name = format!("agent.{uid}.tidepool.internal");
     let certificate = authority(stage)?.issue_dated(&name, Role::Agent, &key, (31, 30))?;
-    let expired = with_secret_entry(stage, (AGENTS, AGENT_SECRET, &format!("{uid}.crt")), &certificate)?;
-    let struck = without_operator.and(expired);
+    let struck = with_secret_entry(stage, (AGENTS, AGENT_SECRET, &format!("{uid}.crt")), &certificate)?;
     if pull != Pull::Running {
         for (node, ..) in PAIRS {
             let what = format!("agent on node{node} that learns of its certificate");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io};
 
 use super::{FILE, FileError, Files, GONE, Outcome, disk::Attributes};
-use crate::hosts_toml::{Origin, Ownership, ownership, strip};
+use crate::hosts_toml::{Marker, Origin, Ownership, ownership, strip};
 
 impl Files {
     /// Takes all files back.
@@ -63,10 +63,10 @@ impl Files {
             }
             Ownership::Ours(marker) => {
                 let body = text.split_once('\n').map_or("", |(_, body)| body);
-                self.restore(name, marker.origin, body, &marker.host, content.attributes)?;
+                self.restore(name, &marker, body, content.attributes)?;
             }
             Ownership::Edited(marker, body) => {
-                self.leave_edit(name, marker.origin, body, &marker.host, content.attributes)?;
+                self.leave_edit(name, &marker, body, content.attributes)?;
             }
         }
         self.forget(name)?;
@@ -74,37 +74,24 @@ impl Files {
     }
 
     /// Undoes a file that is as we left it.
-    fn restore(
-        &self,
-        name: &str,
-        origin: Origin,
-        body: &str,
-        host: &str,
-        attributes: Attributes,
-    ) -> Result<(), FileError> {
-        if origin != Origin::Merged {
-            return self.remove(name, origin);
+    fn restore(&self, name: &str, marker: &Marker, body: &str, attributes: Attributes) -> Result<(), FileError> {
+        if marker.origin != Origin::Merged {
+            return self.remove(name, marker.origin);
         }
         match self.originals.kept(&self.disk, name)? {
             Some(kept) => self.replace(&self.root.join(name), &kept.bytes, kept.attributes),
             // The state directory was wiped: what is left of theirs is in the file itself.
-            None => self.leave_edit(name, origin, body, host, attributes),
+            None => self.leave_edit(name, marker, body, attributes),
         }
     }
 
     /// Takes our table out of a file that somebody edited and leaves the rest.
-    fn leave_edit(
-        &self,
-        name: &str,
-        origin: Origin,
-        body: &str,
-        host: &str,
-        attributes: Attributes,
-    ) -> Result<(), FileError> {
+    fn leave_edit(&self, name: &str, marker: &Marker, body: &str, attributes: Attributes) -> Result<(), FileError> {
         let directory = self.root.join(name);
-        let theirs = strip(body, host).map_err(|source| FileError::Merge { path: directory.join(FILE), source })?;
+        let theirs =
+            strip(body, &marker.host).map_err(|source| FileError::Merge { path: directory.join(FILE), source })?;
         if theirs.is_empty() {
-            return self.remove(name, origin);
+            return self.remove(name, marker.origin);
         }
         let attributes = Attributes { modified: None, ..attributes };
         self.replace(&directory, theirs.as_bytes(), attributes)
