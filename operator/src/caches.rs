@@ -148,11 +148,11 @@ impl Watches<'_> {
     }
 }
 
-/// How far a watch may be behind an API server that came back.
+/// The longest pause between attempts. By two in a row at most a watch is behind an API server that came back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
-/// Pauses between attempts to watch: kube's, but not its longest, up to a minute. Twice in a row, where the version that
-/// was watched is too old by then, they would leave users to wait for two.
+/// Pauses between attempts to watch: kube's, but not its longest, up to a minute. There are two in a row where the version
+/// that was watched is too old by then.
 #[derive(Default)]
 struct Pauses(DefaultBackoff);
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Writes `bytes` aside, for the agent's user alone, durably, and renames them to `name` in `directory`, which is there.
-/// What fails leaves nothing: a full disk gets no fuller.
+/// What fails before that leaves nothing: a full disk gets no fuller.
 pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let aside = directory.join(format!(".{name}"));
     let written = write_new(&aside, bytes).and_then(|()| fs::rename(&aside, directory.join(name)));

@@ -9,7 +9,8 @@ use std::{
 
 use crate::{args::ProbeArgs, supervise::pulse};
 
-/// How long writing and reading may take each; the kubelet's own limit, 4 s, is above the sum.
+/// How long writing and reading may take each. The kubelet's own limits, 4 s and 5 s, are above the sum, and end a connect
+/// that hangs.
 const WITHIN: Duration = Duration::from_millis(1500);
 
 /// Why the answer is no.

@@ -1,5 +1,14 @@
 //! Kubernetes quantities as numbers, as far as sizes and CPU shares need.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+/// Requests or limits by resource.
+pub(crate) fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), Quantity((*value).to_owned()))).collect()
+}
+
 /// The value of a quantity such as `1.5Gi`, `500m`, `2` or `1e3`; `None` when the text is none.
 ///
 /// Two texts of one value compare equal: the API server may write a quantity in another form than it was given.

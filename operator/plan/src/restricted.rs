@@ -1,11 +1,6 @@
 //! What Pod Security Standard `restricted` asks of the pods that are planned here, and a little more.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::{
-    api::core::v1::{Capabilities, PodSecurityContext, SeccompProfile, SecurityContext},
-    apimachinery::pkg::api::resource::Quantity,
-};
+use k8s_openapi::api::core::v1::{Capabilities, PodSecurityContext, SeccompProfile, SecurityContext};
 
 /// User and group; "nobody" in images without users.
 pub(crate) const USER: i64 = 65532;
@@ -29,9 +24,4 @@ pub(crate) fn container() -> SecurityContext {
         capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
         ..SecurityContext::default()
     }
-}
-
-/// Requests or limits by resource.
-pub(crate) fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), Quantity((*value).to_owned()))).collect()
 }

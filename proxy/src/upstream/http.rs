@@ -151,7 +151,13 @@ impl Http {
             Err(error) if !error.is_connect() && sending.blame() => {
                 self.send_once(method, url.clone(), headers, authorization).await.map_err(unreachable)
             }
-            Err(error) => Err(unreachable(error)),
+            Err(error) => {
+                // One may have taken it and said nothing in the TLS handshake. For another there is no time left.
+                if error.is_timeout() {
+                    sending.blame();
+                }
+                Err(unreachable(error))
+            }
         }
     }
 

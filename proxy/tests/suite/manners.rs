@@ -252,6 +252,22 @@ async fn p10_where_one_address_stays_silent_the_next_request_goes_to_another() {
 }
 
 #[tokio::test]
+async fn p10_where_one_address_says_nothing_in_the_handshake_the_next_request_goes_to_another() {
+    let fake = Fake::start().await;
+    let port = fake.address.port();
+    let [first, second] = [1, 2].map(|last| bad(([127, 78, 4, last], port).into(), false));
+    let both = [1, 2].map(|last| ([127, 78, 4, last], 0).into()).to_vec();
+    let lookup = Lookup::new(move |_| std::future::ready(Ok(both.clone())));
+    let url = format!("https://registry.test:{port}");
+    let proxy = Proxy::with_names(&fake, lookup, |file| file.upstreams[0].url = Some(url.parse().unwrap())).await;
+    assert_eq!(proxy.get(TAG).await.status, 503);
+    let seen = || [&first, &second].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(seen(), [1, 0]);
+    eventually(async || proxy.get(TAG).await.status == 503 && seen()[1] > 0).await;
+    assert_eq!(seen()[0], 1);
+}
+
+#[tokio::test]
 async fn p10_what_a_token_server_says_of_limits_is_not_the_registrys_word() {
     let (fake, realm) = (Fake::start().await, Fake::start().await);
     fake.tag("a/b", "1", ONE);

@@ -131,7 +131,7 @@ pub(crate) fn apply_and_await(cluster: &Cluster, mirror: &Value) {
     await_active(cluster);
 }
 
-/// Waits until every node says that it pulls through the mirrors that are there, and not of one that was before.
+/// Waits until every node says that it pulls through a mirror, and names none that is gone.
 pub(crate) fn await_active(cluster: &Cluster) {
     let nodes = cluster.node_count().unwrap();
     let list = |what: &str| -> anyhow::Result<Vec<Value>> {

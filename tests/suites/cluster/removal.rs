@@ -1,7 +1,6 @@
 //! Taking Tidepool away in every other order than the one of the documentation, and bringing it back.
 
 use std::fs;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidepool_tests::{Cluster, ImageSpec, repository};
@@ -40,7 +39,6 @@ fn n4_an_uninstall_in_any_order_restores_nodes_and_a_later_install_adopts_what_i
         removal.cleanup_by_hand();
     });
     println!("{} pulls, the longest {:.1?}", seen.pulls, seen.longest);
-    assert!(seen.longest < Duration::from_secs(30), "a pull took {:?}", seen.longest);
     the_mirror_goes_last(&cluster);
     pull(&cluster, 2, APP);
 }

@@ -30,7 +30,9 @@ pub(crate) fn api_killed(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
     // Their watches may take minutes to notice that the API server is another one; new ones have none.
     let anew = |name: &'static str| move || stage.cluster.kill_daemon(CONTROL_PLANE, name)?.heal();
     let (makes, places) = (Disturbance::until(anew("controller-manager")), Disturbance::until(anew("scheduler")));
-    Ok(makes.and(places).and(stage.cluster.kill_daemon(CONTROL_PLANE, "apiserver")?))
+    // They end where they find none for ten seconds.
+    let answers = Disturbance::until(|| stage.await_api());
+    Ok(makes.and(places).and(answers).and(stage.cluster.kill_daemon(CONTROL_PLANE, "apiserver")?))
 }
 
 pub(crate) fn kube_proxy_gone(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
@@ -60,7 +62,7 @@ fn upstream_fails(stage: &Stage, status: u16) -> Result<Disturbance<'_>> {
     Ok(Disturbance::until(move || stage.registry()?.serve()))
 }
 
-/// Fills the document that agents follow with what is none.
+/// Fills the document that agents follow with what is none. The operator is gone before.
 pub(crate) fn document_garbage(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
     let live = stage.cluster.kubectl_json(&["get", "configmap", "tidepool-nodes", "-n", AGENTS])?;
     let data = live["data"].as_object().context("the document has no data")?.clone();

@@ -180,14 +180,18 @@ impl Stage {
 
     /// Makes pods anew, and waits until all nodes with Tidepool pull through the mirror.
     pub(crate) fn recover(&self, renew: Renew) -> Result<()> {
-        self.cluster
-            .wait_until(AGAIN, "API server", || Ok(self.cluster.try_kubectl(&["get", "--raw", "/readyz"])?.success))?;
+        self.await_api()?;
         match renew {
             Renew::Nobody => {}
             Renew::Members => self.renew(SYSTEM, MIRROR_LABEL)?,
             Renew::Agents => self.renew(AGENTS, AGENT_LABEL)?,
         }
         self.settle()
+    }
+
+    pub(crate) fn await_api(&self) -> Result<()> {
+        let ready = || Ok(self.cluster.try_kubectl(&["get", "--raw", "/readyz"])?.success);
+        self.cluster.wait_until(AGAIN, "API server", ready)
     }
 
     /// After a state that left something behind: everything of ours is made anew.

@@ -20,7 +20,7 @@ pub(crate) struct State {
     pub(crate) expect: Expect,
     /// The pulls that make sense in it.
     pub(crate) pulls: &'static [Pull],
-    /// What must be in place before the pull, and disturbs nothing.
+    /// What must be in place before the pull, and is not felt by it.
     pub(crate) prepare: Strike,
     /// What strikes.
     pub(crate) strike: Strike,

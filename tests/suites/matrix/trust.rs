@@ -22,7 +22,8 @@ fn uid(stage: &Stage) -> Result<String> {
     stage.cluster.kubectl(&["get", "registrymirror", MIRROR, "-o", "jsonpath={.metadata.uid}"])
 }
 
-/// Gives members a certificate that begins tomorrow, and makes them anew, so that they show it at once.
+/// Gives members a certificate that begins tomorrow, and makes them anew, so that they show it at once. The operator,
+/// which would give them a good one, is gone before.
 pub(crate) fn member_of_tomorrow(stage: &Stage, pull: Pull) -> Result<Disturbance<'_>> {
     let secret = format!("mirror-{MIRROR}-config");
     let key = secret_entry(stage, SYSTEM, &secret, "tls.key")?;
@@ -46,7 +47,7 @@ pub(crate) fn member_of_tomorrow(stage: &Stage, pull: Pull) -> Result<Disturbanc
     Ok(skewed)
 }
 
-/// Gives agents a certificate that ended yesterday.
+/// Gives agents a certificate that ended yesterday. The operator is gone before.
 pub(crate) fn agent_of_yesterday(stage: &Stage, pull: Pull) -> Result<Disturbance<'_>> {
     let key = secret_entry(stage, AGENTS, AGENT_SECRET, "tls.key")?;
     let uid = uid(stage)?;

@@ -9,7 +9,10 @@ use http_body_util::BodyExt as _;
 use kube::client::Body;
 
 use super::*;
-use crate::{states::Seen, wanted::Wanted};
+use crate::{
+    states::Seen,
+    wanted::{Part, Role, Wanted},
+};
 
 /// An API server with one MirrorNode, or none; counts writes.
 #[derive(Clone, Default)]
@@ -72,7 +75,10 @@ fn report(honored: bool) -> Option<Report> {
         files: Default::default(),
         edited: Default::default(),
     };
-    Some(Report::new(&Wanted::default(), &seen, None, None))
+    let role = Role::Serves { registries: Vec::new(), lost: Vec::new() };
+    let part = Part { mirror: "m".to_owned(), uid: "u".to_owned(), role };
+    let wanted = Wanted { mirrors: vec![part], ..Wanted::default() };
+    Some(Report::new(&wanted, &seen, None, None))
 }
 
 #[tokio::test(start_paused = true)]

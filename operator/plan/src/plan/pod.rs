@@ -14,10 +14,7 @@ use super::{
     config::{CONFIG_DIR, VOLUME_DIR},
     spread::spread,
 };
-use crate::{
-    ValidMirror, ValidStorage, names,
-    restricted::{self, quantities},
-};
+use crate::{ValidMirror, ValidStorage, names, quantity::quantities, restricted};
 
 /// Longer than members drain, so that a pull in flight ends.
 const GRACE_SECONDS: i64 = 75;

@@ -10,7 +10,8 @@ use tidepool_config::names::PROBE_REGISTRY;
 use crate::{
     names::{MANAGED_BY, MANAGED_BY_LABEL},
     plan::fingerprint,
-    restricted::{self, quantities},
+    quantity::quantities,
+    restricted,
 };
 
 /// Label of probe pods.
