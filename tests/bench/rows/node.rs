@@ -17,12 +17,15 @@ const RATE: &str = "2500mbit";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) fn rows(bench: &mut Bench) -> Result<()> {
-    let image = bench.image("large")?;
+    // A crowd of readers would take the link for minutes with the large one.
+    let (image, smaller) = (bench.image("large")?, bench.image("medium")?);
     let store = bench.programs.fresh("node")?;
     let link = Link::new(RATE)?;
     // Filled on this side of the link, where the upstream is.
     let filling = bench.programs.tidepool(&store, None)?;
-    filling.warm(&image.blob_path(), &image.layer.digest)?;
+    for image in [&image, &smaller] {
+        filling.warm(&image.blob_path(), &image.layer.digest)?;
+    }
     bench.end(filling);
     let identities = Identities::new(link.as_ref().map(|_| Link::address()))?;
     let member = bench.programs.tidepool_at(&store, Some(&identities), link.as_ref())?;
@@ -37,9 +40,9 @@ pub(super) fn rows(bench: &mut Bench) -> Result<()> {
     let linked = link.as_ref().map_or("", |_| ", link of 2.5 Gbit/s");
     let mut fast = Line::new(format!("{what}{linked}"), Unit::MibPerSecond).bar(Bar::LeastTimes(0.95, Who::Direct));
     let mut cheap = Line::new(format!("{what}: agent and member"), Unit::CpuPerGib).bar(Bar::Most(2.0));
-    let mut memory =
-        Line::new(format!("{what}, {} readers: peak memory of the agent", bench.scale.readers[2]), Unit::Mib)
-            .bar(Bar::Most(40.0));
+    let (crowd, size) = (bench.scale.readers[2], bytes(smaller.layer.size));
+    let what = format!("hot {size} blob through the agent, {crowd} readers: peak memory of the agent");
+    let mut memory = Line::new(what, Unit::Mib).bar(Bar::Most(40.0));
     for _ in 0..bench.scale.samples {
         let before = agent.family.cpu()? + member.family.cpu()?;
         let got = pull(agent.address, &path, Reading::Discard, PATIENCE).ensure_complete("through the agent")?;
@@ -49,7 +52,8 @@ pub(super) fn rows(bench: &mut Bench) -> Result<()> {
         fast.add(Who::Direct, speed(&direct.ensure_complete("directly")?));
     }
     agent.family.forget_peak()?;
-    let (all, _) = crate::pull::pulls(agent.address, &path, bench.scale.readers[2], Reading::Discard)?;
+    let path = format!("{}?ns=docker.io", smaller.blob_path());
+    let (all, _) = crate::pull::pulls(agent.address, &path, crowd, Reading::Discard)?;
     for got in all {
         got.ensure_complete("through the agent, with others")?;
     }
