@@ -25,7 +25,7 @@ pub mod honored {
     pub const RUNTIME_UNSUPPORTED: &str = "RuntimeUnsupported";
     /// Unknown, by the agent: the system writes these files from a configuration of its own.
     pub const NATIVE_CONFIGURATION: &str = "NativeConfiguration";
-    /// Unknown, by the agent: what was known holds no more.
+    /// Unknown, by the agent: nothing is known yet, or what was known holds no more.
     pub const UNPROVEN: &str = "Unproven";
     /// Unknown, by the operator: a probe pod is on the node.
     pub const PROBING: &str = "Probing";

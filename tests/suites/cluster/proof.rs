@@ -95,7 +95,9 @@ fn a_pull_proves_it_and_without_probes_nobody_guesses(cluster: &Cluster) {
     // What the configuration proves needs no probe.
     let why = await_honored(cluster, 5, "False/RuntimeNotConfigured", WHY);
     assert!(why.contains("/etc/containerd/config.toml") && why.contains("config_path = \"/etc/containerd/certs.d\""));
-    assert_eq!(honored(cluster, 2).unwrap().0, "");
+    // The latter where the agent came before the mirror, and said that there was none.
+    let said = honored(cluster, 2).unwrap().0;
+    assert!(["", "Unknown/Unproven"].contains(&said.as_str()), "{said}");
     assert_eq!(probes_made(cluster), 0);
 }
 
