@@ -166,6 +166,8 @@ fn one_command_takes_every_node_out(cluster: &Cluster) {
     let empty = |node: usize| Ok::<_, anyhow::Error>(fs::read_dir(cluster.certs_d(node)?)?.next().is_none());
     let all = || (1..=5).try_fold(true, |so_far, node| Ok(so_far && empty(node)?));
     cluster.wait_until(Duration::from_secs(30), "no file on any node", all).unwrap();
+    let why = await_honored(cluster, 1, "Unknown/NodeExcluded", WHY);
+    assert!(why.contains("tidepool.dev/exclude=true"), "{why}");
     let asked = asked_by_pull(cluster, "docker.io", 2, APP);
     assert!(!asked.is_empty(), "the pull goes to the registry itself");
 }
