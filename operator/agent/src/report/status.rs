@@ -27,8 +27,6 @@ pub struct Report {
     ready: Claim,
     /// What the agent knows itself. What it does not know it leaves to the operator, who finds out by a probe pod.
     honored: Option<Claim>,
-    /// Whether nothing is there that the runtime could honor, and a verdict of before is nobody's any more.
-    is_idle: bool,
 }
 
 /// A condition without its times.
@@ -54,6 +52,7 @@ impl Report {
         let honored = honored_of(seen, runtime);
         let runtime = runtime.map(|runtime| runtime_of(runtime, seen.support.as_ref()));
         let uses = |mirror: &NodeMirror| !matches!(mirror.state, MirrorState::Withdrawn | MirrorState::Shadowed);
+        // A verdict of before is nobody's any more then.
         let is_idle = problem.is_none() && !mirrors.iter().any(uses);
         // What keeps the runtime from the files is worth knowing before there are any.
         let honored = match honored {
@@ -61,15 +60,16 @@ impl Report {
             _ if is_idle => Some(unused(&mirrors)),
             other => other,
         };
-        Self { runtime, ready: ready(&mirrors, problem), honored, is_idle, mirrors }
+        Self { runtime, ready: ready(&mirrors, problem), honored, mirrors }
     }
 
     /// What an agent leaves behind that is gone for good.
     #[must_use]
     pub fn stopped(runtime: Option<&RuntimeVersion>) -> Self {
         let message = "the agent was taken from this node for good, and its files with it";
-        let ready = Claim::new("False", "AgentStopped", message);
-        Self { ready, ..Self::new(&Wanted::default(), &Seen::default(), None, runtime) }
+        let claim = |status| Claim::new(status, "AgentStopped", message);
+        let honored = Some(claim("Unknown"));
+        Self { ready: claim("False"), honored, ..Self::new(&Wanted::default(), &Seen::default(), None, runtime) }
     }
 
     /// The agent's part of the status, given the object as it is: what did not change keeps its time of transition.
@@ -93,7 +93,7 @@ impl Report {
     /// What an agent that knows nothing says of what stands there. The operator's word it leaves alone; its own it must
     /// keep or replace, for a condition whose fields nobody owns any more is none, and the API server refuses that.
     fn unknown(&self, stands: &Condition, before: &MirrorNodeStatus) -> Option<Claim> {
-        if honored::is_the_operators(&stands.reason) && !self.is_idle {
+        if honored::is_the_operators(&stands.reason) {
             return None;
         }
         // A new agent has seen no pull yet, and the runtime is the one that was proven.

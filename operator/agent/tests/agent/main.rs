@@ -279,6 +279,7 @@ async fn an_agent_whose_daemon_set_is_gone_leaves_the_node_as_it_was() {
     assert!(node.stop_agent().await.success(), "{}", node.log());
     assert!(node.is_as_before(), "{}", node.log());
     assert!(is(&node.cluster, "Ready", "False", "AgentStopped"), "{}", node.cluster.status());
+    assert!(is(&node.cluster, "Honored", "Unknown", "AgentStopped"), "{}", node.cluster.status());
     assert!(node.cluster.status()["mirrors"].is_null(), "{}", node.cluster.status());
 }
 
