@@ -1,8 +1,8 @@
 //! Finding out which nodes pull through their agents, where no pull has shown it yet: probe pods (design N5).
 //!
 //! What to do is decided by `tidepool_plan::probes`; what is known of earlier probes lives in this process alone, and a
-//! take-over leaves nodes alone that were judged before; what stands `Probing` without a pod is probed at once. Pods that a
-//! predecessor left are taken up.
+//! take-over leaves nodes alone that were judged before; what stands `Probing` without a pod has a minute to hear of its
+//! verdict. Pods that a predecessor left are taken up.
 
 mod act;
 

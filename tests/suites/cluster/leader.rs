@@ -1,7 +1,7 @@
 //! Two operators: one leads, the other takes over and writes nothing; and what others change is set right.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidepool_tests::{AuditEvent, Cluster};
@@ -38,6 +38,21 @@ fn versions(cluster: &Cluster) -> BTreeMap<String, String> {
     versions
 }
 
+/// Waits until every node is proven and nothing that operators write has changed for ten seconds.
+fn await_quiet(cluster: &Cluster) {
+    let proven = ["wait", "--for=condition=Honored", "mirrornodes", "--all", "--timeout=90s"];
+    cluster.kubectl(&proven).map_err(|error| format!("{error:#}\n{}", cluster.diagnose())).unwrap();
+    let (mut last, mut since) = (versions(cluster), Instant::now());
+    let quiet = || {
+        let now = versions(cluster);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        Ok(since.elapsed() > Duration::from_secs(10))
+    };
+    cluster.wait_until(SOON, "end of all that a new mirror makes", quiet).unwrap();
+}
+
 /// What operators wrote beside leases, and beside an Event that may tell of the take-over.
 pub(crate) fn writes(events: &[AuditEvent]) -> Vec<&AuditEvent> {
     let of_operators = |event: &&AuditEvent| event.user.ends_with(":tidepool-operator") && event.is_write();
@@ -48,8 +63,8 @@ pub(crate) fn writes(events: &[AuditEvent]) -> Vec<&AuditEvent> {
 fn a_take_over_writes_nothing_and_what_others_change_is_set_right() {
     let Some(cluster) = installed(2) else { return };
     apply_and_await(&cluster, &mirror(&json!({"type": "Volume", "volume": {"size": "5Gi"}})));
-    // What agents report of a new mirror comes with jitter; it must not be taken for the take-over's.
-    std::thread::sleep(Duration::from_secs(15));
+    // What is said of a new mirror comes with jitter; it must not be taken for the take-over's.
+    await_quiet(&cluster);
     let pods = cluster.kubectl(&["get", "pods", "-n", SYSTEM, "-l", OPERATORS, "-o", "name"]).unwrap();
     assert_eq!(pods.lines().count(), 2, "{pods}");
     let first = leader(&cluster).unwrap();
