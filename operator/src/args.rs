@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
-use tidepool_runtime::LogArgs;
+use tidepool_runtime::{LogArgs, LogFilter};
 
 use crate::Lifetime;
 
@@ -14,7 +14,7 @@ pub struct Args {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// How to log.
+    /// How to log. Members are told the level too.
     #[command(flatten)]
     pub log: LogArgs,
 }
@@ -38,6 +38,9 @@ pub struct RunArgs {
     /// Image that members run
     #[arg(long, env = "TIDEPOOL_IMAGE")]
     pub image: String,
+    /// Which events members log: what this program logs, see [`Args::log`].
+    #[arg(skip)]
+    pub member_log: Option<LogFilter>,
     /// When nodes pull that image: IfNotPresent, Always or Never
     #[arg(long, env = "TIDEPOOL_IMAGE_PULL_POLICY", default_value = "IfNotPresent",
           value_parser = ["IfNotPresent", "Always", "Never"])]

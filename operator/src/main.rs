@@ -6,7 +6,8 @@ use clap::Parser as _;
 use tidepool_operator::{Args, Command, start};
 
 fn main() -> ExitCode {
-    let Args { command: Command::Run(args), log } = Args::parse();
+    let Args { command: Command::Run(mut args), log } = Args::parse();
+    args.member_log.clone_from(&log.level);
     log.start();
     tidepool_runtime::install_crypto();
     let run = || {

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 use tidepool_api::{MirrorNode, RegistryMirror};
 use tidepool_plan::Defaults;
 use tidepool_runtime::{
-    SignalError,
+    LogFilter, SignalError,
     admin::{AdminError, AdminServer, Readiness},
     stop_signal,
 };
@@ -108,8 +108,7 @@ async fn control(
         return Ok(());
     }
     tracing::info!(mirrors = caches.mirrors.len(), nodes = caches.nodes.len(), "caches are filled");
-    let defaults =
-        Defaults { image: args.image, pull_policy: args.image_pull_policy, namespace: args.namespace.clone() };
+    let defaults = defaults(&args);
     let context = Arc::new(Context {
         recorder: events::recorder(client.clone()),
         agent_namespace: args.agent_namespace,
@@ -132,6 +131,16 @@ async fn control(
         led = &mut leading => led,
         // A watch runs until it is stopped; that one ends otherwise is a defect, better seen as a restart than not at all.
         _ = tasks.join_next() => if stop.is_cancelled() { leading.await } else { Err(StartError::Ended) },
+    }
+}
+
+/// What all mirrors share.
+fn defaults(args: &RunArgs) -> Defaults {
+    Defaults {
+        image: args.image.clone(),
+        pull_policy: args.image_pull_policy.clone(),
+        namespace: args.namespace.clone(),
+        log_level: args.member_log.as_ref().filter(|log| **log != LogFilter::default()).map(ToString::to_string),
     }
 }
 

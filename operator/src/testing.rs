@@ -40,7 +40,12 @@ pub(crate) fn context(mirrors: Vec<AnyMirror>, secrets: Vec<Secret>) -> (Context
     let client = Client::new(service, "deep");
     let lifetime = |text: &str| text.parse().expect("a lifetime");
     let lifetimes = Lifetimes::new(lifetime("365d"), lifetime("30d")).expect("lifetimes");
-    let defaults = Defaults { image: "img".to_owned(), pull_policy: "Always".to_owned(), namespace: "deep".to_owned() };
+    let defaults = Defaults {
+        image: "img".to_owned(),
+        pull_policy: "Always".to_owned(),
+        namespace: "deep".to_owned(),
+        log_level: None,
+    };
     let context = Context {
         recorder: events::recorder(client.clone()),
         agent_namespace: "agents".to_owned(),

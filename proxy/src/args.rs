@@ -93,14 +93,16 @@ impl Args {
     /// # Errors
     /// A [`RunError`]; its text with that of its sources is one message for people.
     pub async fn run(self) -> Result<(), RunError> {
-        self.log.start();
+        let log = self.log.start();
         if let Some(Command::Purge(purge)) = &self.command {
             let purged = purge.ask().await?;
             let _ = writeln!(io::stdout(), "{purged}"); // done all the same
             return Ok(());
         }
         raise_open_files();
-        let source = self.source();
+        let mut source = self.source();
+        // What the command line says stays, whatever the file says.
+        source.log = self.log.level.is_none().then_some(log);
         let file = source.read()?;
         let signals = stop_signals()?;
         let origin = self.config.as_ref().map_or("command line".to_owned(), |path| path.display().to_string());

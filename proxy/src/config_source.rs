@@ -3,6 +3,7 @@
 use std::{fs, io, net::SocketAddr, path::PathBuf};
 
 use tidepool_config::{ProxyFile, ProxyFileError};
+use tidepool_runtime::{LogControl, LogFilter};
 
 /// A configuration that can be read again.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct ConfigSource {
     pub(crate) admin: Option<SocketAddr>,
     /// Folder of the store, instead of the file's.
     pub(crate) store: Option<PathBuf>,
+    /// The log that follows the file; none where the command line says what is logged, or nobody started a log.
+    pub(crate) log: Option<LogControl>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,7 +50,14 @@ impl ConfigSource {
     /// A file, read again when it changes.
     #[must_use]
     pub fn file(path: PathBuf) -> Self {
-        Self { origin: Origin::Path(path), listen: None, admin: None, store: None }
+        Self { origin: Origin::Path(path), listen: None, admin: None, store: None, log: None }
+    }
+
+    /// Has what is logged follow what was read.
+    pub(crate) fn log_as(&self, filter: &LogFilter) {
+        if let Some(log) = &self.log {
+            log.set(filter);
+        }
     }
 
     /// The file's path, where it is one.
@@ -87,6 +97,6 @@ impl From<&ProxyFile> for ConfigSource {
 impl From<ProxyFile> for ConfigSource {
     /// A configuration that stays; the files it names are read again when they change all the same.
     fn from(file: ProxyFile) -> Self {
-        Self { origin: Origin::Value(Box::new(file)), listen: None, admin: None, store: None }
+        Self { origin: Origin::Value(Box::new(file)), listen: None, admin: None, store: None, log: None }
     }
 }

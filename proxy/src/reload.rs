@@ -166,6 +166,7 @@ impl Reloader {
         let built =
             Settings::build(&file, &files, Some(&self.settings.load()), &self.metrics, &self.tasks, &self.lookup)?;
         self.store.set_limit(file.storage.and_then(|storage| storage.limit).map(|limit| limit.0));
+        self.source.log_as(&built.log);
         let built = Arc::new(built);
         self.settings.swap(Arc::clone(&built)).give_way_to(&built);
         Ok(())

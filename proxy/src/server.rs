@@ -100,6 +100,7 @@ impl Server {
         let (metrics, tasks, mut registry) = (Metrics::default(), Tasks::default(), Registry::default());
         metrics.register(&mut registry);
         let settings = Settings::build(&file, &files, None, &metrics, &tasks, &lookup)?;
+        source.log_as(&settings.log);
         let address = file.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], tidepool_config::names::MEMBER_PORT)));
         let clients = bind("listen", address).await?;
         let agents = match &file.agents {

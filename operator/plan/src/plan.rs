@@ -44,6 +44,8 @@ pub struct Defaults {
     pub pull_policy: String,
     /// The operator's namespace, where all objects of all mirrors are.
     pub namespace: String,
+    /// Which events members log; none for what they log by themselves.
+    pub log_level: Option<String>,
 }
 
 /// All objects of one mirror.
@@ -83,7 +85,7 @@ pub enum PlanError {
 pub fn plan(mirror: &ValidMirror, identity: &Identity, defaults: &Defaults) -> Result<Objects, PlanError> {
     let meta = |name: String| meta(mirror, defaults, name);
     let shared = || meta(names::service(&mirror.name));
-    let configuration = configuration(mirror, identity).map_err(PlanError::Config)?;
+    let configuration = configuration(mirror, identity, defaults.log_level.as_deref()).map_err(PlanError::Config)?;
     let own_account = mirror.proxy.service_account_name.is_none();
     let deployment =
         |member: &String| deployment::deployment(mirror, member, defaults, meta(names::member(&mirror.name, member)));

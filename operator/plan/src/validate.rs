@@ -114,7 +114,7 @@ pub fn validate(mirror: &RegistryMirror, referenced: &Referenced) -> Result<Vali
 
 /// Whether the members' configuration, with all that the spec names, fits in one Secret.
 fn fits(mirror: &ValidMirror) -> Result<(), Vec<Invalid>> {
-    let entries = configuration(mirror, &Identity::default()).map(|made| made.entries).unwrap_or_default();
+    let entries = configuration(mirror, &Identity::default(), None).map(|made| made.entries).unwrap_or_default();
     let bytes: usize = entries.iter().map(|(key, content)| key.len() + content.len()).sum();
     if bytes <= MOST_BYTES {
         return Ok(());

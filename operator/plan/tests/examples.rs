@@ -53,7 +53,12 @@ fn unknown(path: &str, written: &Value, read: &Value, found: &mut Vec<String>) {
 #[test]
 fn every_example_is_valid_and_has_a_plan() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    let defaults = Defaults { image: "i".into(), pull_policy: "Never".into(), namespace: "tidepool-system".into() };
+    let defaults = Defaults {
+        image: "i".into(),
+        pull_policy: "Never".into(),
+        namespace: "tidepool-system".into(),
+        log_level: None,
+    };
     let mut mirrors = 0;
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

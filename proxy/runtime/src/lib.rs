@@ -1,6 +1,6 @@
 //! What every Tidepool process shares: how it logs, how it is watched, how it stops.
 //!
-//! - [`LogArgs`]: log level and format, as flags.
+//! - [`LogArgs`]: log level and format, as flags; [`LogControl`] changes the level later.
 //! - [`admin`]: the admin server with `/metrics`, `/livez` and `/readyz`.
 //! - [`stop_signal`]: one token that SIGINT and SIGTERM cancel, handed to every task; [`stop_signals`] tells the second.
 //! - [`install_crypto`]: the one TLS provider of the process.
@@ -17,5 +17,5 @@ mod shutdown;
 pub use causes::with_causes;
 pub use crypto::install_crypto;
 pub use files::raise_open_files;
-pub use logging::{LogArgs, LogFormat};
+pub use logging::{LogArgs, LogControl, LogFilter, LogFilterError, LogFormat};
 pub use shutdown::{SignalError, StopSignals, stop_signal, stop_signals};

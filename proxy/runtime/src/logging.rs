@@ -1,22 +1,22 @@
 //! Logs: to standard error, one line an event, as text for people or JSON for collectors.
 
-use std::io::IsTerminal as _;
+use std::{fmt, io::IsTerminal as _, str::FromStr};
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Registry,
+    filter::LevelFilter,
+    layer::SubscriberExt as _,
+    reload::{self, Handle},
+    util::SubscriberInitExt as _,
+};
 
 /// Flags about logs, flattened into each program's own.
 #[derive(Args, Clone, Debug)]
 pub struct LogArgs {
-    /// What is logged: error, warn, info, debug, trace, or directives such as `info,tidepool_proxy=debug`
-    #[arg(
-        long = "log-level",
-        env = "TIDEPOOL_LOG_LEVEL",
-        default_value = "info",
-        value_name = "FILTER",
-        global = true
-    )]
-    pub level: EnvFilterText,
+    /// What is logged: error, warn, info, debug, trace, or directives such as `info,tidepool_proxy=debug` [default: info]
+    #[arg(long = "log-level", env = "TIDEPOOL_LOG_LEVEL", value_name = "FILTER", global = true)]
+    pub level: Option<LogFilter>,
     /// How logs are written
     #[arg(
         long = "log-format",
@@ -37,22 +37,61 @@ pub enum LogFormat {
     Json,
 }
 
-/// A log filter whose syntax was checked when the arguments were read.
-#[derive(Clone, Debug)]
-pub struct EnvFilterText(String);
+/// Which events are logged; its syntax is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(String);
 
-impl std::str::FromStr for EnvFilterText {
-    type Err = tracing_subscriber::filter::ParseError;
+/// The text says nothing that a log could follow.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0:?} is no log filter, expected error, warn, info, debug, trace, off, or directives such as info,tidepool_proxy=debug"
+)]
+pub struct LogFilterError(String);
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = LogFilterError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        EnvFilter::builder().parse(text).map(|_| Self(text.to_owned()))
+        // A word alone that is no level would be taken for a module of which all is logged, and nothing else.
+        let means_something = |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
+        let parsed = EnvFilter::builder().parse(text).is_ok();
+        if !text.trim().is_empty() && parsed && text.split(',').all(means_something) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(LogFilterError(text.to_owned()))
+        }
+    }
+}
+
+/// What is logged, which may change while the process runs. Clones are of the same log.
+#[derive(Clone, Debug)]
+pub struct LogControl(Handle<EnvFilter, Registry>);
+
+impl LogControl {
+    /// Logs these events from now on.
+    pub fn set(&self, filter: &LogFilter) {
+        // An error means that no log was started with it: there is nothing to change.
+        let _ = self.0.reload(EnvFilter::new(&filter.0));
     }
 }
 
 impl LogArgs {
     /// Starts logging for the process; later calls change nothing.
-    pub fn start(&self) {
-        let registry = tracing_subscriber::registry().with(EnvFilter::new(&self.level.0));
+    pub fn start(&self) -> LogControl {
+        let (filter, handle) = reload::Layer::new(EnvFilter::new(self.level.clone().unwrap_or_default().0));
+        let registry = tracing_subscriber::registry().with(filter);
         // An error means that logging has been started already.
         let _ = match self.format {
             LogFormat::Text => {
@@ -65,5 +104,25 @@ impl LogArgs {
                 registry.with(layer).try_init()
             }
         };
+        LogControl(handle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_directives_are_filters_and_a_misspelt_level_is_an_error_that_says_what_belongs_there() {
+        for text in ["info", "WARN", "off", "info,tidepool_proxy=debug", "warn,tidepool_proxy::access_log=off"] {
+            assert_eq!(text.parse::<LogFilter>().unwrap().to_string(), text);
+        }
+        for text in ["", " ", "loud", "info,loud", "tidepool_proxy=loud", "info,,debug,verbose"] {
+            let error = text.parse::<LogFilter>().unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{text:?} is no")) && error.contains("expected error, warn, "),
+                "{error}"
+            );
+        }
     }
 }

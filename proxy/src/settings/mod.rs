@@ -13,6 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tidepool_config::{AnonymousPull, ProxyFile, UsersError, users};
 use tidepool_oci::RegistryName;
+use tidepool_runtime::{LogFilter, LogFilterError};
 
 pub(crate) use agents::AgentsTls;
 pub use files::FileError;
@@ -33,6 +34,8 @@ pub(crate) type Current = Arc<ArcSwap<Settings>>;
 pub(crate) struct Settings {
     /// The configuration's own word for its state.
     pub(crate) revision: Option<String>,
+    /// Which events are logged, unless the command line says it.
+    pub(crate) log: LogFilter,
     /// The registries that are mirrored.
     pub(crate) upstreams: HashMap<RegistryName, Arc<Upstream>>,
     /// Host names, in lower case, under which clients find one registry alone.
@@ -60,6 +63,9 @@ impl std::fmt::Debug for Access {
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
+    /// What is to be logged is none that can be.
+    #[error("logLevel")]
+    Log(#[source] LogFilterError),
     /// An upstream's entry cannot be used.
     #[error("upstreams[{index}]")]
     Upstream {
@@ -93,6 +99,7 @@ impl Settings {
         tasks: &Tasks,
         lookup: &Lookup,
     ) -> Result<Self, SettingsError> {
+        let log = file.log_level.as_deref().map(str::parse).transpose().map_err(SettingsError::Log)?;
         let egress = file.egress_proxy.as_ref().map(|egress| Egress::read(egress, files));
         let egress = egress.transpose().map_err(SettingsError::Egress)?;
         let (mut upstreams, mut hosts) = (HashMap::new(), HashMap::new());
@@ -112,7 +119,8 @@ impl Settings {
         }
         let agents = AgentsTls::read(file, files, previous.and_then(|previous| previous.agents.as_ref()))?;
         let access = access(file, files)?;
-        Ok(Self { revision: file.revision.clone(), upstreams, hosts, access, agents })
+        let log = log.unwrap_or_default();
+        Ok(Self { revision: file.revision.clone(), log, upstreams, hosts, access, agents })
     }
 }
 

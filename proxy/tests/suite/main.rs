@@ -24,6 +24,7 @@ mod hosts;
 mod identity;
 mod indexes;
 mod kept;
+mod log_level;
 mod logins;
 mod manners;
 mod metrics;

@@ -33,6 +33,10 @@ fn a_wrong_file_is_one_message_with_file_key_and_what_was_expected() {
     for (text, parts) in [
         ("upstream: []", vec!["/proxy.yaml: ", "unknown field `upstream`", "`upstreams`"]),
         ("listen: here\nupstreams: [{registry: docker.io}]", vec!["/proxy.yaml: listen"]),
+        (
+            "logLevel: loud\nupstreams: [{registry: a.b}]",
+            vec!["/proxy.yaml: logLevel: \"loud\" is no", "expected error"],
+        ),
         ("upstreams: []", vec!["/proxy.yaml: upstreams: lists no registry"]),
         ("upstreams: [{registry: a.b, repositories: [\"A\"]}]", vec!["/proxy.yaml: upstreams[0].repositories[0]: "]),
         (

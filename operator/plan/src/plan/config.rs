@@ -45,9 +45,15 @@ impl Files {
 ///
 /// The revision is a hash of all entries. A private key is among them, which nobody can guess: so it tells nothing about
 /// the passwords, and may be shown.
-pub(crate) fn configuration(mirror: &ValidMirror, identity: &Identity) -> Result<Configuration, serde_yaml::Error> {
+pub(crate) fn configuration(
+    mirror: &ValidMirror,
+    identity: &Identity,
+    log_level: Option<&str>,
+) -> Result<Configuration, serde_yaml::Error> {
     let mut files = Files::default();
-    let file = proxy_file(mirror, identity, &mut files);
+    let mut file = proxy_file(mirror, identity, &mut files);
+    // Only where it is asked for: members of versions that do not know it start all the same.
+    file.log_level = log_level.map(str::to_owned);
     sealed(serde_yaml::from_value(serde_yaml::to_value(file)?)?, files)
 }
 
@@ -79,6 +85,7 @@ fn proxy_file(mirror: &ValidMirror, identity: &Identity, files: &mut Files) -> P
         listen: Some(any(MEMBER_PORT)),
         admin: Some(any(ADMIN_PORT)),
         revision: None,
+        log_level: None,
         agents: Some(agents),
         access: Some(Access {
             anonymous_pull: mirror.access.anonymous_pull,

@@ -15,7 +15,12 @@ use crate::{
 };
 
 fn defaults() -> Defaults {
-    Defaults { image: "reg.io/tidepool:1".into(), pull_policy: "IfNotPresent".into(), namespace: "deep".into() }
+    Defaults {
+        image: "reg.io/tidepool:1".into(),
+        pull_policy: "IfNotPresent".into(),
+        namespace: "deep".into(),
+        log_level: None,
+    }
 }
 
 fn identity() -> Identity {

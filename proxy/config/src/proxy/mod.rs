@@ -47,6 +47,9 @@ pub struct ProxyFile {
     /// A word for this state of the file and of all files it names; reported back once it is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Which events are logged, unless the command line says it: a level, or directives; default `info`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
     /// The listener for node agents; default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agents: Option<Agents>,
@@ -143,6 +146,7 @@ impl ProxyFile {
             listen: None,
             admin: None,
             revision: None,
+            log_level: None,
             agents: None,
             access: None,
             egress_proxy: None,
@@ -176,8 +180,9 @@ mod tests {
 
     #[test]
     fn reads_all_that_a_member_is_told() {
-        let text = "revision: r1\nagents: {listen: \"0.0.0.0:5443\", mirror: u1, certFile: /c, keyFile: /k, caFile: /a}\naccess: {anonymousPull: None, usersFile: /u}\negressProxy: {url: \"http://p:3128\", noProxy: [.corp], username: u, passwordFile: /p}\nupstreams:\n- registry: a.b\n  host: a-b.cache\n  credentials: {username: u, passwordFile: /p, scope: AllImages}\n  tls: {insecureSkipVerify: true}\n";
+        let text = "revision: r1\nlogLevel: \"info,tidepool_proxy=debug\"\nagents: {listen: \"0.0.0.0:5443\", mirror: u1, certFile: /c, keyFile: /k, caFile: /a}\naccess: {anonymousPull: None, usersFile: /u}\negressProxy: {url: \"http://p:3128\", noProxy: [.corp], username: u, passwordFile: /p}\nupstreams:\n- registry: a.b\n  host: a-b.cache\n  credentials: {username: u, passwordFile: /p, scope: AllImages}\n  tls: {insecureSkipVerify: true}\n";
         let file = ProxyFile::parse(text).unwrap();
+        assert_eq!(file.log_level.as_deref(), Some("info,tidepool_proxy=debug"));
         assert_eq!(file.access.as_ref().unwrap().anonymous_pull, AnonymousPull::None);
         assert_eq!(file.upstreams[0].credentials.as_ref().unwrap().scope, Scope::AllImages);
         assert_eq!(ProxyFile::parse(&file.to_yaml().unwrap()).unwrap(), file);

@@ -101,6 +101,20 @@ fn whatever_a_member_reads_changes_the_revision_and_never_the_pod() {
 }
 
 #[test]
+fn members_are_told_what_to_log_without_a_restart_and_only_where_it_is_not_the_usual() {
+    let told = |level: Option<&str>| {
+        let defaults = Defaults { log_level: level.map(str::to_owned), ..defaults() };
+        plan(&valid(MINIMAL), &identity(), &defaults).unwrap()
+    };
+    let (usual, debug) = (told(None), told(Some("info,tidepool_proxy=debug")));
+    // As members of versions that do not know the key must find it.
+    assert!(!entry(&usual, "proxy.yaml").contains("logLevel"));
+    assert_eq!(file(&debug).log_level.as_deref(), Some("info,tidepool_proxy=debug"));
+    assert_ne!(revision(&usual), revision(&debug), "the operator waits until it is in use");
+    assert_eq!(usual.deployments, debug.deployments, "a pod restarts only when its template changes");
+}
+
+#[test]
 fn the_limit_follows_the_claim_and_waits_for_the_volume() {
     let limit = |size: &str, claim: Option<(u64, u64)>| {
         let claim = claim.map(|(requested, capacity)| crate::ClaimFact {

@@ -30,6 +30,7 @@ fn planned_by(version: &str, key: &str, spec: Value, referenced: &Referenced) ->
         image: format!("tidepool:{version}"),
         pull_policy: "IfNotPresent".to_owned(),
         namespace: "deep".to_owned(),
+        log_level: None,
     };
     let part = |name: &str| format!("{name} {key}");
     let identity = Identity { certificate: part("certificate"), key: part("key"), authorities: part("authorities") };
