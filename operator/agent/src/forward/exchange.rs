@@ -18,6 +18,7 @@ use super::{
     alive::A_MOMENT,
     headers,
     links::{Connections, Links},
+    room::Room,
 };
 use crate::metrics::Metrics;
 
@@ -65,6 +66,8 @@ pub(super) enum AskError {
     Deadline,
     #[error("body stalls or breaks off")]
     Body,
+    #[error("too many large replies are on their way to the runtime")]
+    Crowded,
 }
 
 /// Asks members, each by the connections of its mirror; never through a proxy.
@@ -73,13 +76,15 @@ pub(super) struct Exchange {
     pub(super) limits: Limits,
     pub(super) metrics: Metrics,
     pub(super) links: Links,
+    /// Where replies that are taken whole have their bytes.
+    pub(super) room: Room,
     /// Told of each failure of a member: the background health has work.
     pub(super) failures: Notify,
 }
 
 impl Exchange {
     pub(super) fn new(limits: Limits, metrics: Metrics) -> Self {
-        Self { limits, metrics, links: Links::default(), failures: Notify::new() }
+        Self { limits, metrics, links: Links::default(), room: Room::default(), failures: Notify::new() }
     }
 
     /// Asks a member for headers; how it does goes into its breaker. `peers` are the mirror's members.
@@ -96,7 +101,7 @@ impl Exchange {
             Ok(_) => member.is_well(),
             // Who asked for its health has noted what came of it; without an identity nobody was asked; what becomes of a
             // body is noted by who takes it.
-            Err(AskError::Request(_) | AskError::NoIdentity | AskError::Dead | AskError::Body) => {}
+            Err(AskError::Request(_) | AskError::NoIdentity | AskError::Dead | AskError::Body | AskError::Crowded) => {}
             // It answers about its health, and kept none of its own deadlines.
             Err(AskError::Deadline) if began.elapsed() >= self.limits.blame_after(ask.is_blob) => member.misbehaved(),
             Err(AskError::Deadline) => {}

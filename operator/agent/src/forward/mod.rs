@@ -23,6 +23,7 @@ mod links;
 mod member;
 mod read_ahead;
 mod request;
+mod room;
 mod routing;
 mod self_check;
 pub mod server;
@@ -46,7 +47,7 @@ use crate::{
 use answer::error;
 use body::RelayBody;
 use course::Course;
-use exchange::{Ask, Exchange};
+use exchange::{Ask, AskError, Exchange};
 use verdict::{Verdict, verdict};
 use whole::Reply;
 
@@ -162,7 +163,12 @@ impl Forwarder {
         let deadline = Instant::now() + self.exchange.limits.headers(ask.is_blob);
         for (position, member) in members.iter().enumerate().filter(|(_, member)| member.may_be_asked()) {
             let asked = self.exchange.ask_whole(member, &members, &ask, is_blob, deadline).await;
-            let Ok(reply) = asked else { continue };
+            let reply = match asked {
+                Ok(reply) => reply,
+                // Here, at this node: another member would not help.
+                Err(AskError::Crowded) => return None,
+                Err(_) => continue,
+            };
             let (status, headers) = reply.head();
             let verdict = verdict(&object.target, status, headers);
             if verdict == Verdict::Relayed {

@@ -20,7 +20,7 @@ use super::{Forwarder, Mark, ReplyBody, self_check::MARK, turn_away::turn_away};
 /// How long a connection may wait for its next request: longer than the 30 s for which containerd keeps them.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
 /// Connections at once; more are told 503 at once, at which a runtime goes upstream. Each may hold some 200 KiB for a slow
-/// runtime (what is queued, read ahead and encrypted), and all of them are to fit in the pod's memory, beside manifests.
+/// runtime (what is queued, read ahead and encrypted), and all of them are to fit in the pod's memory, beside `room` for manifests.
 const CONNECTIONS: usize = 400;
 /// Above so many bytes that wait to be written nothing is added: what a slow runtime costs.
 const MOST_QUEUED: usize = 128 << 10;

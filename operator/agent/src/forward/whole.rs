@@ -1,5 +1,5 @@
 //! Small replies (manifests, lists, errors) are taken whole before a word of them goes to the runtime: what breaks on the
-//! way is asked for again, and the runtime never sees it.
+//! way is asked for again, and the runtime never sees it. All of them together have [`Room`](super::room::Room).
 
 use std::sync::Arc;
 
@@ -34,6 +34,11 @@ impl Reply {
     }
 }
 
+/// Whether the reply is of the kind that is taken whole.
+fn is_taken(ask: &Ask, is_blob: bool, reply: &Response<Incoming>) -> bool {
+    ask.method != http::Method::HEAD && !(is_blob && reply.status().is_success())
+}
+
 impl Exchange {
     /// Asks a member, and takes what is small whole. A body that stalls or breaks is asked for once more, for it may be the
     /// connection.
@@ -48,13 +53,14 @@ impl Exchange {
         let mut again = true;
         loop {
             let reply = self.ask(member, peers, ask, deadline).await?;
-            let large = headers::content_length(reply.headers()).is_none_or(|length| length > LARGEST);
-            if ask.method == http::Method::HEAD || large || (is_blob && reply.status().is_success()) {
+            let length = headers::content_length(reply.headers()).filter(|length| *length <= LARGEST);
+            let Some(length) = length.filter(|_| is_taken(ask, is_blob, &reply)) else {
                 return Ok(Reply::Head(reply));
-            }
+            };
+            let place = self.room.enter(length, deadline).await?;
             let (parts, body) = reply.into_parts();
             match self.take(member, peers, body, deadline).await {
-                Ok(bytes) => return Ok(Reply::Whole(parts, bytes)),
+                Ok(bytes) => return Ok(Reply::Whole(parts, place.hold(bytes))),
                 Err(AskError::Body) if again => again = false,
                 Err(error) => {
                     // On two connections, and it is alive: no pull is to pay for that again.

@@ -184,6 +184,36 @@ async fn a_member_that_answers_a_resume_with_other_bytes_is_not_believed() {
     }
 }
 
+/// A runtime that asks for a manifest, takes the head of the reply, and nothing more.
+async fn stuck(rig: &Rig) -> TcpStream {
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    stream.write_all(format!("GET {MANIFEST} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    stream
+}
+
+#[tokio::test]
+async fn n6_large_manifests_that_runtimes_do_not_take_leave_room_for_small_ones_and_the_next_goes_upstream() {
+    let length = 8 << 20;
+    let large = format!("{}{}", OK.replace("-length: 2\r", &format!("-length: {length}\r")), "x".repeat(length - 2));
+    let member = Fake::start(move |head| {
+        let is_large = head.starts_with("GET /v2/library/a/");
+        Act::Write(if is_large { large.clone() } else { OK.to_owned() })
+    })
+    .await;
+    let rig = Rig::start(&[member.address]);
+    let (one, _two) = (stuck(&rig).await, stuck(&rig).await);
+    let began = Instant::now();
+    let (crowded, small) = tokio::join!(rig.get(MANIFEST), rig.get("/v2/library/b/manifests/1?ns=docker.io"));
+    assert_eq!((crowded.status(), small.status()), (503, 200));
+    assert!(began.elapsed() < Duration::from_millis(2800), "{:?}", began.elapsed());
+    drop(one);
+    let reply = rig.get(MANIFEST).await;
+    assert_eq!((reply.status(), reply.body.len(), reply.reset), (200, length, false), "the member is not to blame");
+}
+
 #[tokio::test]
 async fn on_stop_the_port_is_free_at_once_and_streams_under_way_end_well() {
     let member = breaking(BLOB, 3, 1, true).await;
