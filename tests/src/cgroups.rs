@@ -36,7 +36,7 @@ pub(crate) fn create(name: &str, nodes: &[String]) -> Result<()> {
 pub(crate) fn remove(name: &str) -> Result<()> {
     let roots: Vec<PathBuf> = hierarchies()?.into_iter().map(|hierarchy| hierarchy.root.join(name)).collect();
     // The kernel empties a group a moment after its last process is reaped.
-    wait::until(Duration::from_secs(10), Duration::from_millis(50), "removal of the control groups", || {
+    wait::until(Duration::from_secs(30), Duration::from_millis(50), "removal of the control groups", || {
         for root in &roots {
             remove_tree(root).with_context(|| format!("cannot remove {}", root.display()))?;
         }

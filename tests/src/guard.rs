@@ -20,7 +20,7 @@ use crate::wait;
 const STARTED: &str = "started";
 const RELEASE: &str = "release";
 /// Killing some hundred processes and unmounting their file systems takes a second or two.
-const GONE_WITHIN: Duration = Duration::from_secs(30);
+const GONE_WITHIN: Duration = Duration::from_secs(60);
 
 /// The owner's hold on a cluster: dropped, the cluster goes away.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Drop for Guard {
 pub(crate) fn run(dir: &Path) -> Result<()> {
     let log = File::create(dir.join("init.log")).context("cannot write in the state folder")?;
     let mut unshare = namespaces(&log)?;
-    let init = process::child_of(unshare.id(), Duration::from_secs(10))?;
+    let init = process::child_of(unshare.id(), Duration::from_secs(60))?;
     State::write_init(dir, init)?;
     println!("{STARTED}");
     let mut order = String::new();
@@ -127,5 +127,5 @@ pub(crate) fn tear_down(dir: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         Ok(()) | Err(_) => Ok(true),
     };
-    wait::until(Duration::from_secs(10), Duration::from_millis(100), "removal of the state folder", removed)
+    wait::until(Duration::from_secs(30), Duration::from_millis(100), "removal of the state folder", removed)
 }

@@ -54,6 +54,7 @@
 //! by podman through it.
 //! **Who did what.** [`Cluster::audit`] reads the API server's audit log, [`Registry::log`] what a stand-in was asked,
 //! [`Cluster::passages`] what went through the egress proxy.
+//! **What was so for a moment** only is in a [`Cluster::watch`], however seldom and slowly a test looks.
 //! **In the place of a pod** programs of this machine run by [`Cluster::try_in_pod_network`], since images of tests hold
 //! busybox alone.
 //! **Elsewhere.** With `$KUBECONFIG` set, [`Cluster::for_suite`] uses that cluster by `kubectl` and `helm` alone; a test
@@ -90,7 +91,7 @@ mod tools;
 mod wait;
 
 pub use certificates::{Authority, Certificate, Role};
-pub use cluster::{AuditEvent, Client, Cluster, ClusterOptions, Disturbance, Pods, StartError};
+pub use cluster::{AuditEvent, Client, Cluster, ClusterOptions, Disturbance, Pods, StartError, Watch};
 pub use fault_proxy::{Exchange, Fault, FaultProxy, Times};
 pub use image::{Blob, Image, ImageSpec};
 pub use kubernetes::node_options::{Containerd, NodeOptions, Rate};

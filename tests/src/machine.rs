@@ -17,7 +17,7 @@ use crate::process::{self, Process};
 use crate::tools::Tools;
 
 /// How long a captured command may take unless said otherwise: a `kubectl wait` fits, a hang shows.
-pub(crate) const COMMAND_WITHIN: Duration = Duration::from_secs(120);
+pub(crate) const COMMAND_WITHIN: Duration = Duration::from_secs(240);
 
 /// What a command left behind.
 #[derive(Debug, Clone)]
@@ -192,7 +192,7 @@ impl Machine {
             let own = fs::read_to_string(format!("/proc/{}/comm", self.holder.pid)).unwrap_or_default();
             namespace(self.holder.pid) != namespace(other.holder.pid) && own.trim() == "sleep"
         };
-        crate::wait::until(Duration::from_secs(10), Duration::from_millis(5), "namespaces of a node", || Ok(ready()))
+        crate::wait::until(Duration::from_secs(60), Duration::from_millis(5), "namespaces of a node", || Ok(ready()))
     }
 
     fn settle(&self) -> Result<()> {

@@ -18,6 +18,8 @@ mod members_ephemeral;
 mod node_state;
 #[path = "cluster/pull_loop.rs"]
 mod pull_loop;
+#[path = "cluster/quiet.rs"]
+mod quiet;
 
 #[path = "cluster/claims.rs"]
 mod claims;

@@ -49,7 +49,7 @@ fn a_pod_runs_an_image_that_was_pulled_with_a_token() {
     let Some(cluster) = cluster() else { return };
     let hub = cluster.registry("docker.io").unwrap();
     let image = hub.push(&ImageSpec::new("library/first", "1").layers(&[3]).index()).unwrap();
-    let start = || cluster.run_pod("first", 1, "first:1", Duration::from_secs(60));
+    let start = || cluster.run_pod("first", 1, "first:1", Duration::from_secs(180));
     let ((), requests) = hub.requests_during(start).unwrap();
     for blob in image.layers.iter().chain([&image.top, &image.manifest, &image.config]) {
         assert_eq!(served(&requests, &blob.digest), 1, "{blob:?} in {requests:#?}");
@@ -93,7 +93,7 @@ fn pods_find_services_stand_ins_and_nothing_else() {
     let Some(cluster) = cluster() else { return };
     let hub = cluster.registry("docker.io").unwrap();
     hub.push(&ImageSpec::new("library/names", "1")).unwrap();
-    cluster.run_pod("names", 2, "names:1", Duration::from_secs(60)).unwrap();
+    cluster.run_pod("names", 2, "names:1", Duration::from_secs(180)).unwrap();
     let found = |name: &str| {
         cluster.try_kubectl(&["exec", "names", "--", "nslookup", name]).map(|output| output.success).unwrap()
     };
@@ -107,7 +107,7 @@ fn a_claim_is_bound_to_a_folder_that_an_ordinary_user_writes() {
     let Some(cluster) = cluster() else { return };
     cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/store", "1")).unwrap();
     cluster.apply(include_str!("harness/claim.yaml")).unwrap();
-    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/store", "--timeout=60s"]).unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/store", "--timeout=180s"]).unwrap();
     cluster.kubectl(&["exec", "store", "--", "sh", "-c", "echo kept > /store/file"]).unwrap();
 }
 
@@ -138,7 +138,7 @@ impl Owner {
             .spawn()
             .unwrap();
         let owner = Self { process, folder };
-        until(Duration::from_secs(90), Duration::from_millis(100), "second cluster", || {
+        until(Duration::from_secs(240), Duration::from_millis(100), "second cluster", || {
             Ok(owner.folder.join("state.json").exists())
         })
         .unwrap();
@@ -233,7 +233,7 @@ impl Traces {
 }
 
 fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    until(Duration::from_secs(30), Duration::from_millis(100), what, || Ok(done())).unwrap();
+    until(Duration::from_secs(120), Duration::from_millis(100), what, || Ok(done())).unwrap();
 }
 
 /// Number of the only process whose command line ends so.

@@ -12,6 +12,7 @@ mod power;
 mod processes;
 mod simulated;
 mod start;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub use audit::AuditEvent;
 pub use disturbance::Disturbance;
 pub use outside::Client;
 pub use processes::Pods;
+pub use watch::Watch;
 
 use crate::certificates::{Authority, Certificate};
 use crate::guard::{self, Guard};

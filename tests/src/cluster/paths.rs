@@ -6,12 +6,21 @@ use anyhow::{Context, Result};
 
 use super::{Cluster, Disturbance};
 use crate::addresses;
+use crate::kubernetes::node_options::Rate;
 use crate::machine::Machine;
 use crate::relay::Act;
 use crate::stand_in;
 use crate::tools;
 
 impl Cluster {
+    /// Lets a node receive `rate` at most; healed, `before`.
+    pub fn slow_link(&self, number: usize, rate: Rate, before: Rate) -> Result<Disturbance<'_>> {
+        let control_plane = &self.local()?.state.control_plane;
+        let link = format!("veth{number}");
+        control_plane.script(&rate.limit(&link)).context("cannot slow a link")?;
+        Ok(Disturbance::until(move || control_plane.script(&before.limit(&link)).map(drop)))
+    }
+
     /// Drops every packet between a node and an address.
     pub fn drop_packets(&self, node: usize, address: &str) -> Result<Disturbance<'_>> {
         let node = self.local()?.node(node)?;

@@ -13,7 +13,7 @@ use crate::wait;
 const DAEMONS: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
 const API_SERVER: &str = "apiserver";
 /// How long a daemon may take until it answers.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(180);
 
 impl Cluster {
     /// Cuts a node's power and gives it back: daemons, shims and containers end by SIGKILL at once, memory file systems

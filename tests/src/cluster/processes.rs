@@ -12,7 +12,7 @@ use crate::process::{self, Process};
 use crate::state::State;
 
 /// SIGKILL works at once, but a process that writes to a disk dies when the disk lets it.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where a program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,7 +37,7 @@ impl Cluster {
         self.try_kubectl_with(&["create", "-f", "-"], &list.to_string())?.ok()?;
         let selector = format!("{SIMULATED}=true");
         let ready = r#"jsonpath={range .items[*].status.conditions[?(@.type=="Ready")]}{.status} {end}"#;
-        self.wait_until(Duration::from_secs(90), "simulated nodes", || {
+        self.wait_until(Duration::from_secs(240), "simulated nodes", || {
             let states = self.kubectl(&["get", "nodes", "-l", &selector, "-o", ready])?;
             Ok(states.split_whitespace().filter(|state| *state == "True").count() == count)
         })

@@ -169,9 +169,9 @@ fn await_nodes(control_plane: &Machine, names: &[String]) -> Result<()> {
     let config = format!("--kubeconfig={}", control_plane::kubeconfig(control_plane).display());
     let nodes: Vec<String> = names.iter().map(|name| format!("node/{name}")).collect();
     let wait = |condition: &str, objects: &[String]| -> Result<()> {
-        let mut command: Vec<&str> = vec!["kubectl", &config, "wait", condition, "--timeout=60s"];
+        let mut command: Vec<&str> = vec!["kubectl", &config, "wait", condition, "--timeout=180s"];
         command.extend(objects.iter().map(String::as_str));
-        let output = control_plane.run(&command, "", Duration::from_secs(70))?;
+        let output = control_plane.run(&command, "", Duration::from_secs(200))?;
         output
             .ok()
             .with_context(|| format!("nodes are not ready; see the logs in {}", control_plane.home().display()))?;

@@ -65,7 +65,7 @@ pub(crate) fn start(machine: &Machine, nodes: usize) -> Result<()> {
 pub(crate) fn complete(machine: &Machine) -> Result<()> {
     let config = format!("--kubeconfig={}", kubeconfig(machine).display());
     let ask = ["kubectl", &config, "get", "--raw", "/readyz"];
-    wait::until(Duration::from_secs(90), Duration::from_millis(200), "ready API server", || {
+    wait::until(Duration::from_secs(180), Duration::from_millis(200), "ready API server", || {
         machine.ok(&ask).map(|answer| answer == "ok")
     })?;
     let home = machine.home().display();

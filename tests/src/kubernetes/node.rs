@@ -70,7 +70,7 @@ pub(crate) fn start_runtime(node: &Machine, number: usize, around: &Surroundings
     node_files::write(node, number, around)?;
     node.script(&node_files::mounts(node, around.options_of(number).in_memory))?;
     node.daemon("containerd", &["containerd", "--config", "/etc/containerd/config.toml"])?;
-    wait::until(Duration::from_secs(30), Duration::from_millis(50), "containerd", || {
+    wait::until(Duration::from_secs(120), Duration::from_millis(50), "containerd", || {
         node.ok(&["ctr", "version"]).map(|_| true)
     })?;
     import(node, pause)

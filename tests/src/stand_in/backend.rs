@@ -66,7 +66,7 @@ pub(crate) fn await_listening(machine: &Machine, what: &str, wanted: &[(&str, u1
         Ok(kernel_form(address.parse().with_context(|| format!("`{address}` is no address"))?, *port))
     };
     let wanted: Vec<String> = wanted.iter().map(form).collect::<Result<_>>()?;
-    wait::until(Duration::from_secs(30), Duration::from_millis(50), what, || {
+    wait::until(Duration::from_secs(120), Duration::from_millis(50), what, || {
         let sockets = machine.ok(&["cat", "/proc/net/tcp"])?;
         Ok(wanted.iter().all(|socket| sockets.contains(socket)))
     })

@@ -30,7 +30,7 @@ pub(super) struct Controlled {
 /// Gives an order, and returns when it is carried out.
 pub(crate) fn order(folder: &Path, words: &[&str]) -> Result<()> {
     let mut socket = UnixStream::connect(folder.join(files::CONTROL)).context("the stand-ins do not run")?;
-    socket.set_read_timeout(Some(Duration::from_secs(10))).context("cannot bound a wait")?;
+    socket.set_read_timeout(Some(Duration::from_secs(60))).context("cannot bound a wait")?;
     writeln!(socket, "{}", words.join(" ")).context("cannot order the stand-ins")?;
     let mut answer = String::new();
     BufReader::new(socket).read_line(&mut answer).context("no answer of the stand-ins")?;

@@ -44,7 +44,7 @@ pub(crate) fn installed() -> Option<&'static Cluster> {
         // The API server takes new definitions at once, and describes them some time later.
         let described = |kind: &str| Ok(cluster.try_kubectl(&["explain", &format!("{kind}.status")])?.success);
         for kind in ["registrymirror", "mirrornode"] {
-            cluster.wait_until(Duration::from_secs(30), "description of a definition", || described(kind)).unwrap();
+            cluster.wait_until(Duration::from_secs(180), "description of a definition", || described(kind)).unwrap();
         }
         *installed = true;
     }

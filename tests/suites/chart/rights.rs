@@ -146,7 +146,7 @@ fn an_agent_reports_for_its_own_node_alone() {
     let node = ["--as-user-extra", "authentication.kubernetes.io/node-name=own"];
     // A policy binds some time after it was made.
     let bound = || Ok(report("other", &node).stderr.contains("an agent may report for its own node only"));
-    cluster.wait_until(std::time::Duration::from_secs(30), "refusal of a report for another node", bound).unwrap();
+    cluster.wait_until(std::time::Duration::from_secs(180), "refusal of a report for another node", bound).unwrap();
     let own = report("own", &node);
     assert!(own.success, "{}", own.stderr);
     let nobody = report("own", &[]);

@@ -27,13 +27,13 @@ fn a_claim_grows_without_a_restart_and_a_retained_one_serves_the_next_mirror() {
     let asked = || Ok(claim(&cluster)["spec"]["resources"]["requests"]["storage"] == "2Gi");
     cluster.wait_until(SOON, "claim that asks for more", asked).unwrap();
     cluster.resize_claims(SYSTEM).unwrap();
-    let ready = ["wait", "--for=condition=StorageReady", "registrymirror", MIRROR, "--timeout=90s"];
+    let ready = ["wait", "--for=condition=StorageReady", "registrymirror", MIRROR, "--timeout=180s"];
     cluster.kubectl(&ready).map_err(|error| format!("{error:#}\n{}", cluster.diagnose())).unwrap();
     await_revision(&cluster);
     assert_eq!(members(&cluster, MIRROR), before, "no restart for a volume that grew");
 
     let uid = claim(&cluster)["metadata"]["uid"].clone();
-    cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=30s"]).unwrap();
+    cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=180s"]).unwrap();
     let gone = || {
         let left =
             cluster.kubectl(&["get", "pods,deployments", "-n", SYSTEM, "-l", "tidepool.dev/mirror", "-o", "name"])?;

@@ -111,7 +111,7 @@ fn followed(cluster: &Cluster, pulls: &PullLoop<'_>, what: &str, act: impl FnOnc
     let step = || {
         pulls.step(what, || {
             act();
-            let status = ["rollout", "status", "daemonset/tidepool-agent", "-n", AGENTS, "--timeout=110s"];
+            let status = ["rollout", "status", "daemonset/tidepool-agent", "-n", AGENTS, "--timeout=180s"];
             cluster.kubectl(&status).unwrap();
             await_others(cluster, |now| now.supervisor != before.supervisor, Duration::from_secs(90));
         });

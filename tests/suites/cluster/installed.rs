@@ -16,8 +16,9 @@ pub(crate) const SYSTEM: &str = "tidepool-system";
 pub(crate) const MIRROR: &str = "reef";
 /// Where agents listen, as files on nodes name it.
 pub(crate) const LISTENER: &str = "http://127.0.0.1:909";
-/// How long a change may take to reach every node: an agent's watch, a file, a report with jitter.
-pub(crate) const SOON: Duration = Duration::from_secs(90);
+/// How long a change may take to reach every node: an agent's watch, a file, a report with jitter, some seconds in all; and
+/// all of it on a slow machine that has other things to do. Less than the time between two looks at everything.
+pub(crate) const SOON: Duration = Duration::from_secs(180);
 
 /// A cluster of this machine, or the one of `$KUBECONFIG`; `None` where there is neither.
 pub(crate) fn any_cluster(nodes: usize) -> Option<Cluster> {
@@ -88,7 +89,7 @@ pub(crate) fn install_with(cluster: &Cluster, more: &[&str]) {
 /// Runs `helm install` or `helm upgrade` of the chart.
 pub(crate) fn helm(cluster: &Cluster, act: &str, more: &[&str]) {
     let chart = repository().join("charts/tidepool");
-    let base = [act, "tidepool", chart.to_str().unwrap(), "-n", SYSTEM, "--wait", "--timeout", "3m"];
+    let base = [act, "tidepool", chart.to_str().unwrap(), "-n", SYSTEM, "--wait", "--timeout", "4m"];
     cluster.helm(&[&base, more].concat()).map_err(|error| format!("{error:#}\n{}", cluster.diagnose())).unwrap();
 }
 
@@ -126,7 +127,7 @@ pub(crate) fn ephemeral() -> Value {
 /// Applies a mirror and waits until it is ready and every node pulls through it.
 pub(crate) fn apply_and_await(cluster: &Cluster, mirror: &Value) {
     cluster.apply(&mirror.to_string()).unwrap();
-    let wait = ["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=110s"];
+    let wait = ["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=180s"];
     cluster.kubectl(&wait).map_err(|error| format!("{error:#}\n{}", cluster.diagnose())).unwrap();
     await_active(cluster);
 }

@@ -1,12 +1,13 @@
 //! Two operators: one leads, the other takes over and writes nothing; and what others change is set right.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidepool_tests::{AuditEvent, Cluster};
+use tidepool_tests::Cluster;
 
 use crate::installed::{MIRROR, SOON, SYSTEM, apply_and_await, installed, mirror};
+use crate::quiet::{await_quiet, writes};
 
 const OPERATORS: &str = "app.kubernetes.io/component=operator";
 /// Every kind that a mirror has objects of.
@@ -38,25 +39,24 @@ fn versions(cluster: &Cluster) -> BTreeMap<String, String> {
     versions
 }
 
-/// Waits until every node is proven and nothing that operators write has changed for ten seconds.
-fn await_quiet(cluster: &Cluster) {
-    let proven = ["wait", "--for=condition=Honored", "mirrornodes", "--all", "--timeout=90s"];
-    cluster.kubectl(&proven).map_err(|error| format!("{error:#}\n{}", cluster.diagnose())).unwrap();
-    let (mut last, mut since) = (versions(cluster), Instant::now());
-    let quiet = || {
-        let now = versions(cluster);
-        if now != last {
-            (last, since) = (now, Instant::now());
-        }
-        Ok(since.elapsed() > Duration::from_secs(10))
-    };
-    cluster.wait_until(SOON, "end of all that a new mirror makes", quiet).unwrap();
+/// The pod that holds the lease under this name.
+fn pod_of<'a>(pods: &'a str, holder: &str) -> &'a str {
+    let found = pods.lines().map(|pod| pod.trim_start_matches("pod/")).find(|pod| holder.contains(pod));
+    found.unwrap_or_else(|| panic!("the lease names no operator pod: {holder} of {pods}"))
 }
 
-/// What operators wrote beside leases, and beside an Event that may tell of the take-over.
-pub(crate) fn writes(events: &[AuditEvent]) -> Vec<&AuditEvent> {
-    let of_operators = |event: &&AuditEvent| event.user.ends_with(":tidepool-operator") && event.is_write();
-    events.iter().filter(of_operators).filter(|event| !event.is_lease() && event.resource != "events").collect()
+/// Waits until an operator has looked at all that there is.
+fn await_reconciled(cluster: &Cluster, pod: &str) -> anyhow::Result<()> {
+    let curl = ["curl", "-sS", "-m", "5", "http://127.0.0.1:8080/metrics"];
+    let looked = || {
+        let metrics = cluster.try_in_pod_network(SYSTEM, pod, &curl)?.stdout;
+        let counts = |controller: &str| {
+            let of = format!("tidepool_reconcile_seconds_count{{controller=\"{controller}\",result=\"success\"}}");
+            metrics.lines().any(|line| line.starts_with(&of) && !line.ends_with(" 0"))
+        };
+        Ok(["mirror", "nodes", "probes"].into_iter().all(counts))
+    };
+    cluster.wait_until(SOON, &format!("first look of {pod} at everything"), looked)
 }
 
 #[test]
@@ -68,18 +68,20 @@ fn a_take_over_writes_nothing_and_what_others_change_is_set_right() {
     let pods = cluster.kubectl(&["get", "pods", "-n", SYSTEM, "-l", OPERATORS, "-o", "name"]).unwrap();
     assert_eq!(pods.lines().count(), 2, "{pods}");
     let first = leader(&cluster).unwrap();
-    let holder = pods.lines().find(|pod| first.contains(pod.trim_start_matches("pod/")));
-    let holder = holder.unwrap_or_else(|| panic!("the lease names no operator pod: {first} of {pods}"));
+    let holder = pod_of(&pods, &first);
 
     let before = versions(&cluster);
     let (second, events) = cluster
         .audit_during(|| {
-            cluster.kubectl(&["delete", holder, "-n", SYSTEM, "--grace-period=0", "--force"])?;
+            cluster.kubectl(&["delete", "pod", holder, "-n", SYSTEM, "--grace-period=0", "--force"])?;
             let other = || leader(&cluster).map(|now| !now.is_empty() && now != first);
-            cluster.wait_until(Duration::from_secs(60), "another leader", other)?;
-            // Time for the new one to reconcile all there is.
-            std::thread::sleep(Duration::from_secs(20));
-            leader(&cluster)
+            cluster.wait_until(SOON, "another leader", other)?;
+            let second = leader(&cluster)?;
+            let pods = cluster.kubectl(&["get", "pods", "-n", SYSTEM, "-l", OPERATORS, "-o", "name"])?;
+            await_reconciled(&cluster, pod_of(&pods, &second))?;
+            // What it learns of members and writes for it comes after its first look.
+            std::thread::sleep(Duration::from_secs(15));
+            Ok(second)
         })
         .unwrap();
     assert_ne!(first, second);
@@ -91,13 +93,20 @@ fn a_take_over_writes_nothing_and_what_others_change_is_set_right() {
     a_foreign_secret_survives(&cluster);
 }
 
-/// A leader that is told to stop gives its lease back, so that nobody waits for its end.
+/// A leader that is told to stop gives its lease back, so that nobody waits for its end. That it stood there without a
+/// holder may be over within a moment.
 fn a_lease_is_handed_over(cluster: &Cluster, holder: &str) {
     let pods = cluster.kubectl(&["get", "pods", "-n", SYSTEM, "-l", OPERATORS, "-o", "name"]).unwrap();
-    let pod = pods.lines().find(|pod| holder.contains(pod.trim_start_matches("pod/"))).expect("the leader's pod");
-    cluster.kubectl(&["delete", pod, "-n", SYSTEM, "--wait=false"]).unwrap();
-    let other = || leader(cluster).map(|now| !now.is_empty() && now != holder);
-    cluster.wait_until(Duration::from_secs(12), "leader after a hand-over", other).unwrap();
+    let watch = cluster.watch(&["lease", "tidepool-operator", "-n", SYSTEM]).unwrap();
+    cluster.kubectl(&["delete", "pod", pod_of(&pods, holder), "-n", SYSTEM, "--wait=false"]).unwrap();
+    let holders = || -> Vec<String> {
+        let of = |event: &Value| event["object"]["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned();
+        watch.seen().iter().map(of).skip_while(|name| name != holder).skip_while(|name| name == holder).collect()
+    };
+    cluster.wait_until(SOON, "end of a leader", || Ok(!holders().is_empty())).unwrap();
+    assert_eq!(holders()[0], "", "who stops gives the lease back");
+    let other = || Ok(holders().iter().any(|name| !name.is_empty()));
+    cluster.wait_until(SOON, "leader after a hand-over", other).unwrap();
 }
 
 fn drift_is_repaired(cluster: &Cluster) {
@@ -120,7 +129,7 @@ fn drift_is_repaired(cluster: &Cluster) {
             && !policies.is_empty())
     };
     cluster.wait_until(SOON, "repair of what was changed", repaired).unwrap();
-    cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=90s"]).unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=180s"]).unwrap();
 }
 
 /// Pruning needs our label and our owner: somebody's object with the label alone is left.
@@ -139,7 +148,7 @@ fn a_foreign_secret_survives(cluster: &Cluster) {
     };
     cluster.wait_until(SOON, "reconcile of the change", settled).unwrap();
     cluster.kubectl(&["get", "secret", "mirror-reef-foreign", "-n", SYSTEM]).expect("pruning needs our owner too");
-    cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=30s"]).unwrap();
+    cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=180s"]).unwrap();
     let label = format!("tidepool.dev/mirror={MIRROR}");
     let gone = || {
         let left =

@@ -9,9 +9,9 @@ use tidepool_tests::{Cluster, ImageSpec};
 use crate::installed::{
     AGENTS, MIRROR, SOON, SYSTEM, apply_and_await, cluster, ephemeral, helm, install_with, members,
 };
-use crate::leader::writes;
 use crate::node_state::{Tree, await_around, await_as_before, await_ours, await_used, tree, write_foreign};
 use crate::pull_loop::{PullLoop, while_pulling};
+use crate::quiet::{await_proven, writes};
 
 const APP: &str = "docker.io/library/app:1";
 /// A label and a taint with which this cluster's agents leave a node.
@@ -93,6 +93,8 @@ impl Life<'_> {
             Ok(mirror["status"]["nodes"]["summary"] == "2/2")
         };
         self.cluster.wait_until(SOON, "count of the nodes", counted).unwrap();
+        // Nobody pulls on node 2, which is probed; that is none of the take-over's doing.
+        await_proven(self.cluster);
         let (operators, agent_pods) = (pods("operator", SYSTEM), pods("agent", AGENTS));
         let (member, file) = (members(self.cluster, MIRROR), self.file());
         self.pulls.step("operator upgraded", || {
@@ -126,7 +128,7 @@ impl Life<'_> {
         ] {
             self.pulls.step(what, || {
                 let pods = ["pods", "-n", namespace, "-l", &label];
-                self.cluster.kubectl(&[&["delete"], &pods[..], &["--timeout=60s"]].concat()).unwrap();
+                self.cluster.kubectl(&[&["delete"], &pods[..], &["--timeout=180s"]].concat()).unwrap();
                 let ready = || {
                     let pods = self.cluster.kubectl_json(&[&["get"], &pods[..]].concat())?;
                     let pods = pods["items"].as_array().cloned().unwrap_or_default();
@@ -146,10 +148,10 @@ impl Life<'_> {
             self.cluster.kubectl(&["get", "pod", "-n", SYSTEM, &before[0].name, "-o", "jsonpath={.spec.nodeName}"]);
         let node = node.unwrap();
         self.pulls.step(&format!("{node} drained"), || {
-            let drain = ["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=100s"];
+            let drain = ["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=180s"];
             self.cluster.kubectl(&drain).map_err(|error| format!("{error:#}\n{}", self.cluster.diagnose())).unwrap();
             let ready = ["rollout", "status", &format!("deployment/mirror-{MIRROR}-ephemeral"), "-n", SYSTEM];
-            self.cluster.kubectl(&[&ready[..], &["--timeout=60s"]].concat()).unwrap();
+            self.cluster.kubectl(&[&ready[..], &["--timeout=180s"]].concat()).unwrap();
             assert_ne!(members(self.cluster, MIRROR)[0].uid, before[0].uid, "the member has moved");
             self.is_used();
         });
@@ -197,7 +199,7 @@ impl Life<'_> {
     /// The order of the documentation: mirrors first, then the chart.
     fn all_goes(&self) {
         self.pulls.step("mirror deleted", || {
-            self.cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=30s"]).unwrap();
+            self.cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=180s"]).unwrap();
             self.is_left(&[1, 2]);
             let gone = || {
                 let kinds = "deployments,pods,services,secrets,serviceaccounts";
@@ -207,7 +209,7 @@ impl Life<'_> {
             self.cluster.wait_until(SOON, "end of the mirror's objects", gone).unwrap();
         });
         self.pulls.step("chart uninstalled after its mirror", || {
-            self.cluster.helm(&["uninstall", "tidepool", "-n", SYSTEM, "--wait", "--timeout", "2m"]).unwrap();
+            self.cluster.helm(&["uninstall", "tidepool", "-n", SYSTEM, "--wait", "--timeout", "4m"]).unwrap();
             self.is_left(&[1, 2]);
         });
     }

@@ -79,7 +79,7 @@ fn n5_every_node_says_whether_it_uses_the_mirror_and_if_not_why_and_what_to_do()
     install_with(&cluster, &["--set", "operator.probesAtOnce=0"]);
     cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/app", "1").layers(&[1])).unwrap();
     cluster.apply(&ephemeral().to_string()).unwrap();
-    cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=110s"]).unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=180s"]).unwrap();
     a_pull_proves_it_and_without_probes_nobody_guesses(&cluster);
     by_probe_pods(&cluster);
     a_configuration_that_changes_is_judged_anew(&cluster);

@@ -1,11 +1,11 @@
 //! The chain at work: a first pull, a second node, and an outage.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tidepool_tests::{Cluster, Image, ImageSpec, Request};
 
-use crate::installed::{LISTENER, apply_and_await, asked_by_pull, ephemeral, hosts_toml, installed, mirror, pull};
+use crate::installed::{
+    LISTENER, SOON, apply_and_await, asked_by_pull, ephemeral, hosts_toml, installed, mirror, pull,
+};
 
 /// What the log says of a blob or manifest: how often its contents were had upstream.
 fn served(log: &[Request], digest: &str) -> usize {
@@ -37,7 +37,7 @@ fn a_first_pull_asks_upstream_once_for_every_blob() {
         let strangers: Vec<_> = log.iter().filter(|request| !request.user_agent.starts_with("tidepool")).collect();
         assert!(strangers.is_empty(), "only the mirror may ask {registry}: {strangers:#?}");
     }
-    let honored = cluster.kubectl(&["wait", "--for=condition=Honored", "mirrornode", "node1", "--timeout=60s"]);
+    let honored = cluster.kubectl(&["wait", "--for=condition=Honored", "mirrornode", "node1", "--timeout=180s"]);
     honored.expect("node1 says that its runtime uses the file");
 }
 
@@ -59,10 +59,10 @@ fn with_upstream_off_a_pod_starts_on_an_empty_node() {
     apply_and_await(&cluster, &ephemeral());
     push(&cluster, "docker.io", "library/app");
     push(&cluster, "docker.io", "library/never-pulled");
-    cluster.run_pod("first", 1, "app:1", Duration::from_secs(60)).unwrap();
+    cluster.run_pod("first", 1, "app:1", SOON).unwrap();
 
     cluster.registry("docker.io").unwrap().off().unwrap();
     let cold = cluster.pull(2, "never-pulled:1");
     assert!(cold.is_err(), "upstream is off, so an image that nobody pulled before cannot be had");
-    cluster.run_pod("second", 2, "app:1", Duration::from_secs(60)).unwrap();
+    cluster.run_pod("second", 2, "app:1", SOON).unwrap();
 }

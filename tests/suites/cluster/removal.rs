@@ -62,7 +62,7 @@ impl Removal<'_> {
     fn an_uninstall_with_a_mirror_left_and_an_install_that_adopts_it(&self) {
         let identities = identities(self.cluster);
         self.pulls.step("uninstalled, the mirror left", || {
-            self.cluster.helm(&["uninstall", "tidepool", "-n", SYSTEM, "--wait", "--timeout", "2m"]).unwrap();
+            self.cluster.helm(&["uninstall", "tidepool", "-n", SYSTEM, "--wait", "--timeout", "4m"]).unwrap();
             self.nodes_are_as_before();
         });
         self.agents_are_gone();
@@ -84,7 +84,7 @@ impl Removal<'_> {
     /// Without a word to Helm, and the DaemonSet goes with everything in it in no order.
     fn the_agents_namespace_is_deleted(&self) {
         self.pulls.step("agents' namespace deleted", || {
-            self.cluster.kubectl(&["delete", "namespace", AGENTS, "--timeout=100s"]).unwrap();
+            self.cluster.kubectl(&["delete", "namespace", AGENTS, "--timeout=180s"]).unwrap();
             self.nodes_are_as_before();
         });
         self.pulls.step("agents' namespace made again", || {
@@ -119,7 +119,7 @@ impl Removal<'_> {
         self.pulls.step("cleaned up by hand", || {
             self.cluster.apply(&manifest).unwrap();
             let rollout = ["rollout", "status", "daemonset/tidepool-cleanup", "-n", "tidepool-cleanup"];
-            let done = self.cluster.kubectl(&[&rollout[..], &["--timeout=90s"]].concat());
+            let done = self.cluster.kubectl(&[&rollout[..], &["--timeout=180s"]].concat());
             done.map_err(|error| format!("{error:#}\n{}", self.cluster.diagnose())).unwrap();
             self.nodes_are_as_before();
         });
@@ -155,7 +155,7 @@ fn identities(cluster: &Cluster) -> Vec<Value> {
 
 /// With no operator there, members go with the mirror that owns them; its claim stays, since retention is Retain.
 fn the_mirror_goes_last(cluster: &Cluster) {
-    cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=30s"]).unwrap();
+    cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=180s"]).unwrap();
     let gone = || {
         let kinds = "deployments,pods,services,secrets,serviceaccounts";
         let label = format!("tidepool.dev/mirror={MIRROR}");

@@ -22,7 +22,7 @@ fn cases() -> Vec<Case> {
 
 /// Deletes what a test made; nothing else, since the cluster may be somebody's.
 fn delete(cluster: &Cluster, manifests: &str) {
-    let deleted = cluster.try_kubectl_with(&["delete", "--timeout=30s", "-f", "-"], manifests).unwrap();
+    let deleted = cluster.try_kubectl_with(&["delete", "--timeout=180s", "-f", "-"], manifests).unwrap();
     assert!(deleted.success, "{}", deleted.stderr);
 }
 
@@ -67,7 +67,7 @@ fn the_api_server_takes_the_good_refuses_the_bad_with_its_message_and_explains_i
         .unwrap();
     assert!(applied.success, "definitions apply without a warning: {}", applied.stderr);
     cluster
-        .kubectl(&["wait", "--for=condition=Established", "crd", "registrymirrors.tidepool.dev", "--timeout=30s"])
+        .kubectl(&["wait", "--for=condition=Established", "crd", "registrymirrors.tidepool.dev", "--timeout=180s"])
         .unwrap();
 
     let cases = cases();

@@ -82,9 +82,9 @@ fn no_request_of_ours_is_denied_and_no_rule_is_without_use() {
     let pruned = || Ok(cluster.kubectl(&["get", "ingresses", "-n", SYSTEM, "-o", "name"])?.is_empty());
     cluster.wait_until(SOON, "end of the Ingress that is not wanted any more", pruned).unwrap();
     leave_over(&cluster);
-    cluster.kubectl(&["delete", "pod", "-n", AGENTS, "--all", "--wait=true", "--timeout=60s"]).unwrap();
+    cluster.kubectl(&["delete", "pod", "-n", AGENTS, "--all", "--wait=true", "--timeout=180s"]).unwrap();
     crate::installed::await_active(&cluster);
-    cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=30s"]).unwrap();
+    cluster.kubectl(&["delete", "registrymirror", MIRROR, "--timeout=180s"]).unwrap();
     let gone = || {
         Ok(cluster
             .kubectl(&["get", "deployments", "-n", SYSTEM, "-l", "tidepool.dev/mirror", "-o", "name"])?

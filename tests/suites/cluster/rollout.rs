@@ -33,7 +33,7 @@ fn members_roll_one_mirror_at_a_time_when_the_operators_image_changes() {
     }
     apply_and_await(&cluster, &mirror_of(MIRROR, &["docker.io"]));
     for name in MIRRORS {
-        cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror", name, "--timeout=90s"]).unwrap();
+        cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror", name, "--timeout=180s"]).unwrap();
     }
     let before: Vec<_> = MIRRORS.iter().map(|name| members(&cluster, name)[0].uid.clone()).collect();
 

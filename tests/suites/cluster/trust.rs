@@ -89,7 +89,7 @@ fn members_answer_agents_of_their_own_mirror_alone() {
     let Some(cluster) = installed(1) else { return };
     cluster.apply(&mirror_of("lagoon", &["ghcr.io"]).to_string()).unwrap();
     apply_and_await(&cluster, &mirror_of(MIRROR, &["docker.io"]));
-    cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror/lagoon", "--timeout=90s"]).unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror/lagoon", "--timeout=180s"]).unwrap();
     crate::installed::await_active(&cluster);
     start_stranger(&cluster);
     cluster.registry("ghcr.io").unwrap().push(&ImageSpec::new("a/b", "1")).unwrap();

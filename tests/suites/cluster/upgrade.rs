@@ -41,7 +41,7 @@ fn mirror_before(cluster: &Cluster) {
     let objects = objects.replace("UID", &uid).replace(&image(BEFORE), &image(NOW));
     let apply = ["apply", "--server-side", "--field-manager=tidepool-operator", "-f", "-"];
     cluster.try_kubectl_with(&apply, &objects).unwrap().ok().unwrap();
-    let rollout = ["rollout", "status", "deployment/mirror-reef-0", "-n", SYSTEM, "--timeout=60s"];
+    let rollout = ["rollout", "status", "deployment/mirror-reef-0", "-n", SYSTEM, "--timeout=180s"];
     cluster.kubectl(&rollout).map_err(|error| format!("{error:#}\n{}", cluster.diagnose())).unwrap();
 }
 
@@ -114,7 +114,7 @@ fn an_upgrade_from_the_chart_before_keeps_mirrors_claims_and_what_others_wrote()
     assert_eq!(operator_image(&cluster), image(NOW));
     assert_ne!(NOW, BEFORE);
     assert!(new_fields.iter().all(|field| knows(&cluster, field)), "definitions gain fields");
-    let ready = ["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=110s"];
+    let ready = ["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=180s"];
     cluster.kubectl(&ready).map_err(|error| format!("{error:#}\n{}", cluster.diagnose())).unwrap();
     await_active(&cluster);
     assert_eq!(identities(&cluster), before, "what was there is what is there");

@@ -25,7 +25,7 @@ fn a_node_has_the_runtime_the_configuration_and_the_link_that_were_asked_for() {
 
     cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/slow", "1").layers(&[24])).unwrap();
     let started = Instant::now();
-    cluster.run_pod("slow", 1, "slow:1", Duration::from_secs(60)).unwrap();
+    cluster.run_pod("slow", 1, "slow:1", Duration::from_secs(180)).unwrap();
     assert!(started.elapsed() > Duration::from_millis(2500), "24 MiB at 8 MiB/s in {:?}", started.elapsed());
 
     // What a mirror file says there is read, and so the only registry of that node is one that nobody runs.

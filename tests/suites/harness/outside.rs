@@ -12,7 +12,7 @@ fn a_client_outside_reaches_a_pod_by_the_host_of_an_ingress() {
     let Some(cluster) = cluster() else { return };
     let serve = ImageSpec::new("library/web", "1").command("exec /bin/busybox httpd -f -p 8000 -h /etc");
     cluster.registry("docker.io").unwrap().push(&serve).unwrap();
-    cluster.run_pod("web", 2, "web:1", Duration::from_secs(60)).unwrap();
+    cluster.run_pod("web", 2, "web:1", Duration::from_secs(180)).unwrap();
     cluster.kubectl(&["label", "pod", "web", "app=web"]).unwrap();
     let issued = cluster.issue(&["web.test"]).unwrap();
     let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
@@ -29,7 +29,7 @@ fn a_client_outside_reaches_a_pod_by_the_host_of_an_ingress() {
     cluster.start_ingress_controller().unwrap();
     let client = cluster.client(&["web.test"]).unwrap();
     cluster
-        .wait_until(Duration::from_secs(30), "answer through the ingress", || {
+        .wait_until(Duration::from_secs(180), "answer through the ingress", || {
             Ok(client.run(&["curl", "-sS", "https://web.test/image"])?.ok()? == "library/web:1")
         })
         .unwrap();
@@ -64,7 +64,7 @@ fn a_pod_that_is_not_restricted_is_denied_where_that_is_enforced() {
     cluster.apply(&namespace.to_string()).unwrap();
     let pod = r#"{apiVersion: v1, kind: Pod, metadata: {name: root, namespace: strict},
         spec: {containers: [{name: main, image: "app:1"}]}}"#;
-    cluster.kubectl(&["wait", "--for=create", "serviceaccount/default", "-n", "strict", "--timeout=30s"]).unwrap();
+    cluster.kubectl(&["wait", "--for=create", "serviceaccount/default", "-n", "strict", "--timeout=180s"]).unwrap();
     let denied = cluster.try_apply(pod).unwrap();
     assert!(!denied.success && denied.stderr.contains("violates PodSecurity"), "{denied:?}");
 }
@@ -73,7 +73,7 @@ fn a_pod_that_is_not_restricted_is_denied_where_that_is_enforced() {
 fn a_command_runs_in_the_place_of_a_pod() {
     let Some(cluster) = cluster() else { return };
     cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/place", "1")).unwrap();
-    cluster.run_pod("place", 1, "place:1", Duration::from_secs(60)).unwrap();
+    cluster.run_pod("place", 1, "place:1", Duration::from_secs(180)).unwrap();
     let address = cluster.pod_address("default", "place").unwrap();
     let shown = cluster.try_in_pod_network("default", "place", &["ip", "-4", "address", "show", "eth0"]).unwrap();
     assert!(shown.stdout.contains(&address), "{shown:?}");
@@ -81,7 +81,7 @@ fn a_command_runs_in_the_place_of_a_pod() {
     cluster.serve_in_pod_network("default", "place", "place-server", &server).unwrap();
     let ask = format!("printf asked | busybox nc {address} 7000");
     let answers = || Ok(cluster.try_in_node(2, &["sh", "-c", &ask])?.stdout.starts_with("c667"));
-    cluster.wait_until(Duration::from_secs(20), "answer in the place of a pod", answers).unwrap();
+    cluster.wait_until(Duration::from_secs(180), "answer in the place of a pod", answers).unwrap();
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_claim_that_grows_gets_what_it_asks_for() {
         "containers": [{"name": "main", "image": "grows:1"}],
         "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": "grows"}}]}});
     cluster.apply(&pod.to_string()).unwrap();
-    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/grows", "--timeout=60s"]).unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/grows", "--timeout=180s"]).unwrap();
     cluster.apply(&claim("3Gi").to_string()).unwrap();
     let has = || cluster.kubectl(&["get", "pvc", "grows", "-o", "jsonpath={.status.capacity.storage}"]).unwrap();
     assert_eq!(has(), "1Gi");

@@ -142,6 +142,6 @@ pub(crate) fn gone(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
     };
     let back = Disturbance::until(move || scale("1"));
     scale("0")?;
-    stage.cluster.kubectl(&["delete", "pod", "-n", SYSTEM, "-l", &label, "--grace-period=1", "--timeout=60s"])?;
+    stage.cluster.kubectl(&["delete", "pod", "-n", SYSTEM, "-l", &label, "--grace-period=1", "--timeout=180s"])?;
     Ok(back)
 }

@@ -17,7 +17,7 @@ pub(crate) fn gone(stage: &Stage, _: Pull) -> Result<Disturbance<'_>> {
     scale("0")?;
     let back = Disturbance::until(move || scale("1"));
     let label = "app.kubernetes.io/component=operator";
-    let pods = ["pod", "-n", SYSTEM, "-l", label, "--timeout=60s"];
+    let pods = ["pod", "-n", SYSTEM, "-l", label, "--timeout=180s"];
     stage.cluster.kubectl(&[&["delete"], &pods[..], &["--grace-period=1"]].concat())?;
     Ok(back)
 }

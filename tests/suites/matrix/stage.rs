@@ -93,7 +93,7 @@ impl Stage {
         let install = ["install", "tidepool", &chart, "-n", SYSTEM, "--create-namespace"];
         self.cluster.helm(&[&install[..], &["--set", "operator.replicas=1", "--wait", "--timeout", "4m"]].concat())?;
         self.cluster.apply(&self.mirror()?.to_string())?;
-        self.cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=110s"])?;
+        self.cluster.kubectl(&["wait", "--for=condition=Ready", "registrymirror", MIRROR, "--timeout=180s"])?;
         self.registry()?.push(&ImageSpec::new("matrix/tiny", "1"))?;
         self.settle()?;
         for (_, plain, _) in PAIRS {
@@ -210,7 +210,7 @@ impl Stage {
             "-l",
             label,
             "--wait=true",
-            "--timeout=90s",
+            "--timeout=180s",
             grace,
         ])?;
         Ok(())

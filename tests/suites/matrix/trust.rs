@@ -41,7 +41,7 @@ pub(crate) fn member_of_tomorrow(stage: &Stage, pull: Pull) -> Result<Disturbanc
             SYSTEM,
             "-l",
             &label,
-            "--timeout=60s",
+            "--timeout=180s",
         ])?;
     }
     Ok(skewed)
