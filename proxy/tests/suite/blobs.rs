@@ -40,7 +40,8 @@ async fn the_first_byte_does_not_wait_for_the_last() {
     let mut answer = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
     let mut received = 0;
     while received < 1 << 20 {
-        received += tokio::time::timeout(Duration::from_secs(5), answer.chunk()).await.unwrap().unwrap().unwrap().len();
+        received +=
+            tokio::time::timeout(Duration::from_secs(30), answer.chunk()).await.unwrap().unwrap().unwrap().len();
     }
 }
 

@@ -130,7 +130,7 @@ impl World {
         for blob in 0..self.blobs.len() {
             assert_eq!(Arc::clone(self).pull(running.url().to_owned(), blob).await, Pulled::Right, "blob {blob}");
         }
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(40);
         while let Some(what) = self.piled_up() {
             assert!(Instant::now() < until, "{what}");
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -59,7 +59,7 @@ async fn p6_a_reader_far_ahead_is_served_before_the_first_connection_gets_there(
     let fake = Fake::start().await;
     let bytes = large(48);
     let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
-    fake.fault("GET", Fault::Paced(64 << 10), 1); // 6 MiB/s: 5 s to get there
+    fake.fault("GET", Fault::Paced(32 << 10), 1); // 3 MiB/s: 10 s to get there
     let proxy = Proxy::of(&fake).await;
     let whole = proxy.get(&path);
     let far = async {
@@ -68,7 +68,7 @@ async fn p6_a_reader_far_ahead_is_served_before_the_first_connection_gets_there(
         let begun = std::time::Instant::now();
         let got = proxy.ask(Method::GET, &path, &[("range", &range)]).await;
         assert!(got.bytes() == &bytes[32 * MIB..32 * MIB + 100_000]);
-        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
         assert_eq!(fake.asked("GET")[1].rsplit_once("bytes=").unwrap().1, format!("{}-", 32 * MIB));
     };
     let (whole, ()) = tokio::join!(whole, far);
@@ -149,7 +149,7 @@ async fn p6_a_stalled_connection_is_replaced_while_others_go_on() {
     };
     let (whole, (right, took)) = tokio::join!(proxy.get(&path), late);
     assert!(right && whole.bytes() == bytes);
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     little_more(&fake, &proxy, bytes.len(), 2).await;
 }
 

@@ -173,10 +173,11 @@ async fn p10_a_silent_host_that_blobs_come_from_is_left_alone_and_the_registry_i
     let blob = format!("/v2/a/b/blobs/{}", digest_of(b"x"));
     let begun = Instant::now();
     assert_eq!(proxy.head(&blob).await.status, 503);
-    assert!(begun.elapsed() < Duration::from_millis(8700), "{:?}", begun.elapsed());
+    // 8 s, and whatever else the machine has to do; the next longer deadline is 15 s.
+    assert!(begun.elapsed() < Duration::from_millis(14_500), "{:?}", begun.elapsed());
     let again = Instant::now();
     assert_eq!(proxy.get(&blob).await.status, 503);
-    assert!(again.elapsed() < Duration::from_millis(1400), "{:?}", again.elapsed());
+    assert!(again.elapsed() < Duration::from_millis(7500), "{:?}", again.elapsed());
     assert_eq!(cdn.asked("").len(), 1, "it is left alone");
     assert_eq!(proxy.get(TAG).await.bytes(), ONE.as_bytes());
 }

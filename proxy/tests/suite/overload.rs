@@ -45,7 +45,7 @@ async fn a_body_that_nobody_wants_is_not_heard() {
         let mut stream = TcpStream::connect(proxy.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+        let read = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await;
         read.expect("it waits for the body").unwrap();
         assert!(answer.starts_with(b"HTTP/1.1 405 "), "{}", String::from_utf8_lossy(&answer));
     }
@@ -69,7 +69,7 @@ async fn each_request_has_one_line_in_the_log_when_it_has_ended() {
     let (fake, dir) = (Fake::start().await, tempfile::tempdir().unwrap());
     fake.tag("a/b", "1", ONE);
     let (digest, left) = (fake.blob("blob"), fake.blob(noise(3_000_000, 1)));
-    fake.fault(format!("blobs/{left}"), Fault::Slow(200), 1);
+    fake.fault(format!("blobs/{left}"), Fault::Slow(1000), 1);
     let log = dir.path().join("log");
     let mut command = program();
     command.arg("--config").arg(configured(&fake, dir.path())).args(["--log-format", "json"]);

@@ -123,7 +123,8 @@ async fn with_the_upstream_gone_and_the_proxy_restarted_everybody_reads_what_the
     let begun = Instant::now();
     assert_eq!(member.asked(OPEN).await, [200, 200, 200]);
     assert_eq!(member.asked(CLOSED).await, [503, 503, 200], "nobody can say now that it is closed");
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // Where one of them were waited for, that would be 8 s.
+    assert!(begun.elapsed() < Duration::from_millis(7500), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

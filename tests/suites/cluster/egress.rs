@@ -4,7 +4,8 @@ use serde_json::json;
 use tidepool_tests::{Egress, ImageSpec, StandIn};
 
 use crate::installed::{
-    MIRROR, SYSTEM, apply_and_await, asked_by_pull, await_condition, await_revision, installed_with, login, mirror_of,
+    MIRROR, SYSTEM, apply_and_await, asked_by_pull, await_condition, await_next_revision, installed_with, login,
+    mirror_of, wanted_revision,
 };
 
 #[test]
@@ -41,8 +42,9 @@ fn an_upstream_is_reached_through_the_egress_proxy_and_another_by_a_client_certi
     assert!(paid.clone().count() > 0 && paid.clone().all(|p| p.user.as_deref() == Some("traveller")), "{passages:#?}");
 
     // A way out that turns us down is an upstream that cannot be reached, and what is kept is served all the same.
+    let before = wanted_revision(&cluster).unwrap();
     cluster.apply(&login("proxy-login", "traveller", "counterfeit").to_string()).unwrap();
-    await_revision(&cluster);
+    await_next_revision(&cluster, &before);
     cluster.registry("far.test").unwrap().push(&ImageSpec::new("cold", "1")).unwrap();
     assert!(!cluster.try_pull(1, "far.test/cold:1").unwrap().success);
     await_condition(&cluster, "UpstreamsReachable", "False", "Unreachable");

@@ -231,8 +231,16 @@ pub(crate) fn await_revision(cluster: &Cluster) {
     cluster.wait_until(SOON, "members with the configuration that was written", same).unwrap();
 }
 
+/// The same after a change that leaves the mirror as it is, before which `before` was wanted: the operator hears of a Secret
+/// when it does, and until then all have what was written last.
+pub(crate) fn await_next_revision(cluster: &Cluster, before: &str) {
+    let written = || Ok(wanted_revision(cluster)? != before);
+    cluster.wait_until(SOON, "another configuration", written).unwrap();
+    await_revision(cluster);
+}
+
 /// The revision that the members' configuration names.
-fn wanted_revision(cluster: &Cluster) -> anyhow::Result<String> {
+pub(crate) fn wanted_revision(cluster: &Cluster) -> anyhow::Result<String> {
     let name = format!("mirror-{MIRROR}-config");
     let template = r#"go-template={{index .data "proxy.yaml" | base64decode}}"#;
     let text = cluster.kubectl(&["get", "secret", &name, "-n", SYSTEM, "-o", template])?;

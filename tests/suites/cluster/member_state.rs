@@ -1,17 +1,11 @@
 //! Members as one sees them from outside: what each keeps, which are ready, and how one is killed.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use serde_json::Value;
 use tidepool_tests::{Cluster, Image, Request};
 
 use crate::installed::{AGENTS, MIRROR, Member, SOON, SYSTEM, members};
-
-/// How often it is looked who is ready: a pod that starts is not for a second or two.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// The digests of an image's blobs.
 pub(crate) fn blobs(image: &Image) -> Vec<&str> {
@@ -111,17 +105,22 @@ pub(crate) fn resumed(cluster: &Cluster, node: usize) -> u64 {
     counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
+/// Whether a member is to stay.
+fn stays(pod: &Value) -> bool {
+    pod["metadata"]["deletionTimestamp"].is_null()
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
 /// Members that are to stay, each with whether it is ready, as the API server has them.
 fn readiness(cluster: &Cluster) -> Vec<(Value, bool)> {
     let label = format!("tidepool.dev/mirror={MIRROR}");
     let pods = cluster.kubectl_json(&["get", "pods", "-n", SYSTEM, "-l", &label]).unwrap();
     let pods = pods["items"].as_array().cloned().unwrap_or_default().into_iter();
-    let staying = pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
-    let is_ready = |pod: &Value| {
-        let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-    };
-    staying.map(|pod| (pod.clone(), is_ready(&pod))).collect()
+    pods.filter(stays).map(|pod| (pod.clone(), is_ready(&pod))).collect()
 }
 
 /// Waits until there are so many members, all ready and with this annotation where one is named; none goes any more.
@@ -149,30 +148,33 @@ fn known_to_agents(cluster: &Cluster) -> anyhow::Result<bool> {
     (1..=cluster.node_count()?).try_fold(true, |all, node| Ok(all && knows(node)?))
 }
 
-/// The fewest members that were ready at any time while `act` ran.
+/// The fewest members that were ready at any time while `act` ran, which begins and ends with all of them ready.
 pub(crate) fn fewest_ready<T>(cluster: &Cluster, act: impl FnOnce() -> T) -> (T, usize) {
-    let (stop, fewest) = (AtomicBool::new(false), Mutex::new(usize::MAX));
-    let result = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                let ready = readiness(cluster).into_iter().filter(|(_, ready)| *ready).count();
-                let mut fewest = fewest.lock().unwrap();
-                *fewest = ready.min(*fewest);
-                drop(fewest);
-                std::thread::sleep(LOOK);
-            }
-        });
-        // Also when `act` panics, or the scope would wait for ever.
-        let _stop = Stop(&stop);
-        act()
-    });
-    (result, fewest.into_inner().unwrap())
+    let label = format!("tidepool.dev/mirror={MIRROR}");
+    let watch = cluster.watch(&["pods", "-n", SYSTEM, "-l", &label]).unwrap();
+    let seen = |versions: &BTreeSet<String>| {
+        versions.is_subset(&watch.seen().iter().map(|it| version(&it["object"])).collect())
+    };
+    let now = || readiness(cluster).iter().map(|(pod, _)| version(pod)).collect();
+    cluster.wait_until(SOON, "watch of all members", || Ok(seen(&now()))).unwrap();
+    let before = watch.seen().len();
+    let result = act();
+    cluster.wait_until(SOON, "watch that has seen the end", || Ok(seen(&now()))).unwrap();
+    let (mut ready, mut fewest) = (BTreeSet::new(), usize::MAX);
+    for (number, event) in (1..).zip(watch.seen()) {
+        let (pod, name) = (&event["object"], event["object"]["metadata"]["name"].to_string());
+        if event["type"] != "DELETED" && stays(pod) && is_ready(pod) {
+            ready.insert(name);
+        } else {
+            ready.remove(&name);
+        }
+        if number >= before {
+            fewest = fewest.min(ready.len());
+        }
+    }
+    (result, fewest)
 }
 
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+fn version(object: &Value) -> String {
+    object["metadata"]["resourceVersion"].to_string()
 }

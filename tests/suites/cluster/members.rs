@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use tidepool_tests::{Cluster, ClusterOptions, Image, ImageSpec, NodeOptions, Rate, StandIn};
+use tidepool_tests::{Cluster, ClusterOptions, Disturbance, Image, ImageSpec, NodeOptions, Rate, StandIn};
 
 use crate::installed::{
-    MIRROR, Member, SOON, SYSTEM, apply_and_await, await_condition, await_revision, installed_by, login, members,
-    mirror_of, pull,
+    MIRROR, Member, SOON, SYSTEM, apply_and_await, await_condition, await_revision, condition, installed_by, login,
+    members, mirror_of, pull,
 };
 use crate::member_state::{
     assert_only_members, await_answering, await_fill, await_members, blobs, cut_off, fewest_ready, kept, kill, node_of,
@@ -19,9 +19,11 @@ use crate::pull_loop::{PullLoop, while_pulling};
 
 const APP: &str = "docker.io/library/app:1";
 const BIG: &str = "docker.io/library/big:1";
-/// MiB of the one layer of that; four seconds on the nodes' links.
+/// MiB of the one layer of that; four seconds on the nodes' links, and most of a minute where a member is to be killed while
+/// it is on its way: who is to be killed must be found first, by a machine that may have much else to do.
 const BIG_MIB: u32 = 96;
 const LINK_MIB: u64 = 24;
+const SLOW_MIB: u64 = 2;
 /// What each member's volume has at first, and nine tenths of it for images.
 const SMALL: &str = "48Mi";
 const ROOM: usize = (48 << 20) / 10 * 9;
@@ -80,6 +82,14 @@ struct Shared<'a>(&'a Cluster);
 impl Shared<'_> {
     fn push(&self, repository: &str, layers: &[u32]) -> Image {
         self.0.registry("docker.io").unwrap().push(&ImageSpec::new(repository, "1").layers(layers)).unwrap()
+    }
+
+    fn slow_links(&self) -> Disturbance<'_> {
+        let slow = |node| {
+            let (rate, before) = (Rate::mib_per_second(SLOW_MIB), Rate::mib_per_second(LINK_MIB));
+            self.0.slow_link(node, rate, before).unwrap()
+        };
+        slow(1).and(slow(2))
     }
 
     fn scale(&self, replicas: usize, round: &str) {
@@ -171,11 +181,13 @@ impl Shared<'_> {
     fn a_member_is_killed_while_it_fetches(&self) -> (usize, String) {
         let (cluster, image) = (self.0, self.push("library/big", &[BIG_MIB]));
         let layer = &image.layers[1].digest;
-        let before = resumed(cluster, 2);
+        let (before, slow) = (resumed(cluster, 2), self.slow_links());
         let (home, pulled) = std::thread::scope(|scope| {
             let pulling = scope.spawn(|| cluster.pull(2, BIG));
             let home = await_fill(cluster, layer);
+            await_answering(cluster, &home);
             kill(cluster, &home);
+            slow.heal().unwrap();
             (home, pulling.join().expect("the pull does not panic"))
         });
         pulled.unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.diagnose()));
@@ -192,13 +204,14 @@ impl Shared<'_> {
         cluster.remove_image(1, BIG).unwrap();
         assert!(kept(cluster, &home).contains(layer), "{} is home to the layer", home.name);
         let puller = 3 - node_of(cluster, &home);
-        let before = resumed(cluster, puller);
+        let (before, slow) = (resumed(cluster, puller), self.slow_links());
         let (pulled, log) = hub
             .requests_during(|| {
                 Ok(std::thread::scope(|scope| {
                     let pulling = scope.spawn(|| cluster.pull(puller, BIG));
                     await_answering(cluster, &home);
                     kill(cluster, &home);
+                    slow.heal().unwrap();
                     pulling.join().expect("the pull does not panic")
                 }))
             })
@@ -216,10 +229,15 @@ impl Shared<'_> {
         let (first, held) = (self.member(0), kept(cluster, &self.member(1)));
         let uid = claim().unwrap()["metadata"]["uid"].clone();
         pulls.step("one of two is taken away", || self.scale(1, "1"));
-        let message = await_condition(cluster, "StorageReady", "True", "Bound");
-        assert!(message.contains(&format!("mirror-{MIRROR}-1")), "the claim that is kept is named: {message}");
-        let events = cluster.kubectl(&["get", "events", "-A", "--field-selector", "reason=ClaimsKept"]).unwrap();
-        assert!(events.contains(&format!("mirror-{MIRROR}-1")), "{events}");
+        let kept_claim = format!("mirror-{MIRROR}-1");
+        let named = || {
+            let (status, reason, message) = condition(cluster, "StorageReady")?;
+            Ok((status.as_str(), reason.as_str()) == ("True", "Bound") && message.contains(&kept_claim))
+        };
+        cluster.wait_until(SOON, "condition that names the claim that is kept", named).unwrap();
+        let events = ["get", "events", "-A", "--field-selector", "reason=ClaimsKept"];
+        let told = || Ok(cluster.kubectl(&events)?.contains(&kept_claim));
+        cluster.wait_until(SOON, "Event that names it", told).unwrap();
 
         pulls.step("two join one", || self.scale(3, "1"));
         assert_eq!(self.member(0), first, "who was there is left alone");

@@ -8,8 +8,10 @@ use tidepool_tests::Cluster;
 
 /// How long a step may take to see a pull begin and end after it: more than a slow one, and more than a hung one too.
 const NEXT_PULL: Duration = Duration::from_secs(200);
-/// How long a pull may take that takes a second or two when nothing happens, on a machine that is busy besides.
-const LONGEST: Duration = Duration::from_secs(20);
+/// How much longer than usual a pull may take, in a step that should hold up none. Twice what finding out costs at worst.
+const LONGER: Duration = Duration::from_secs(20);
+/// Usual is so many times what half of the pulls of the loop take: how long that is, is the machine's and its other load's.
+const USUAL: u32 = 4;
 /// A loop with so many failures has shown enough.
 const ENOUGH: usize = 5;
 
@@ -23,6 +25,16 @@ pub(crate) struct Seen {
     /// Those that failed: which one, after how long, and what containerd said.
     pub(crate) failures: Vec<String>,
     longest_of_step: Duration,
+    took: Vec<Duration>,
+}
+
+impl Seen {
+    /// What half of all pulls took at most.
+    fn median(&self) -> Duration {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        took.get(took.len() / 2).copied().unwrap_or_default()
+    }
 }
 
 /// A loop under way.
@@ -94,9 +106,9 @@ impl PullLoop<'_> {
         let took = started.elapsed();
         self.await_next();
         self.assert_none_failed(what);
-        let Seen { pulls, longest_of_step: longest, .. } = self.seen();
+        let seen = self.seen();
+        let (pulls, longest, most) = (seen.pulls, seen.longest_of_step, LONGER + seen.median() * USUAL + held_up);
         println!("{what}: {took:.1?}, {} pulls, the longest {longest:.1?}", pulls - before);
-        let most = LONGEST + held_up;
         assert!(longest <= most, "{what}: a pull took {longest:.1?}, more than {most:?}\n{}", self.cluster.diagnose());
         result
     }
@@ -157,6 +169,7 @@ impl PullLoop<'_> {
         match forgotten {
             Ok(()) => {
                 seen.pulls += 1;
+                seen.took.push(took);
                 seen.longest = seen.longest.max(took);
                 seen.longest_of_step = seen.longest_of_step.max(took);
             }

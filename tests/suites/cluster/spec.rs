@@ -30,15 +30,10 @@ fn an_invalid_spec_is_named_keeps_the_last_good_objects_and_clears() {
     cluster.wait_until(SOON, "condition Accepted=False that names the field", named).unwrap();
     assert_eq!(condition(&cluster, "Stalled").unwrap().0, "True");
     assert_eq!(condition(&cluster, "Ready").unwrap().0, "False");
-    let events = cluster.kubectl(&[
-        "get",
-        "events",
-        "-n",
-        "default",
-        "--field-selector",
-        &format!("involvedObject.name={MIRROR}"),
-    ]);
-    assert!(events.unwrap().contains("spec.upstreams[1].tls.caRef"), "an Event names the field");
+    // It is told when the status is written.
+    let events = ["get", "events", "-n", "default", "--field-selector", &format!("involvedObject.name={MIRROR}")];
+    let told = || Ok(cluster.kubectl(&events)?.contains("spec.upstreams[1].tls.caRef"));
+    cluster.wait_until(SOON, "Event that names the field", told).unwrap();
     assert_eq!(last_good(&cluster), good, "the last good objects stay as they are");
     cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/app", "1")).unwrap();
     let log = asked_by_pull(&cluster, "docker.io", 1, "app:1");
