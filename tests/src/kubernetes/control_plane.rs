@@ -55,6 +55,8 @@ pub(crate) fn start(machine: &Machine, nodes: usize) -> Result<()> {
         "--kubelet-preferred-address-types=InternalIP".to_owned(),
         format!("--audit-policy-file={home}/audit-policy.json"),
         format!("--audit-log-path={home}/audit.log"),
+        // MiB, as good as never: tests read it as one.
+        "--audit-log-maxsize=10000".to_owned(),
         "--profiling=false".to_owned(),
     ];
     machine.daemon("apiserver", &flags)?;

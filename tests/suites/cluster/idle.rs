@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tidepool_tests::{AuditEvent, Cluster, ImageSpec, until};
 
 use crate::installed::{SOON, apply_and_await, cluster, install_with, mirror};
-use crate::quiet::await_quiet;
+use crate::quiet::{await_proven, await_quiet};
 
 /// How often the operator looks at everything: what a look would write shows in the quiet time, several times over.
 const RESYNC: &str = "30s";
@@ -83,6 +83,7 @@ fn an_idle_installation_writes_leases_alone_under_pulls() {
     apply_and_await(&cluster, &mirror(&serde_json::json!({"type": "Volume", "volume": {"size": "5Gi"}})));
     cluster.registry("docker.io").unwrap().push(&ImageSpec::new("library/app", "1").layers(&[4])).unwrap();
     let (pulls, events) = Pulls::while_they_go_on(&cluster, |pulls| {
+        await_proven(&cluster);
         await_quiet(&cluster);
         let (before, began) = (pulls.made(), Instant::now());
         let over = || Ok(began.elapsed() >= quiet_for() && pulls.made() >= before + PULLS);

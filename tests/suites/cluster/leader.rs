@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidepool_tests::Cluster;
 
 use crate::installed::{MIRROR, SOON, SYSTEM, apply_and_await, installed, mirror};
-use crate::quiet::{await_quiet, writes};
+use crate::quiet::{await_proven, await_quiet, writes};
 
 const OPERATORS: &str = "app.kubernetes.io/component=operator";
 /// Every kind that a mirror has objects of.
@@ -64,6 +64,7 @@ fn a_take_over_writes_nothing_and_what_others_change_is_set_right() {
     let Some(cluster) = installed(2) else { return };
     apply_and_await(&cluster, &mirror(&json!({"type": "Volume", "volume": {"size": "5Gi"}})));
     // What is said of a new mirror comes with jitter; it must not be taken for the take-over's.
+    await_proven(&cluster);
     await_quiet(&cluster);
     let pods = cluster.kubectl(&["get", "pods", "-n", SYSTEM, "-l", OPERATORS, "-o", "name"]).unwrap();
     assert_eq!(pods.lines().count(), 2, "{pods}");

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tidepool_tests::{AuditEvent, Cluster, until};
 
 use crate::installed::{MIRROR, SYSTEM, cluster, ephemeral, install_with};
+use crate::quiet::await_quiet;
 use fleet::Fleet;
 
 /// How many nodes are simulated: 1,000, or `$TIDEPOOL_NODES` for a look.
@@ -32,7 +33,7 @@ const BUDGET: usize = 85;
 const STATE: &str = ".items[*].status.mirrors[*].state";
 const REASON: &str = r#".items[*].status.conditions[?(@.type=="Ready")].reason"#;
 /// How long all nodes may take to say the same: the reports alone are spread over 25 s.
-const SAID: Duration = Duration::from_secs(180);
+const SAID: Duration = Duration::from_secs(400);
 
 #[test]
 fn n8_a_thousand_nodes_write_nothing_while_idle_and_keep_to_the_budget_in_a_rollout() {
@@ -55,8 +56,8 @@ fn n8_a_thousand_nodes_write_nothing_while_idle_and_keep_to_the_budget_in_a_roll
     agents_keep_to_the_budget(&change);
     the_mirror_is_written_seldom(&change);
 
-    // The last counts are written by then.
-    std::thread::sleep(Duration::from_secs(35));
+    // The last counts.
+    await_quiet(&cluster);
     let idle = step(&cluster, "idle", || {
         std::thread::sleep(QUIET);
         Ok(())
@@ -146,14 +147,16 @@ fn agents_keep_to_the_budget(events: &[AuditEvent]) {
     }
 }
 
-/// Once for the change of its spec; once for the first that reported; and twice a minute while the others do.
+/// Once for the change of its spec; once for the first that reported; and while the others do each 30 ms for each of them,
+/// twice a minute at most.
 fn the_mirror_is_written_seldom(events: &[AuditEvent]) {
     let of_mirror = |event: &&AuditEvent| event.resource == "registrymirrors" && event.subresource == "status";
     let times: Vec<i64> = events.iter().filter(of_mirror).filter(|event| event.is_write()).map(second).collect();
     println!("  the mirror's status was written {} times", times.len());
-    let minutes = times.last().unwrap_or(&0) - times.first().unwrap_or(&0);
-    let allowed = 3 + minutes / 30;
-    assert!(!times.is_empty() && times.len() as i64 <= allowed, "{} times in {minutes} s", times.len());
+    let seconds = times.last().unwrap_or(&0) - times.first().unwrap_or(&0);
+    let between = (nodes() as i64 * 30).clamp(2000, 30_000);
+    let allowed = 3 + seconds * 1000 / between;
+    assert!(!times.is_empty() && times.len() as i64 <= allowed, "{} times in {seconds} s", times.len());
 }
 
 /// A document and a Secret by name, EndpointSlices of the mirrors' namespace, the own Node: nothing that thousands write.
