@@ -32,7 +32,7 @@ fn backend() -> (SocketAddr, Vec<u8>) {
 /// Head, body and how the connection ended, of one request that wants no other.
 fn get(proxy: &FaultProxy) -> (String, Vec<u8>, Result<(), ErrorKind>) {
     let mut stream = TcpStream::connect(proxy.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
     stream.write_all(b"GET /v2/a/blobs/x HTTP/1.1\r\nRange: bytes=1-\r\n\r\n").unwrap();
     let (mut all, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     let whole = |all: &[u8]| {

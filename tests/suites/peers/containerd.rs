@@ -81,7 +81,7 @@ impl Containerd {
         let process = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let containerd = Self { version, folder, process };
         let answers = || Ok(containerd.ctr(&["version"]).is_ok());
-        until(Duration::from_secs(20), Duration::from_millis(50), "containerd", answers).unwrap();
+        until(Duration::from_secs(120), Duration::from_millis(50), "containerd", answers).unwrap();
         containerd
     }
 

@@ -112,7 +112,7 @@ fn serve(config: &Value, port: u16, folder: &Path) -> Option<Child> {
         ended = process.try_wait()?.is_some();
         Ok(ended || owns(process.id(), port))
     };
-    until(Duration::from_secs(20), Duration::from_millis(20), "registry", answers).unwrap();
+    until(Duration::from_secs(120), Duration::from_millis(20), "registry", answers).unwrap();
     (!ended).then_some(process)
 }
 

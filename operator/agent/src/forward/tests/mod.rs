@@ -231,7 +231,8 @@ async fn without_a_member_that_answers_the_reply_is_503_at_once() {
     assert_eq!(reply.status(), 503);
     assert!(reply.body.contains("UNAVAILABLE"));
     assert_eq!(dead.get(MANIFEST).await.status(), 503);
-    assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
+    // Sooner than anybody's silence is noticed.
+    assert!(began.elapsed() < LIMITS.silence * 2, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -241,10 +242,10 @@ async fn a_member_that_accepts_and_never_answers_is_dead_after_two_silences() {
     let rig = Rig::start(&home_first(wedged.address, member.address, "docker.io/library/a"));
     let began = Instant::now();
     assert_eq!(rig.get(MANIFEST).await.status(), 200);
-    assert!(began.elapsed() < Duration::from_millis(2800), "{:?}", began.elapsed());
+    assert!(began.elapsed() < LIMITS.silence * 4, "{:?}", began.elapsed());
     let began = Instant::now();
     assert_eq!(rig.get(MANIFEST).await.status(), 200);
-    assert!(began.elapsed() < Duration::from_millis(500), "the breaker did not remember: {:?}", began.elapsed());
+    assert!(began.elapsed() < LIMITS.silence, "the breaker did not remember: {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -258,7 +259,7 @@ async fn a_slow_member_that_is_healthy_is_waited_for_until_the_deadline() {
     let began = Instant::now();
     assert_eq!(rig.get(MANIFEST).await.status(), 503);
     let took = began.elapsed();
-    assert!(took >= LIMITS.small && took < LIMITS.small + Duration::from_millis(1200), "{took:?}");
+    assert!(took >= LIMITS.small && took < LIMITS.small * 2, "{took:?}");
 }
 
 #[tokio::test]

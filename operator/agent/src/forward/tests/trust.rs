@@ -51,7 +51,7 @@ async fn a_member_that_accepts_and_never_proves_who_it_is_costs_one_deadline() {
     let began = Instant::now();
     assert_eq!(rig.get(MANIFEST).await.status(), 200);
     let took = began.elapsed();
-    assert!(took >= LIMITS.handshake && took < LIMITS.handshake + Duration::from_millis(900), "{took:?}");
+    assert!(took >= LIMITS.handshake && took < LIMITS.handshake * 2, "{took:?}");
     assert!(rig.metrics().contains("tls_failures_total{reason=\"timeout\"} 1"), "{}", rig.metrics());
 }
 
@@ -65,7 +65,7 @@ async fn without_an_identity_nobody_is_asked_and_with_one_at_once() {
         }
         let began = Instant::now();
         assert_eq!(rig.get(MANIFEST).await.status(), 503);
-        assert!(began.elapsed() < Duration::from_millis(500) && !rig.forwarder.has_identity_for("u"));
+        assert!(began.elapsed() < LIMITS.silence && !rig.forwarder.has_identity_for("u"));
     }
     rig.forwarder.identify(identity(&[&AUTHORITY], &["u"]));
     assert_eq!(rig.get(MANIFEST).await.status(), 200);
