@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use tidepool_config::ProxyFile;
-use tidepool_runtime::{LogArgs, SignalError, admin::AdminError, raise_open_files, stop_signals};
+use tidepool_runtime::{LogArgs, SignalError, raise_open_files, stop_signals};
 
 use crate::{
     admin::{PurgeArgs, PurgeError},
@@ -65,9 +65,6 @@ pub enum RunError {
     /// Signals cannot be listened for.
     #[error(transparent)]
     Signal(#[from] SignalError),
-    /// The admin server broke.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
     /// Nothing was purged.
     #[error(transparent)]
     Purge(#[from] PurgeError),
@@ -82,7 +79,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Start { .. } => 2,
-            Self::Signal(_) | Self::Admin(_) | Self::Purge(_) | Self::AtOnce => 1,
+            Self::Signal(_) | Self::Purge(_) | Self::AtOnce => 1,
         }
     }
 }
@@ -109,7 +106,7 @@ impl Args {
         let server = Server::bind(source).await.map_err(|source| RunError::Start { origin, source })?;
         announce(&server, &file);
         tokio::select! {
-            ended = server.run(signals.stop) => Ok(ended?),
+            () = server.run(signals.stop) => Ok(()),
             () = signals.at_once.cancelled() => Err(RunError::AtOnce),
         }
     }

@@ -6,13 +6,13 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use prometheus_client::registry::Registry;
 use tidepool_config::Storage;
-use tidepool_runtime::admin::{AdminError, AdminServer, LINGER, Readiness};
+use tidepool_runtime::admin::{self, Readiness};
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Door, Logins, NoRandomness},
-    admin::{Admin, Gauges},
+    admin::{Admin, DRAIN_WITHIN as ADMIN_WITHIN, Gauges, Port},
     config_source::{ConfigError, ConfigSource},
     layers::Stack,
     listen::{self, Arrival, CONNECTIONS, DRAIN_WITHIN, TurnAway, crowd::Crowd},
@@ -26,17 +26,17 @@ use crate::{
     upstream::Lookup,
 };
 
-/// How long background work may take to end after the transfers: with [`DRAIN_WITHIN`] and the admin server's [`LINGER`]
+/// How long background work may take to end after the transfers: with [`DRAIN_WITHIN`] and the admin port's
 /// below Kubernetes' 30 s. It ends at its next wait.
 const TASKS_WITHIN: Duration = Duration::from_secs(1);
-const _: () = assert!(DRAIN_WITHIN.as_secs() + TASKS_WITHIN.as_secs() + LINGER.as_secs() < 30);
+const _: () = assert!(DRAIN_WITHIN.as_secs() + TASKS_WITHIN.as_secs() + ADMIN_WITHIN.as_secs() < 30);
 
 /// A bound proxy, not serving yet.
 #[derive(Debug)]
 pub struct Server {
     clients: TcpListener,
     agents: Option<TcpListener>,
-    admin: Option<AdminServer>,
+    admin: Option<Port>,
     /// What the admin server serves besides metrics and health.
     admin_routes: Router,
     app: Arc<App>,
@@ -72,9 +72,6 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// The admin address is taken or forbidden.
-    #[error("admin")]
-    Admin(#[from] AdminError),
 }
 
 impl Server {
@@ -109,7 +106,11 @@ impl Server {
         };
         let logins = Logins::new(metrics.clone(), &tasks)?;
         let admin = match file.admin {
-            Some(address) => Some(AdminServer::bind(address).await?),
+            Some(address) => Some(Port::bind(address).await.map_err(|source| StartError::Listen {
+                key: "admin",
+                address,
+                source,
+            })?),
             None => None,
         };
         // Last: it starts tasks, which nobody would stop if one of the steps above failed.
@@ -158,19 +159,16 @@ impl Server {
     /// The address of metrics and health, where there is one.
     #[must_use]
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(AdminServer::local_addr)
+        self.admin.as_ref().and_then(|port| port.local_addr().ok())
     }
 
     /// Serves until `stop` is cancelled; then not ready, accepting nothing, and at the end of the transfers in flight, or
     /// of 25 s, over.
-    ///
-    /// # Errors
-    /// When the admin server breaks.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), AdminError> {
+    pub async fn run(self, stop: CancellationToken) {
         let (ready, admin_stop) = (Readiness::default(), CancellationToken::new());
-        let admin = self.admin.map(|admin| {
-            tokio::spawn(admin.serve(self.registry, ready.clone(), self.admin_routes, admin_stop.clone()))
-        });
+        let routes = admin::router(self.registry, ready.clone()).merge(self.admin_routes);
+        let metrics = self.app.metrics.clone();
+        let admin = self.admin.map(|port| tokio::spawn(port.serve(routes, metrics, admin_stop.clone())));
         ready.set(true);
         let clients = accept_clients(self.clients, Arc::clone(&self.app), stop.clone());
         let agents = async {
@@ -181,14 +179,14 @@ impl Server {
         };
         let (clients, agents) = tokio::join!(clients, agents);
         ready.set(false);
-        tokio::join!(listen::drain(clients), listen::drain(agents));
+        tokio::join!(listen::drain(clients, DRAIN_WITHIN), listen::drain(agents, DRAIN_WITHIN));
         if tokio::time::timeout(TASKS_WITHIN, self.tasks.stop()).await.is_err() {
             tracing::warn!("stopping with background work that does not end");
         }
         admin_stop.cancel();
-        match admin {
-            Some(task) => task.await.unwrap_or(Ok(())),
-            None => Ok(()),
+        if let Some(task) = admin {
+            // An error is the end of the task with all its connections.
+            listen::drain(task.await.unwrap_or_default(), ADMIN_WITHIN).await;
         }
     }
 }

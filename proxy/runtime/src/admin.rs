@@ -124,11 +124,7 @@ impl AdminServer {
         let stopped = stop.clone().cancelled_owned();
         let serving = async {
             match self.listener {
-                Listener::Tcp(listener) => {
-                    // So that routes can tell who asks.
-                    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-                    axum::serve(listener, app).with_graceful_shutdown(stopped).await
-                }
+                Listener::Tcp(listener) => axum::serve(listener, app).with_graceful_shutdown(stopped).await,
                 Listener::Unix(listener) => axum::serve(listener, app).with_graceful_shutdown(stopped).await,
             }
         };

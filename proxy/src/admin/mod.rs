@@ -2,6 +2,7 @@
 
 mod gauges;
 mod purge;
+mod serve;
 mod state;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::{metrics::Metrics, pull::Puller, reload::Report, settings::Current, s
 pub(crate) use gauges::Gauges;
 pub(crate) use purge::PurgeArgs;
 pub use purge::PurgeError;
+pub(crate) use serve::{DRAIN_WITHIN, Port};
 
 /// What the admin port looks at.
 #[derive(Clone, Debug)]

@@ -11,8 +11,8 @@ use std::{
 };
 
 use axum::{
-    Json,
-    extract::{ConnectInfo, State, rejection::JsonRejection},
+    Extension, Json,
+    extract::{FromRequest as _, Request, State},
     response::{IntoResponse, Response},
 };
 use clap::Args;
@@ -20,9 +20,17 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use tidepool_config::names::{ADMIN_PORT, PURGE_PATH};
 use tidepool_oci::{Digest, Reference, RegistryName, RepositoryName, host_name};
+use tokio::time::timeout;
 
 use super::Admin;
-use crate::store::{Purge, Purged};
+use crate::{
+    listen::HEAD_WITHIN,
+    store::{Purge, Purged},
+};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// How long a purge may take: it reads the names of all that is kept.
 const PURGED_WITHIN: Duration = Duration::from_secs(600);
@@ -117,17 +125,20 @@ impl PurgeArgs {
 
 pub(super) async fn purge(
     State(admin): State<Arc<Admin>>,
-    peer: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
-    headers: HeaderMap,
-    wanted: Result<Json<PurgeArgs>, JsonRejection>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
 ) -> Response {
-    let peer = peer.map(|axum::Extension(ConnectInfo(address))| address.ip());
-    if !peer.is_some_and(is_this_machine) || !is_called_so(&headers) || is_passed_on(&headers) {
+    let headers = request.headers();
+    if !is_this_machine(peer) || !is_called_so(headers) || is_passed_on(headers) {
         let text =
             "only from 127.0.0.1: run `/tidepool-proxy purge` in the pod with kubectl exec, or forward the port\n";
-        tracing::warn!(?peer, "a purge was refused, it did not come from this machine");
+        tracing::warn!(%peer, "a purge was refused, it did not come from this machine");
         return (StatusCode::FORBIDDEN, text).into_response();
     }
+    // Only now, and not for ever: it is a line.
+    let Ok(wanted) = timeout(HEAD_WITHIN, Json::<PurgeArgs>::from_request(request, &())).await else {
+        return (StatusCode::REQUEST_TIMEOUT, "the request did not come in time\n").into_response();
+    };
     let purge = match wanted {
         Ok(Json(wanted)) => wanted.parsed(),
         Err(error) => return (error.status(), format!("{}\n", error.body_text())).into_response(),

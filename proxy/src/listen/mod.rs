@@ -1,7 +1,8 @@
-//! Listeners: the clients' ([`serve_http`] on plain TCP) and the node agents' ([`agents`], TLS on both sides).
+//! Listeners: the clients' and the admin port's ([`serve_http`] on plain TCP), and the node agents' ([`agents`], TLS on both
+//! sides).
 //!
-//! Both accept within a bound of their own, so that a crowd of clients shuts out no node; both hold a connection to the
-//! same deadlines, and end it the same way.
+//! Each accepts within a bound of its own, so that a crowd of clients shuts out no node and no probe; all hold a connection
+//! to the same deadlines, and end it the same way.
 
 pub(crate) mod agents;
 pub(crate) mod crowd;
@@ -36,7 +37,7 @@ use turn_away::Refusal;
 /// us who close one in use.
 const IDLE_WITHIN: Duration = Duration::from_secs(90);
 /// How long a client may take to send the rest of a request's head: it is a packet or two.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// The largest head of a request, a login and the longest name and digest included; larger ones get 431.
 const LARGEST_HEAD: usize = 16 << 10;
 /// Above so many bytes that wait to be written nothing is added: what a slow client costs, beside what TLS holds.
@@ -160,9 +161,9 @@ pub(crate) async fn serve_http<A, F, B>(
 }
 
 /// Waits for the connections still open, then ends them.
-pub(crate) async fn drain(mut connections: JoinSet<()>) {
+pub(crate) async fn drain(mut connections: JoinSet<()>, within: Duration) {
     let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN_WITHIN, all).await.is_err() {
+    if tokio::time::timeout(within, all).await.is_err() {
         tracing::warn!(connections = connections.len(), "stopping with transfers in flight");
         connections.shutdown().await;
     }

@@ -67,6 +67,7 @@ label! {
     Listener {
         Clients = "clients",
         Agents = "agents",
+        Admin = "admin",
     }
 }
 

@@ -1,8 +1,13 @@
 //! The admin port: what it tells, what it does, and for whom.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use tidepool_config::ProxyReport;
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::Command,
+};
 
 use crate::{
     fake::{Fake, Fault, ONE, TWO, noise},
@@ -136,4 +141,18 @@ async fn only_this_machine_may_purge_and_no_page_in_its_browser() {
     assert_eq!(proxy.kept("manifests"), 1, "it went all the same");
     assert_eq!(post(us, "localhost:8080", json, what).await.0, StatusCode::OK);
     assert_eq!(proxy.kept("manifests"), 0);
+}
+
+#[tokio::test]
+async fn a_purge_whose_body_never_comes_is_given_up() {
+    let fake = Fake::start().await;
+    let proxy = Proxy::of(&fake).await;
+    let mut stream = tokio::net::TcpStream::connect(proxy.admin).await.unwrap();
+    let head =
+        "POST /purge HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let answered = tokio::time::timeout(Duration::from_secs(30), stream.read_to_string(&mut text)).await;
+    answered.expect("it waits for ever").unwrap();
+    assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
 }

@@ -91,7 +91,7 @@ impl Proxy {
         let agents = server.agents_addr();
         let stop = CancellationToken::new();
         let running = server.run(stop.clone());
-        let task = Some(tokio::spawn(async move { running.await.unwrap() }));
+        let task = Some(tokio::spawn(running));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { address, agents, admin, dir, file, lookup, stop, task, client }
     }
