@@ -149,7 +149,7 @@ impl Connection<'_> {
         self.shared.fill.lines.fetch_add(1, Ordering::Relaxed);
         let mut tries = 0;
         let error = self.fetch_all(start, &mut tries).await.err();
-        self.shared.plan().release(self.line);
+        self.shared.plan().end(self.line);
         self.shared.fill.lines.fetch_sub(1, Ordering::Relaxed);
         let in_vain = error.is_some() && (self.extra.is_none() || tries == MOST_TRIES);
         Ended { in_vain, error }
@@ -161,7 +161,7 @@ impl Connection<'_> {
             match self.fetch(start).await {
                 Ok(()) => *tries = 0,
                 Err(Broken { error, progressed }) => {
-                    self.shared.plan().release(self.line);
+                    self.shared.plan().broke(self.line);
                     *tries = if progressed { 0 } else { *tries };
                     let given_up = *tries == MOST_TRIES || (self.is_spare() && !progressed);
                     if given_up || error.is_absence() || is_ours(&error) {
@@ -199,6 +199,7 @@ impl Connection<'_> {
             Start::Window(window) => {
                 let answer = self.shared.ask(window, ANSWER_WITHIN, !self.is_spare()).await.map_err(at_first)?;
                 self.shared.accept(self.line, window, &answer).map_err(at_first)?;
+                self.shared.plan().answered(self.line);
                 answer
             }
         };

@@ -177,7 +177,7 @@ impl Lines {
         }
         let wants = shared.fill.wants();
         let mut plan = shared.plan();
-        if running >= steady && !plan.is_wanted(&wants) {
+        if plan.is_broken() || (running >= steady && !plan.is_wanted(&wants)) {
             return None;
         }
         let extra = shared.lane.extra()?;

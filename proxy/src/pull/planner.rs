@@ -7,7 +7,7 @@
 //!
 //! Pure: no clock, no sockets. [`super::transfer`] does what is decided here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidepool_oci::Window;
 
@@ -69,6 +69,8 @@ pub(super) struct Plan {
     /// Received.
     got: SegmentMap,
     claims: BTreeMap<Line, Claim>,
+    /// Connections that broke and have had no answer since.
+    broken: BTreeSet<Line>,
     /// How many requests can yet be closed before their end.
     closings: u64,
 }
@@ -86,7 +88,7 @@ struct Claim {
 
 impl Plan {
     pub(super) fn new(size: Option<u64>, got: SegmentMap, sizes: Sizes) -> Self {
-        let mut plan = Self { sizes, size: None, got, claims: BTreeMap::new(), closings: 1 };
+        let mut plan = Self { sizes, size: None, got, claims: BTreeMap::new(), broken: BTreeSet::new(), closings: 1 };
         if let Some(size) = size {
             plan.set_size(size);
         }
@@ -145,6 +147,29 @@ impl Plan {
         let open = self.claims.is_empty() && self.closings > 0 && task.reader.is_none();
         self.claims.insert(line, Claim { at: window.start, end: window.end, asked: window.end, open });
         Some(task)
+    }
+
+    /// The line broke: until it is answered again it only tries.
+    pub(super) fn broke(&mut self, line: Line) {
+        self.release(line);
+        self.broken.insert(line);
+    }
+
+    /// The line's request is answered.
+    pub(super) fn answered(&mut self, line: Line) {
+        self.broken.remove(&line);
+    }
+
+    /// The line is no more.
+    pub(super) fn end(&mut self, line: Line) {
+        self.release(line);
+        self.broken.remove(&line);
+    }
+
+    /// Whether all lines that there are broke: one more would find what they find, and begin to wait when they are
+    /// nearly done with waiting.
+    pub(super) fn is_broken(&self) -> bool {
+        !self.broken.is_empty() && self.claims.keys().all(|line| self.broken.contains(line))
     }
 
     /// Whether a connection more would fetch what a reader waits for.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use http::Method;
+
 use crate::{
     fake::{Fake, Fault, ONE, noise},
-    proxy::Proxy,
+    proxy::{Proxy, eventually},
 };
 
 const SIZE: usize = 3_000_000;
@@ -46,6 +48,31 @@ async fn a_cut_transfer_ends_well_even_where_ranges_are_unknown() {
     fake.fault("GET", Fault::IgnoreRange, 1);
     let proxy = Proxy::of(&fake).await;
     assert!(proxy.get(&format!("/v2/a/b/blobs/{digest}")).await.bytes() == bytes);
+}
+
+#[tokio::test]
+async fn p2_one_fill_waits_for_a_registry_that_refuses_and_nobody_who_asks_for_the_rest() {
+    let mut fake = Fake::start_at([127, 78, 0, 1]).await;
+    let path = format!("/v2/a/b/blobs/{}", fake.blob(noise(SIZE, 9)));
+    fake.fault("GET", Fault::Stall(1_000_000), 1);
+    let proxy = Proxy::of(&fake).await;
+    let half_way = async {
+        eventually(async || proxy.metric("tidepool_upstream_bytes_total").await == 1_000_000).await;
+        fake.down().await;
+    };
+    let (got, ()) = tokio::join!(proxy.get(&path), half_way);
+    assert!(got.body.is_err());
+    let refused = r#"tidepool_upstream_requests_total{upstream="docker.io",class="blob",result="unreachable"}"#;
+    let tried = proxy.metric(refused).await;
+    assert_eq!(tried, 4, "once after each of its waits: a second and a half together");
+    // As an agent does, and the runtimes of all nodes that wanted it.
+    for _ in 0..8 {
+        let rest = proxy.ask(Method::GET, &path, &[("range", "bytes=1000000-")]).await;
+        assert_eq!((rest.status.as_u16(), rest.code().as_str()), (503, "UNAVAILABLE"));
+    }
+    // On a slow machine a rest may be over: then one of them looks, once.
+    let more = proxy.metric(refused).await - tried;
+    assert!(more <= 1, "asked {more} times more");
 }
 
 #[tokio::test]

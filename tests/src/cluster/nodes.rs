@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Cluster;
 use crate::addresses;
@@ -50,6 +50,14 @@ impl Cluster {
     /// The address by which others know a node.
     pub fn node_address(&self, number: usize) -> String {
         addresses::node(number)
+    }
+
+    /// How many bytes a node has received from others since it booted.
+    pub fn received(&self, number: usize) -> Result<u64> {
+        let interfaces = self.in_node(number, &["cat", "/proc/net/dev"])?;
+        let line = interfaces.lines().find_map(|line| line.trim_start().strip_prefix("eth0:"));
+        let bytes = line.and_then(|line| line.split_whitespace().next());
+        bytes.context("the node has no network interface")?.parse().context("what it received is no number")
     }
 
     /// Makes a node forget an image under all its names, so that the next pull fetches every blob of it.

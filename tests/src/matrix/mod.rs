@@ -1,7 +1,8 @@
 //! The fault matrix: what its cells hold, whether they keep the promise, and how they are shown.
 //!
 //! The promise (design §6): no state of Tidepool makes a pull fail that would have succeeded on a node without it, or
-//! makes it slower than 1.2 times such a node's and two seconds; and what the cache keeps is had when upstream is gone.
+//! makes it slower than 1.2 times such a node's and two seconds; and what the cache keeps is had when upstream is gone. A
+//! pull that fails on both nodes may go on for as long as the mirror gives it contents.
 
 mod table;
 mod verdict;
@@ -77,6 +78,8 @@ pub struct Cell {
     pub plain: Outcome,
     /// What part of the layers did not come from upstream straight to the node with Tidepool: 0 to 1.
     pub through: f64,
+    /// What the link takes for the bytes that the node with Tidepool received: that long it did not wait.
+    pub carried: Duration,
     /// How long a plain node's pull takes with nothing broken: what one is measured by that has no pull beside it.
     pub usual: Duration,
 }

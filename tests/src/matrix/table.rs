@@ -94,7 +94,8 @@ mod tests {
         let pulled = |s| Outcome::Pulled(Duration::from_secs(s));
         let cell = |pull, with| {
             let plain = pulled(10);
-            Cell { runtime: Containerd::V1_7, pull, with, plain, through: 0.25, usual: Duration::from_secs(10) }
+            let (usual, carried) = (Duration::from_secs(10), Duration::ZERO);
+            Cell { runtime: Containerd::V1_7, pull, with, plain, through: 0.25, carried, usual }
         };
         let hung = Outcome::Hung(Duration::from_secs(60));
         let cells = vec![cell(Pull::Cold, pulled(11)), cell(Pull::Running, hung)];

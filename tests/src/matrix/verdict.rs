@@ -28,11 +28,13 @@ pub fn judge(cell: &Cell, expect: Expect) -> Verdict {
 }
 
 /// A pull that fails is bounded as one that succeeds is: a runtime that learns late that it gets nothing tries late again.
+/// But it is not late for as long as it gets something: the mirror holds layers of which a plain node had a part only.
 fn too_long(cell: &Cell, expect: Expect) -> Option<&'static str> {
     let measure = match (cell.with, cell.plain) {
         // Nothing is asked of an upstream for what is kept, so nothing is waited for.
         (Outcome::Pulled(_), Outcome::Failed(_) | Outcome::Hung(_)) if cell.pull == Pull::Warm => cell.usual,
         (Outcome::Pulled(_), Outcome::Failed(plain)) => plain.max(cell.usual),
+        (Outcome::Failed(_), Outcome::Failed(plain)) => plain.max(cell.carried),
         (_, Outcome::Pulled(plain) | Outcome::Failed(plain)) => plain,
         (_, Outcome::Hung(_)) => return None,
     };
@@ -84,8 +86,8 @@ mod tests {
     }
 
     fn cell(pull: Pull, with: Outcome, plain: Outcome) -> Cell {
-        let usual = Duration::from_secs(10);
-        Cell { runtime: Containerd::V2_4, pull, with, plain, through: 1.0, usual }
+        let (usual, carried) = (Duration::from_secs(10), Duration::ZERO);
+        Cell { runtime: Containerd::V2_4, pull, with, plain, through: 1.0, carried, usual }
     }
 
     fn kept(cell: &Cell, expect: Expect) -> bool {
@@ -110,6 +112,20 @@ mod tests {
         }
         let hung = Outcome::Hung(Duration::from_secs(60));
         assert!(kept(&cell(Pull::Cold, hung, hung), Expect::UpstreamGone));
+    }
+
+    #[test]
+    fn a_pull_that_fails_is_not_late_while_contents_come() {
+        let got = |seconds, with| Cell {
+            carried: Duration::from_secs(seconds),
+            ..cell(Pull::Running, with, failed_after(3))
+        };
+        for (carried, with, is_kept) in [(6, 9, true), (6, 10, false), (3, 6, false), (0, 6, false), (1, 5, true)] {
+            assert_eq!(kept(&got(carried, failed_after(with)), Expect::UpstreamGone), is_kept, "{carried} {with}");
+        }
+        assert!(!kept(&got(60, Outcome::Hung(Duration::from_secs(60))), Expect::UpstreamGone));
+        let pulled = Cell { carried: Duration::from_secs(60), ..cell(Pull::Running, after(14_100), TEN) };
+        assert!(!kept(&pulled, Expect::Either), "what came twice is no excuse");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use tidepool_tests::Disturbance;
 use tidepool_tests::matrix::{Cell, Expect, Outcome, Pull, Row};
 
-use crate::stage::{LAYERS_MIB, PAIRS, Stage};
+use crate::stage::{LAYERS_MIB, LINK_MIB, PAIRS, Stage};
 use crate::state::State;
 
 /// When a pull is given up.
@@ -14,8 +14,8 @@ const GIVEN_UP: Duration = Duration::from_secs(60);
 /// When a fault strikes a pull that runs.
 const MIDDLE: Duration = Duration::from_secs(3);
 
-/// How the pull of each node ended.
-type Outcomes = Vec<(usize, Outcome)>;
+/// How the pull of each node ended, and how many bytes the node received meanwhile.
+type Outcomes = Vec<(usize, Outcome, u64)>;
 
 /// Measures these pulls of a state, and leaves the cluster as it was.
 pub(crate) fn state(stage: &Stage, state: &State, pulls: &[Pull]) -> Row {
@@ -43,19 +43,20 @@ fn pull(stage: &Stage, state: &State, pull: Pull, cells: &mut Vec<Cell>) -> Resu
     let image = if pull == Pull::Warm { stage.warm()? } else { stage.fresh()? };
     let before = stage.registry()?.log()?.len();
     let outcomes = pulls(stage, state, pull, &image);
-    let whole = |outcomes: &Outcomes| outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Pulled(_)));
+    let whole = |outcomes: &Outcomes| outcomes.iter().all(|(_, outcome, _)| matches!(outcome, Outcome::Pulled(_)));
     if pull == Pull::Warm && !outcomes.as_ref().is_ok_and(whole) {
         stage.spoil_warm();
     }
     let outcomes = outcomes?;
     let log = stage.registry()?.log()?.split_off(before);
-    let ended = |node: usize| outcomes.iter().find(|(other, _)| *other == node).map(|(_, outcome)| *outcome);
+    let ended = |node: usize| outcomes.iter().find(|(other, ..)| *other == node);
     for (with, plain, runtime) in PAIRS {
         let client = stage.cluster.node_address(with);
         let direct: u64 = log.iter().filter(|it| it.client == client && it.is_blob()).map(|it| it.bytes).sum();
         let through = 1.0 - direct as f64 / image_bytes();
-        let (Some(with), Some(plain)) = (ended(with), ended(plain)) else { continue };
-        cells.push(Cell { runtime, pull, with, plain, through, usual: stage.usual(runtime) });
+        let (Some(&(_, with, received)), Some(&(_, plain, _))) = (ended(with), ended(plain)) else { continue };
+        let carried = Duration::from_secs_f64(received as f64 / (LINK_MIB << 20) as f64);
+        cells.push(Cell { runtime, pull, with, plain, through, carried, usual: stage.usual(runtime) });
         if let Outcome::Pulled(took) = plain
             && state.expect == Expect::Mirror
         {
@@ -76,8 +77,7 @@ fn pulls(stage: &Stage, state: &State, pull: Pull, image: &str) -> Result<Outcom
     let nodes: Vec<usize> = PAIRS.iter().flat_map(|(with, plain, _)| [*with, *plain]).collect();
     let (outcomes, struck) = std::thread::scope(|scope| {
         let cluster = &stage.cluster;
-        let pulling: Vec<_> =
-            nodes.iter().map(|&node| scope.spawn(move || Ok((node, timed(cluster, node, image)?)))).collect();
+        let pulling: Vec<_> = nodes.iter().map(|&node| scope.spawn(move || timed(cluster, node, image))).collect();
         let struck = struck.map_or_else(|| in_the_middle(stage, state), Ok);
         let in_time = pull != Pull::Running || pulling.iter().any(|thread| !thread.is_finished());
         let ended = pulling.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a pull panicked"))?);
@@ -99,16 +99,20 @@ fn in_the_middle<'a>(stage: &'a Stage, state: &State) -> Result<Disturbance<'a>>
     (state.strike)(stage, Pull::Running)
 }
 
-fn timed(cluster: &tidepool_tests::Cluster, node: usize, image: &str) -> Result<Outcome> {
+fn timed(cluster: &tidepool_tests::Cluster, node: usize, image: &str) -> Result<(usize, Outcome, u64)> {
+    let before = cluster.received(node)?;
     let started = Instant::now();
     let pulled = cluster.try_pull_within(node, image, GIVEN_UP)?;
     let took = started.elapsed();
-    Ok(match (pulled.success, took >= GIVEN_UP) {
+    let received = cluster.received(node)?.saturating_sub(before);
+    let outcome = match (pulled.success, took >= GIVEN_UP) {
         (true, _) => Outcome::Pulled(took),
         (false, true) => Outcome::Hung(GIVEN_UP),
         (false, false) => {
-            println!("  node{node}: {}", pulled.stderr.trim().replace('\n', " "));
+            let why = pulled.stderr.trim().replace('\n', " ");
+            println!("  node{node}, after {:.1} MiB: {why}", received as f64 / f64::from(1 << 20));
             Outcome::Failed(took)
         }
-    })
+    };
+    Ok((node, outcome, received))
 }

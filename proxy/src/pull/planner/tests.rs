@@ -65,6 +65,26 @@ fn a_connection_more_fetches_ahead_of_the_first() {
 }
 
 #[test]
+fn p6_while_all_that_there_are_only_try_there_is_no_use_in_one_more() {
+    let (mut plan, reader) = (plan(1000), [want(7, 30, 1000)]);
+    plan.claim(0, &[], 1);
+    plan.receive(0, 30);
+    plan.broke(0);
+    assert!(plan.is_broken() && plan.is_wanted(&reader), "it waits a moment, and a reader for it");
+    plan.claim(0, &reader, 1);
+    assert!(plan.is_broken(), "asked again, and not answered");
+    plan.answered(0);
+    assert!(!plan.is_broken());
+    plan.claim(1, &reader, 2);
+    plan.broke(0);
+    assert!(!plan.is_broken(), "another goes on");
+    plan.end(1);
+    assert!(plan.is_broken(), "it went on");
+    plan.end(0);
+    assert!(!plan.is_broken(), "nobody tries");
+}
+
+#[test]
 fn an_upstream_that_sends_the_whole_again_is_heard_until_all_is_there() {
     let mut plan = plan(100);
     plan.claim(0, &[], 1);
