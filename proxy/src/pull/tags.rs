@@ -221,43 +221,4 @@ fn seconds_now() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tidepool_config::TimeSpan;
-
-    fn tags(after: u64, stale: Option<u64>) -> Tags {
-        let span = |seconds| TimeSpan(Duration::from_secs(seconds));
-        Tags { revalidate_after: span(after), serve_stale_for: stale.map(span), ..Tags::default() }
-    }
-
-    #[test]
-    fn p8_a_clock_that_went_back_makes_no_tag_fresh() {
-        for (after, checked, now, expected) in
-            [(0, 9, 9, false), (5, 9, 9, true), (5, 9, 13, true), (5, 9, 14, false), (5, 9, 8, false), (5, 9, 0, false)]
-        {
-            assert_eq!(is_believed(&tags(after, None), "1", checked, now), expected, "{after} {checked} {now}");
-        }
-    }
-
-    #[test]
-    fn p8_a_tag_is_too_old_after_the_time_and_never_without_one() {
-        for (stale, checked, now, expected) in [
-            (None, 0, u64::MAX, false),
-            (Some(5), 9, 13, false),
-            (Some(5), 9, 14, true),
-            (Some(5), 9, 8, false),
-            (Some(0), 9, 9, true),
-        ] {
-            assert_eq!(is_too_old(&tags(0, stale), checked, now), expected, "{stale:?} {checked} {now}");
-        }
-    }
-
-    #[test]
-    fn records_are_as_exact_as_what_they_decide() {
-        for (after, stale, expected) in
-            [(0, None, 60), (10, None, 10), (600, None, 60), (0, Some(30), 3), (0, Some(604_800), 60), (0, Some(5), 0)]
-        {
-            assert_eq!(record_every(&tags(after, stale)), expected, "{after} {stale:?}");
-        }
-    }
-}
+mod tests;
