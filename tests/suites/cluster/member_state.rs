@@ -12,9 +12,15 @@ pub(crate) fn blobs(image: &Image) -> Vec<&str> {
     std::iter::once(&image.config).chain(&image.layers).map(|blob| blob.digest.as_str()).collect()
 }
 
-/// How often the contents of a blob were had by requests of a log.
-pub(crate) fn served(log: &[Request], digest: &str) -> usize {
-    log.iter().filter(|request| request.served() && request.reference() == digest).count()
+/// Fails where contents of an image's blobs were had more than once by the requests of a log. By one connection or several,
+/// where they come slowly: it is the bytes that come once, but for what is on its way in one that is closed for another.
+pub(crate) fn assert_had_once(log: &[Request], image: &Image) {
+    for blob in std::iter::once(&image.config).chain(&image.layers) {
+        let had = log.iter().filter(|request| request.served() && request.reference() == blob.digest);
+        let bytes: u64 = had.map(|request| request.bytes).sum();
+        let once = blob.size..2 * blob.size;
+        assert!(once.contains(&bytes), "{bytes} bytes of {}, which has {}: {log:#?}", blob.digest, blob.size);
+    }
 }
 
 /// Fails where anybody but members asked.
@@ -51,6 +57,20 @@ fn files(cluster: &Cluster, member: &Member, pattern: &str) -> BTreeSet<String> 
 pub(crate) fn kept(cluster: &Cluster, member: &Member) -> BTreeSet<String> {
     let names = files(cluster, member, ".*/store/blobs/.*/[0-9a-f]{64}");
     names.into_iter().map(|name| format!("sha256:{name}")).collect()
+}
+
+/// Waits until each of these blobs is in one member, and gives how many each has: what has passed on its last byte keeps it
+/// a moment later.
+pub(crate) fn await_shares(cluster: &Cluster, all: &BTreeSet<String>) -> Vec<usize> {
+    let mut shares = Vec::new();
+    let in_one = || {
+        let share = |member| all.intersection(&kept(cluster, member)).count();
+        shares = members(cluster, MIRROR).iter().map(share).collect();
+        Ok(shares.iter().sum::<usize>() == all.len())
+    };
+    let in_one = cluster.wait_until(SOON, "each blob in one member", in_one);
+    in_one.unwrap_or_else(|error| panic!("{shares:?} of {}\n{error:#}", all.len()));
+    shares
 }
 
 /// Waits for the member to which a blob is on its way.

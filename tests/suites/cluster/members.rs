@@ -12,8 +12,8 @@ use crate::installed::{
     members, mirror_of, pull,
 };
 use crate::member_state::{
-    assert_only_members, await_answering, await_fill, await_members, blobs, cut_off, fewest_ready, kept, kill, node_of,
-    resumed, served,
+    assert_had_once, assert_only_members, await_answering, await_fill, await_members, await_shares, blobs, cut_off,
+    fewest_ready, kept, kill, node_of, resumed,
 };
 use crate::pull_loop::{PullLoop, while_pulling};
 
@@ -115,13 +115,9 @@ impl Shared<'_> {
         let ((), log) = hub.requests_during(both).unwrap();
         assert_only_members(&log);
         let all: BTreeSet<_> = images.iter().flat_map(blobs).map(str::to_owned).collect();
-        for digest in &all {
-            assert_eq!(served(&log, digest), 1, "transfers of {digest} for two nodes at once: {log:#?}");
-        }
-        let held = [kept(cluster, &self.member(0)), kept(cluster, &self.member(1))];
-        let shares = held.each_ref().map(|held| all.intersection(held).count());
+        images.iter().for_each(|image| assert_had_once(&log, image));
+        let shares = await_shares(cluster, &all);
         assert!(shares.iter().all(|share| *share > 0), "each has some: {shares:?}");
-        assert_eq!(shares.iter().sum::<usize>(), all.len(), "each blob is in one member: {shares:?}");
         let layers = images.iter().flat_map(|image| &image.layers);
         let bytes: usize = layers.map(|layer| usize::try_from(layer.size).unwrap()).sum();
         assert!(bytes > ROOM + ROOM / 4, "{bytes} bytes fit in one member");
@@ -202,7 +198,8 @@ impl Shared<'_> {
         // So far the other member has it, which took over.
         pull(cluster, 1, BIG);
         cluster.remove_image(1, BIG).unwrap();
-        assert!(kept(cluster, &home).contains(layer), "{} is home to the layer", home.name);
+        let is_home = || Ok(kept(cluster, &home).contains(layer));
+        cluster.wait_until(SOON, &format!("layer in {}, which is home to it", home.name), is_home).unwrap();
         let puller = 3 - node_of(cluster, &home);
         let (before, slow) = (resumed(cluster, puller), self.slow_links());
         let (pulled, log) = hub

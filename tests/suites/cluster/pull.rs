@@ -6,14 +6,11 @@ use tidepool_tests::{Cluster, Image, ImageSpec, Request};
 use crate::installed::{
     LISTENER, SOON, apply_and_await, asked_by_pull, ephemeral, hosts_toml, installed, mirror, pull,
 };
+use crate::member_state::assert_had_once;
 
-/// What the log says of a blob or manifest: how often its contents were had upstream.
+/// How often a manifest was had upstream.
 fn served(log: &[Request], digest: &str) -> usize {
     log.iter().filter(|request| request.served() && request.reference() == digest).count()
-}
-
-fn blobs(image: &Image) -> Vec<&str> {
-    std::iter::once(&image.config).chain(&image.layers).map(|blob| blob.digest.as_str()).collect()
 }
 
 fn push(cluster: &Cluster, registry: &str, repository: &str) -> Image {
@@ -31,9 +28,10 @@ fn a_first_pull_asks_upstream_once_for_every_blob() {
     for (registry, repository, name) in [("docker.io", "library/app", "app:1"), ("ghcr.io", "a/b", "ghcr.io/a/b:1")] {
         let image = push(&cluster, registry, repository);
         let log = asked_by_pull(&cluster, registry, 1, name);
-        for digest in blobs(&image).into_iter().chain([image.manifest.digest.as_str(), image.top.digest.as_str()]) {
+        for digest in [&image.manifest.digest, &image.top.digest] {
             assert_eq!(served(&log, digest), 1, "{registry}: upstream transfers of {digest} in {log:#?}");
         }
+        assert_had_once(&log, &image);
         let strangers: Vec<_> = log.iter().filter(|request| !request.user_agent.starts_with("tidepool")).collect();
         assert!(strangers.is_empty(), "only the mirror may ask {registry}: {strangers:#?}");
     }
