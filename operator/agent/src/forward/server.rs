@@ -10,7 +10,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(90);
 const CONNECTIONS: usize = 400;
 /// Above so many bytes that wait to be written nothing is added: what a slow runtime costs.
 const MOST_QUEUED: usize = 128 << 10;
-/// How many are told so at once; still more are closed unheard, which may reset them.
+/// How many are told so at once, within milliseconds unless they ask nothing. Still more wait in the kernel's queue for a
+/// place, no longer than those take: to take them in and close them unheard would reset them.
 const TURNED_AWAY: usize = 256;
 /// How long the request of a connection that was just made may be on its way: closed sooner it would go unanswered.
 const FIRST_REQUEST: Duration = Duration::from_millis(100);
@@ -52,9 +53,10 @@ pub async fn serve(
 ) {
     let mut connections = Connections::new(forwarder, mark);
     loop {
+        let places = connections.places.clone();
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => connections.admit(stream),
+            arrived = places.arrival(&listener) => match arrived {
+                Ok((stream, place)) => connections.admit(stream, place),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     // Out of file descriptors: some connection has to end first.
@@ -69,37 +71,82 @@ pub async fn serve(
     connections.end(drain).await;
 }
 
+/// Where connections may be. Clones share the places.
+#[derive(Clone)]
+struct Places {
+    room: Arc<Semaphore>,
+    /// For those for whom there is no room.
+    door: Arc<Semaphore>,
+}
+
+/// A connection's place, for as long as it lives.
+struct Place {
+    /// Whether it is one at the door.
+    turned_away: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let [room, door] = [CONNECTIONS, TURNED_AWAY].map(|places| Arc::new(Semaphore::new(places)));
+        Self { room, door }
+    }
+}
+
+impl Places {
+    /// The next connection, once there is a place for it.
+    async fn arrival(&self, listener: &TcpListener) -> io::Result<(TcpStream, Place)> {
+        let place = tokio::select! {
+            biased;
+            Ok(_permit) = Arc::clone(&self.room).acquire_owned() => Place { turned_away: false, _permit },
+            Ok(_permit) = Arc::clone(&self.door).acquire_owned() => Place { turned_away: true, _permit },
+            else => return Err(io::Error::other("the listener has ended")),
+        };
+        let (stream, _) = listener.accept().await?;
+        // Somebody may have left meanwhile.
+        let better = if place.turned_away { self.in_room() } else { None };
+        Ok((stream, better.unwrap_or(place)))
+    }
+
+    /// A place, if there is one now.
+    fn free(&self) -> Option<Place> {
+        let at_door = || Arc::clone(&self.door).try_acquire_owned().ok();
+        self.in_room().or_else(|| at_door().map(|_permit| Place { turned_away: true, _permit }))
+    }
+
+    fn in_room(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.room).try_acquire_owned().ok();
+        permit.map(|_permit| Place { turned_away: false, _permit })
+    }
+}
+
 /// Connections under way.
 struct Connections {
     forwarder: Arc<Forwarder>,
     mark: Mark,
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
-    room: Arc<Semaphore>,
-    /// For those for whom there is no room.
-    door: Arc<Semaphore>,
+    places: Places,
 }
 
 impl Connections {
     fn new(forwarder: Arc<Forwarder>, mark: Mark) -> Self {
-        let [room, door] = [CONNECTIONS, TURNED_AWAY].map(|places| Arc::new(Semaphore::new(places)));
-        Self { forwarder, mark, graceful: GracefulShutdown::new(), tasks: JoinSet::new(), room, door }
+        let (tasks, places) = (JoinSet::new(), Places::default());
+        Self { forwarder, mark, graceful: GracefulShutdown::new(), tasks, places }
     }
 
-    fn admit(&mut self, stream: TcpStream) {
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return self.turn_away(stream) };
+    fn admit(&mut self, stream: TcpStream, place: Place) {
+        if place.turned_away {
+            self.tasks.spawn(async move {
+                turn_away(stream).await;
+                drop(place);
+            });
+            return;
+        }
         let connection = connection(stream, Arc::clone(&self.forwarder), self.mark.clone(), &self.graceful);
         self.tasks.spawn(async move {
-            let _place = place;
             connection.await;
-        });
-    }
-
-    fn turn_away(&mut self, stream: TcpStream) {
-        let Ok(place) = Arc::clone(&self.door).try_acquire_owned() else { return };
-        self.tasks.spawn(async move {
-            let _place = place;
-            turn_away(stream).await;
+            drop(place);
         });
     }
 
@@ -109,7 +156,8 @@ impl Connections {
         let Some(Ok(listener)) = Arc::into_inner(listener).map(TcpListener::into_std) else { return };
         while let Ok((stream, _)) = listener.accept() {
             if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-                self.admit(stream);
+                let Some(place) = self.places.free() else { continue };
+                self.admit(stream, place);
             }
         }
     }
@@ -168,20 +216,58 @@ mod tests {
     };
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    #[tokio::test]
-    async fn n6_a_connection_too_many_is_told_503_and_ends_with_fin() {
+    fn connections() -> Connections {
         let forwarder =
             Forwarder::new(Arc::new(Routings::default()), Limits::default(), Metrics::default(), Honored::default());
-        let mut connections = Connections::new(Arc::new(forwarder), Mark::default());
-        let taken = Arc::clone(&connections.room).try_acquire_many_owned(u32::try_from(CONNECTIONS).unwrap()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut runtime = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        // Its request is there, unread, before anybody looks.
-        runtime.write_all(b"GET /v2/a/manifests/1?ns=docker.io HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        connections.admit(listener.accept().await.unwrap().0);
+        Connections::new(Arc::new(forwarder), Mark::default())
+    }
+
+    /// A runtime whose request is there, unread, before anybody looks.
+    async fn runtime(address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /v2/a/manifests/1?ns=docker.io HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        stream
+    }
+
+    async fn is_told_503(mut runtime: TcpStream) {
         let mut text = String::new();
         runtime.read_to_string(&mut text).await.expect("reset");
         assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("UNAVAILABLE"), "{text}");
-        drop(taken);
+    }
+
+    #[tokio::test]
+    async fn n6_a_connection_too_many_is_told_503_and_ends_with_fin() {
+        let mut connections = connections();
+        let _taken =
+            Arc::clone(&connections.places.room).try_acquire_many_owned(u32::try_from(CONNECTIONS).unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let runtime = runtime(listener.local_addr().unwrap()).await;
+        let (stream, place) = connections.places.arrival(&listener).await.unwrap();
+        connections.admit(stream, place);
+        is_told_503(runtime).await;
+    }
+
+    #[tokio::test]
+    async fn n6_more_than_can_be_told_at_once_wait_and_are_told_too() {
+        tidepool_runtime::raise_open_files();
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let forwarder = Arc::clone(&connections().forwarder);
+        let serving = tokio::spawn(serve(listener, forwarder, Mark::default(), stop.clone(), Duration::ZERO));
+        // They keep their places: these are connected, and ask nothing.
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS + TURNED_AWAY {
+            held.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut runtimes = Vec::new();
+        for _ in 0..TURNED_AWAY {
+            runtimes.push(runtime(address).await);
+        }
+        for runtime in runtimes {
+            is_told_503(runtime).await;
+        }
+        stop.cancel();
+        serving.await.unwrap();
     }
 }
