@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     forward::{Forwarder, Member, Routing, Routings},
     states::{Reach, Trouble},
+    watch::Document,
 };
 
 /// How often the mirrors are looked through; most of the time nobody is asked.
@@ -23,6 +24,11 @@ const ANSWERING: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(60);
 /// Those who lost a member at the same moment ask for it again at different ones.
 const SPREAD: f64 = 0.4;
+/// What each node adds to the time in which all of them ask a new member for the first time, in seconds: it is told of
+/// to all at once, and each question is a handshake.
+const SHARE: f64 = 0.024;
+/// The longest such time, in seconds: a member that is ready is believed to be there meanwhile.
+const WIDEST: f64 = 5.0;
 
 /// Asks members, and publishes what it heard by uid of mirror.
 #[derive(Debug)]
@@ -30,6 +36,7 @@ pub struct Health {
     forwarder: Arc<Forwarder>,
     routings: Arc<Routings>,
     reach: watch::Sender<BTreeMap<String, Reach>>,
+    document: watch::Receiver<Document>,
     /// Since when a mirror does not answer, by uid.
     down: BTreeMap<String, Instant>,
     /// Those that are being asked.
@@ -38,15 +45,16 @@ pub struct Health {
 }
 
 impl Health {
-    /// Health of the mirrors that `routings` name, asked through `forwarder`.
+    /// Health of the mirrors that `routings` name, asked through `forwarder`; `document` says how many nodes ask.
     #[must_use]
     pub fn new(
         forwarder: Arc<Forwarder>,
         routings: Arc<Routings>,
         reach: watch::Sender<BTreeMap<String, Reach>>,
+        document: watch::Receiver<Document>,
     ) -> Self {
         let (down, asked, answers) = (BTreeMap::new(), Vec::new(), FuturesUnordered::new());
-        Self { forwarder, routings, reach, down, asked, answers }
+        Self { forwarder, routings, reach, document, down, asked, answers }
     }
 
     /// Looks after the mirrors until `stop`.
@@ -78,13 +86,20 @@ impl Health {
                 match member.due() {
                     Some(due) if due > now => next = next.min(due),
                     Some(_) => self.ask(member, SPREAD),
-                    None if unheard || !member.was_asked() => self.ask(member, 0.0),
+                    // Whether there is any member is waited for.
+                    None if unheard => self.ask(member, 0.0),
+                    None if !member.was_asked() => self.ask(member, self.first_spread()),
                     None => {}
                 }
             }
         }
         self.publish(&routing, now);
         next
+    }
+
+    /// Within how many seconds all nodes ask a further member of a mirror for the first time.
+    fn first_spread(&self) -> f64 {
+        (SHARE * f64::from(self.document.borrow().nodes())).min(WIDEST)
     }
 
     fn is_asked(&self, member: &Arc<Member>) -> bool {

@@ -157,7 +157,7 @@ impl Agent {
         };
         servers.spawn(listener.run(serving.clone()));
         tasks.spawn(be_ready(ready.clone(), listening.clone()));
-        tasks.spawn(Health::new(forwarder, Arc::clone(&routings), reach_out).run(stop.clone()));
+        tasks.spawn(Health::new(forwarder, Arc::clone(&routings), reach_out, document.clone()).run(stop.clone()));
         tasks.spawn(Reporter::new(client.clone(), &args.node_name).run(report, document.clone(), stop.clone()));
         let files = NodeFiles::new(
             &args.directories.registry_dir,

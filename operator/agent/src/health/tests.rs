@@ -15,16 +15,22 @@ const OK: &[u8] =
 
 type Heard = watch::Receiver<BTreeMap<String, Reach>>;
 
+/// In a cluster of so many nodes.
+const NODES: u32 = 50;
+
 fn health(member: Option<SocketAddr>) -> (Health, Arc<Routings>, Heard) {
     let routings = Arc::new(Routings::default());
     set(&routings, member);
     let forwarder = Forwarder::new(Arc::clone(&routings), Limits::default(), Metrics::default(), Honored::default());
     let (send, receive) = watch::channel(BTreeMap::new());
-    (Health::new(Arc::new(forwarder), Arc::clone(&routings), send), routings, receive)
+    let last = tidepool_config::NodesDocument { nodes: NODES, ..tidepool_config::NodesDocument::new(Vec::new()) };
+    let (_, document) = watch::channel(Document::remembered(Some(last)));
+    (Health::new(Arc::new(forwarder), Arc::clone(&routings), send, document), routings, receive)
 }
 
-fn set(routings: &Routings, member: Option<SocketAddr>) {
-    let members = member.map(|address| ("m-0".to_owned(), address)).into_iter().collect();
+fn set(routings: &Routings, members: impl IntoIterator<Item = SocketAddr>) {
+    let members = members.into_iter().enumerate();
+    let members = members.map(|(number, address)| (format!("m-{number}"), address)).collect();
     let routes = [("docker.io".parse().unwrap(), "m".to_owned())].into();
     routings.set(routes, [("m".to_owned(), "u".to_owned())].into(), &[("m".to_owned(), members)].into());
 }
@@ -80,6 +86,43 @@ async fn a_mirror_is_long_down_after_a_minute() {
     }
     health.look();
     assert!(matches!(reach.borrow()["u"], Reach::Down { long: true, .. }));
+}
+
+/// When each of the members that are being asked was answered for.
+async fn answers(health: &mut Health) -> Vec<Duration> {
+    let (began, mut times) = (Instant::now(), Vec::new());
+    health.look();
+    while let Some(member) = health.answers.next().await {
+        health.heard(&member);
+        times.push(began.elapsed());
+    }
+    times
+}
+
+/// Addresses where nobody listens: each says so as soon as it is asked.
+fn closed() -> impl Iterator<Item = SocketAddr> {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    std::iter::repeat_n(address, 40)
+}
+
+#[tokio::test]
+async fn n8_nodes_ask_further_members_at_different_moments_and_the_first_ones_at_once() {
+    let (mut health, routings, reach) = health(None);
+    let authority = Authority::new();
+    health.forwarder.identify(Identity::new(entries(&[&authority], &["u"])).unwrap());
+    let width = Duration::from_secs_f64(SHARE * f64::from(NODES));
+    set(&routings, closed());
+    let times = answers(&mut health).await;
+    assert!(times.len() == 40 && times[39] - times[0] < width / 2, "{times:?}");
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let up = listener.local_addr().unwrap();
+    set(&routings, [up]);
+    tokio::join!(answers(&mut health), answer(&listener, &authority));
+    set(&routings, std::iter::once(up).chain(closed()));
+    let times = answers(&mut health).await;
+    assert!(times.len() == 40 && times[39] - times[0] > width / 2, "{times:?}");
+    assert_eq!(reach.borrow()["u"], Reach::Up);
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ impl Reporter {
                 () = tokio::time::sleep(self.reread.mul_f64(0.5 + rand::random::<f64>())) => self.known = None,
                 () = stop.cancelled() => return,
             }
-            let wait = pace.wait(nodes(&document), Instant::now(), rand::random());
+            let wait = pace.wait(document.borrow().nodes(), Instant::now(), rand::random());
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => return,
@@ -175,11 +175,6 @@ impl Reporter {
             source => ReportError::Api { act, name: self.name.clone(), source: Box::new(source) },
         }
     }
-}
-
-/// About how many nodes there are.
-fn nodes(document: &watch::Receiver<Document>) -> u32 {
-    document.borrow().last.as_ref().map_or(NodesDocument::FEW, |last| last.nodes)
 }
 
 #[cfg(test)]

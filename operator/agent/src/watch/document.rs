@@ -30,6 +30,12 @@ impl Document {
         Self { last, ..Self::default() }
     }
 
+    /// About how many nodes there are.
+    #[must_use]
+    pub fn nodes(&self) -> u32 {
+        self.last.as_ref().map_or(NodesDocument::FEW, |last| last.nodes)
+    }
+
     /// Takes an event in.
     ///
     /// That the API server says there is no ConfigMap means that there is no mirror any more; that it says nothing
