@@ -11,7 +11,6 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use tidepool_api::{MirrorNode, MirrorNodeStatus};
-use tidepool_config::NodesDocument;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
+use tidepool_config::NodesDocument;
 
 use super::*;
 use crate::{
