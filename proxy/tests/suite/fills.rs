@@ -200,6 +200,7 @@ async fn p5_a_large_blob_without_checksums_is_served_while_it_is_hashed_and_noth
     let path = format!("/v2/a/b/blobs/{}", fake.blob(bytes.clone()));
     let proxy = Proxy::of(&fake).await;
     assert!(proxy.get(&path).await.bytes() == bytes);
+    eventually(async || !content(&proxy.store().join("blobs")).is_empty()).await;
     let file = content(&proxy.store().join("blobs")).remove(0);
     let sums = file.with_extension("sums");
     let proxy = proxy.restarted().await;
@@ -208,7 +209,7 @@ async fn p5_a_large_blob_without_checksums_is_served_while_it_is_hashed_and_noth
     let got = proxy.get(&path).await;
     assert!(got.bytes() == bytes);
     assert_eq!((got.header("proxy-docker-cache"), fake.asked("GET").len()), ("MISS", 0));
-    assert!(sums.exists(), "made anew");
+    eventually(async || sums.exists()).await; // made anew
     let proxy = proxy.restarted().await;
     std::fs::remove_file(&sums).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&std::fs::File::options().write(true).open(&file).unwrap(), b"x", 99)

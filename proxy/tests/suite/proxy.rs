@@ -136,9 +136,9 @@ impl Proxy {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = tokio::time::timeout(Duration::from_secs(60), request.send()).await.unwrap().unwrap();
+        let response = tokio::time::timeout(Duration::from_secs(300), request.send()).await.unwrap().unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = tokio::time::timeout(Duration::from_secs(60), response.bytes()).await.unwrap();
+        let body = tokio::time::timeout(Duration::from_secs(300), response.bytes()).await.unwrap();
         Got { status, headers, body: body.map_err(|error| error.to_string()) }
     }
 
