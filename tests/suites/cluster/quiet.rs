@@ -23,7 +23,10 @@ pub(crate) fn await_proven(cluster: &Cluster) {
 pub(crate) fn await_quiet(cluster: &Cluster) {
     let mut since = Instant::now();
     let quiet = || {
-        let ((), events) = cluster.audit_during(|| Ok(std::thread::sleep(LOOK)))?;
+        let ((), events) = cluster.audit_during(|| {
+            std::thread::sleep(LOOK);
+            Ok(())
+        })?;
         if events.iter().any(|event| event.is_ours() && event.is_write() && !event.is_lease()) {
             since = Instant::now();
         }
