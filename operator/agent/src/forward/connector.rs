@@ -18,6 +18,7 @@ use tower::Service;
 use super::{
     Limits,
     read_ahead::{ReadAhead, ReadingAhead},
+    several::Several,
     tls_failure::Late,
 };
 
@@ -43,7 +44,7 @@ impl MemberConnector {
 }
 
 impl Service<Uri> for MemberConnector {
-    type Response = MaybeHttpsStream<TokioIo<ReadAhead>>;
+    type Response = TokioIo<Several<TokioIo<MaybeHttpsStream<TokioIo<ReadAhead>>>>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -53,6 +54,9 @@ impl Service<Uri> for MemberConnector {
 
     fn call(&mut self, to: Uri) -> Self::Future {
         let (connecting, limit) = (self.https.call(to), self.limit);
-        Box::pin(async move { timeout(limit, connecting).await.map_err(|_| Late)? })
+        Box::pin(async move {
+            let stream = timeout(limit, connecting).await.map_err(|_| Late)??;
+            Ok(TokioIo::new(Several(TokioIo::new(stream))))
+        })
     }
 }

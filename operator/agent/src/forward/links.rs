@@ -16,6 +16,10 @@ use tidepool_config::trust::member_name;
 use super::{Limits, connector::MemberConnector};
 use crate::identity::Identity;
 
+/// What is taken of a body at once, and the longest head: four records of TLS. A buffer that hyper sizes by itself is half
+/// empty, and lies idle for as long as a slow runtime lets the bytes wait.
+const AT_ONCE: usize = 64 << 10;
+
 pub(super) type Connections = Client<MemberConnector, Empty<Bytes>>;
 
 /// Connections to the members of one mirror.
@@ -68,6 +72,7 @@ impl Link {
                 // Shorter than the members' own keep-alive, so that they do not close under us.
                 .pool_idle_timeout(Duration::from_secs(30))
                 .pool_max_idle_per_host(idle)
+                .http1_read_buf_exact_size(AT_ONCE)
                 .build(connector.clone())
         };
         Self { pooled: client(32), fresh: client(0) }

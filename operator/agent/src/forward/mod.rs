@@ -8,7 +8,7 @@
 //! - `breaker`, `member`: who is left alone, until the background health ([`crate::health`]) finds it back.
 //! - `whole`: small replies, complete before the runtime hears of them.
 //! - `body`, `course`: a blob's body, and how it goes on where it stalls or breaks.
-//! - `links`, `connector`, `read_ahead`: connections to members, proven on both sides (design P14).
+//! - `links`, `connector`, `read_ahead`, `several`: connections to members, proven on both sides (design P14).
 
 mod alive;
 mod answer;
@@ -27,6 +27,7 @@ mod room;
 mod routing;
 mod self_check;
 pub mod server;
+mod several;
 mod tls_failure;
 mod turn_away;
 mod verdict;
