@@ -31,9 +31,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     report::report,
-    resources::{AnyMirror, Watched, label, name},
+    resources::{AgentPod, AnyMirror, Watched, label, name},
     triggers::{Change, Triggers},
 };
+
+/// The labels of agents' pods, as the chart has them.
+const AGENT_LABELS: &str = "app.kubernetes.io/name=tidepool,app.kubernetes.io/component=agent";
 
 /// Stores of all that is watched. Each is filled before the program is ready.
 pub(crate) struct Caches {
@@ -54,6 +57,8 @@ pub(crate) struct Caches {
     pub(crate) pods: Store<Pod>,
     /// Pods that probe nodes.
     pub(crate) probe_pods: Store<Pod>,
+    /// The agents' pods, in their namespace.
+    pub(crate) agent_pods: Store<AgentPod>,
     /// The document that agents read, in their namespace.
     pub(crate) document: Store<ConfigMap>,
     /// The agents' key and certificates, in their namespace.
@@ -101,6 +106,11 @@ pub(crate) fn watch_all(
         budgets: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
         pods: watches.start(Api::namespaced(client(), here), ours(), Triggers::child),
         probe_pods: watches.start(Api::namespaced(client(), here), all().labels(PROBE_LABEL), Triggers::probe_pod),
+        agent_pods: watches.start(
+            Api::namespaced(client(), agent_namespace),
+            all().labels(AGENT_LABELS),
+            Triggers::agent_pod,
+        ),
         document: watches.start(
             Api::namespaced(client(), agent_namespace),
             all().fields(&format!("metadata.name={NODES_CONFIG_MAP}")),
@@ -204,7 +214,7 @@ impl Caches {
     pub(crate) async fn filled(&self) {
         let Self { mirrors, mirror_nodes, nodes, classes, config_maps, secrets, .. } = self;
         let Self { service_accounts, services, claims, deployments, pods, document, .. } = self;
-        let Self { probe_pods, agent_identity, ingresses, network_policies, budgets, .. } = self;
+        let Self { probe_pods, agent_pods, agent_identity, ingresses, network_policies, budgets, .. } = self;
         // An error means that the watch has been stopped: then nobody waits for us either.
         let _ = tokio::join!(
             mirrors.wait_until_ready(),
@@ -222,6 +232,7 @@ impl Caches {
             budgets.wait_until_ready(),
             pods.wait_until_ready(),
             probe_pods.wait_until_ready(),
+            agent_pods.wait_until_ready(),
             document.wait_until_ready(),
             agent_identity.wait_until_ready(),
         );

@@ -9,7 +9,7 @@ use crate::{
     StartError,
     caches::Caches,
     context::Context,
-    controllers::{self, nodes::Nodes, probes::Probes, rounds},
+    controllers::{self, absences::AwayAgents, nodes::Nodes, probes::Probes, rounds},
     leader::{Elector, LeaseLost},
     members,
     triggers::Triggers,
@@ -94,6 +94,8 @@ fn start(context: Arc<Context>, triggers: &Triggers, stop: &CancellationToken) -
     });
     let (probes, nodes) = (Probes::new(Arc::clone(&context)), Nodes::new(Arc::clone(&context)));
     tasks.spawn(rounds::run(probes, Arc::clone(&context), Arc::clone(&triggers.probes), stop.clone()));
+    let absences = AwayAgents::new(Arc::clone(&context));
+    tasks.spawn(rounds::run(absences, Arc::clone(&context), Arc::clone(&triggers.absences), stop.clone()));
     tasks.spawn(rounds::run(nodes, context, Arc::clone(&triggers.nodes), stop.clone()));
     tasks
 }

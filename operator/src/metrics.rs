@@ -19,6 +19,7 @@ pub(crate) enum Controller {
     Mirror,
     Nodes,
     Probes,
+    Absences,
 }
 
 /// How it ended.
@@ -147,6 +148,7 @@ impl Metrics {
             Controller::Mirror => "mirror",
             Controller::Nodes => "nodes",
             Controller::Probes => "probes",
+            Controller::Absences => "absences",
         };
         let result = match result {
             Outcome::Success => "success",

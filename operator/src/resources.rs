@@ -2,13 +2,31 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::NamespaceResourceScope;
-use kube::{Resource, core::DeserializeGuard};
-use serde::{Serialize, de::DeserializeOwned};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
+use kube::{Resource, api::ObjectMeta, core::DeserializeGuard};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tidepool_api::RegistryMirror;
 
 /// A RegistryMirror that may not be readable: one object that this version cannot read must not stop the watch of all.
 pub(crate) type AnyMirror = DeserializeGuard<RegistryMirror>;
+
+/// A pod of an agent, of which there is one on each node: what of it is needed, and no more of its thousands of bytes.
+#[derive(Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = Pod)]
+#[serde(from = "Pod")]
+pub(crate) struct AgentPod {
+    metadata: ObjectMeta,
+    /// None where it is for no node.
+    pub(crate) seen: Option<tidepool_plan::AgentPod>,
+}
+
+impl From<Pod> for AgentPod {
+    fn from(pod: Pod) -> Self {
+        let seen = tidepool_plan::AgentPod::of(&pod);
+        let ObjectMeta { name, namespace, uid, resource_version, .. } = pod.metadata;
+        Self { metadata: ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() }, seen }
+    }
+}
 
 /// What every kind that is watched can do.
 pub(crate) trait Watched:

@@ -81,6 +81,7 @@ fn caches(mirrors: Vec<AnyMirror>, secrets: Vec<Secret>) -> Caches {
         budgets: filled(Vec::new()),
         pods: filled(Vec::new()),
         probe_pods: filled(Vec::new()),
+        agent_pods: filled(Vec::new()),
         document: filled(Vec::new()),
         agent_identity: filled(Vec::new()),
     }

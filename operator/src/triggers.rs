@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use crate::{
     queue::Queue,
-    resources::{AnyMirror, Watched, label, name},
+    resources::{AgentPod, AnyMirror, Watched, label, name},
 };
 
 /// Reports of nodes are collected this long: nodes that change together are one change of a mirror.
@@ -65,6 +65,8 @@ pub(crate) struct Triggers {
     pub(crate) nodes: Arc<Notify>,
     /// The controller of probes has.
     pub(crate) probes: Arc<Notify>,
+    /// The controller of absences has.
+    pub(crate) absences: Arc<Notify>,
 }
 
 impl Triggers {
@@ -75,6 +77,7 @@ impl Triggers {
             collected: Queue::default(),
             nodes: Arc::default(),
             probes: Arc::default(),
+            absences: Arc::default(),
         }
     }
 
@@ -176,8 +179,14 @@ impl Triggers {
         self.probes.notify_one();
     }
 
+    /// A pod of an agent.
+    pub(crate) fn agent_pod(&self, _: &Change<'_, AgentPod>) {
+        self.absences.notify_one();
+    }
+
     pub(crate) fn mirror_node(&self, change: &Change<'_, MirrorNode>) {
         self.probes.notify_one();
+        self.absences.notify_one();
         match change {
             Change::Applied { before, now } => {
                 let reported = |node: &MirrorNode| {

@@ -21,6 +21,8 @@ mod pull_loop;
 #[path = "cluster/quiet.rs"]
 mod quiet;
 
+#[path = "cluster/absence.rs"]
+mod absence;
 #[path = "cluster/claims.rs"]
 mod claims;
 #[path = "cluster/credentials.rs"]

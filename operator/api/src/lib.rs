@@ -16,7 +16,7 @@ mod rule;
 
 pub use mirror_node::{
     MirrorNode, MirrorNodeSpec, MirrorNodeStatus, MirrorState, NodeMirror, Runtime, RuntimeConfiguration,
-    condition as mirror_node_condition, honored,
+    condition as mirror_node_condition, honored, ready,
 };
 pub use registry_mirror::{
     Access, Address, AnonymousPull, CaKind, CaRef, CredentialScope, Credentials, EgressProxy, EphemeralStorage,

@@ -5,9 +5,11 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod ready;
+
 /// Condition types of a [`MirrorNode`].
 pub mod condition {
-    /// The agent has done on this node what the mirrors ask for.
+    /// The agent has done on this node what the mirrors ask for; its reasons are in [`super::ready`].
     pub const READY: &str = "Ready";
     /// The node's runtime pulls through the agent: a pull of it was seen.
     pub const HONORED: &str = "Honored";
@@ -70,15 +72,16 @@ pub mod honored {
 #[serde(rename_all = "camelCase")]
 pub struct MirrorNodeSpec {}
 
-/// What the agent on the node last reported.
+/// What the agent on the node last reported, and what the operator knows of the node.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MirrorNodeStatus {
     /// The node's container runtime, and what its configuration says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
-    /// What is so on this node: `Ready` (the files are in place and a mirror answers), `Honored` (the runtime pulls
-    /// through the agent, seen by a pull of its own or of the operator's probe pod).
+    /// What is so on this node: `Ready` (the files are in place and a mirror answers; `Unknown` where no agent is there
+    /// to say so), `Honored` (the runtime pulls through the agent, seen by a pull of its own or of the operator's probe
+    /// pod).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -5,8 +5,10 @@
 //! 2. [`plan()`]: a [`ValidMirror`] to the Kubernetes [`Objects`] that run it.
 //! 3. [`nodes_document()`]: all mirrors to the one document that agents read.
 //! 4. [`probes()`]: what nodes report to the probe pods that find out whether they pull through their agents.
-//! 5. [`status()`]: what was seen to the status that is published, and [`notices()`] to the Events that go with a change.
+//! 5. [`absences()`]: what nodes report and what pods their agents have to what is said where there is no agent.
+//! 6. [`status()`]: what was seen to the status that is published, and [`notices()`] to the Events that go with a change.
 
+mod absence;
 mod document;
 mod facts;
 mod identity;
@@ -22,6 +24,7 @@ mod testing;
 mod valid;
 mod validate;
 
+pub use absence::{Absences, Absent, AgentPod, Word, absences};
 pub use document::{Standing, Told, UnknownPast, nodes_document};
 pub use facts::{ClaimFact, ClassFact, Referenced, Source, references};
 pub use identity::Identity;

@@ -8,6 +8,8 @@ use tidepool_config::names::MIRROR_LABEL;
 pub const MANAGER: &str = "tidepool-operator";
 /// Field manager of the statuses it applies.
 pub const STATUS_MANAGER: &str = "tidepool-operator-status";
+/// Field manager of what it says of nodes without an agent: apart, for what a manager does not say again is removed.
+pub const ABSENCE_MANAGER: &str = "tidepool-operator-absence";
 /// Label that tells the members of a mirror apart.
 pub const MEMBER_LABEL: &str = "tidepool.dev/member";
 /// Label that says who made an object.

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tidepool_api::{MirrorNode, MirrorNodeStatus, MirrorState, Runtime, honored, mirror_node_condition as condition};
 
 pub use outcome::Outcome;
+pub(crate) use outcome::PULL_FAILED;
 pub use pod::{PROBE_LABEL, probe_pod, probe_pod_name};
 pub use trials::Trials;
 

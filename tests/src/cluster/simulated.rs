@@ -13,7 +13,7 @@ use super::Cluster;
 use crate::addresses;
 use crate::kubernetes::control_plane;
 
-/// kwok's answer to a Node without a heartbeat.
+/// kwok's answer to a Node without a heartbeat, and to a pod on such a Node.
 const STAGES: &str = include_str!("../kubernetes/stages.yaml");
 /// The label and the taint of simulated nodes.
 const SIMULATED: &str = "tidepool.dev/simulated";
@@ -21,7 +21,8 @@ const SIMULATED: &str = "tidepool.dev/simulated";
 const LEASE_SECONDS: &str = "140";
 
 impl Cluster {
-    /// Adds nodes without a kubelet, `simulated-0` and so on, which are ready and take no pod that does not tolerate them.
+    /// Adds nodes without a kubelet, `simulated-0` and so on, which are ready and take no pod that does not tolerate them;
+    /// one that does is ready at once, and runs nothing.
     pub fn simulate_nodes(&self, count: usize) -> Result<()> {
         let control_plane = &self.local()?.state.control_plane;
         let stages = control_plane.home().join("stages.yaml");
@@ -41,14 +42,6 @@ impl Cluster {
             let states = self.kubectl(&["get", "nodes", "-l", &selector, "-o", ready])?;
             Ok(states.split_whitespace().filter(|state| *state == "True").count() == count)
         })
-    }
-
-    /// The arguments of Helm that keep our agents off simulated nodes, where no kubelet starts them.
-    pub fn off_simulated_nodes() -> [String; 2] {
-        let rule = json!({"matchExpressions": [{"key": SIMULATED, "operator": "DoesNotExist"}]});
-        let affinity = json!({"nodeAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [rule]}}});
-        ["--set-json".to_owned(), format!("agent.affinity={affinity}")]
     }
 
     /// A runtime in the control plane's network, where the API server is in reach of what is spawned on it.

@@ -57,6 +57,9 @@ fn the_operator_may_do_its_work() {
         (SYSTEM, "update leases.coordination.k8s.io/tidepool-operator"),
         (AGENTS, "patch configmaps/tidepool-nodes"),
         (AGENTS, "patch secrets/tidepool-agent-identity"),
+        // Those of agents, which may be unable to speak for their nodes.
+        (AGENTS, "list pods"),
+        (AGENTS, "watch pods"),
         ("default", "create events.events.k8s.io"),
         ("", "list registrymirrors.tidepool.dev"),
         ("", "patch registrymirrors.tidepool.dev --subresource=status"),
@@ -77,6 +80,8 @@ fn the_operator_may_not_do_more() {
         (AGENTS, "delete secrets/tidepool-agent-identity"),
         (AGENTS, "delete configmaps/tidepool-nodes"),
         (AGENTS, "create pods"),
+        (AGENTS, "delete pods"),
+        (AGENTS, "get pods --subresource=log"),
         (SYSTEM, "create pods --subresource=exec"),
         (SYSTEM, "create serviceaccounts --subresource=token"),
         (SYSTEM, "update leases.coordination.k8s.io/another"),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tidepool_tests::{Cluster, ClusterOptions, Containerd, ImageSpec, NodeOptions};
 
+use crate::absence::{a_report_does_not_outlive_its_agent, one_without_a_member};
 use crate::installed::{
     AGENTS, MIRROR, SYSTEM, apply_and_await, archives, asked_by_pull, await_condition, ephemeral, helm, hosts_toml,
     install_with, of_this_machine, pull,
@@ -84,6 +85,7 @@ fn n5_every_node_says_whether_it_uses_the_mirror_and_if_not_why_and_what_to_do()
     by_probe_pods(&cluster);
     a_configuration_that_changes_is_judged_anew(&cluster);
     mended_and_started_anew_the_node_uses_the_mirror(&cluster);
+    a_report_does_not_outlive_its_agent(&cluster, one_without_a_member(&cluster, [1, 2]), APP);
     one_command_takes_every_node_out(&cluster);
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tidepool_api::{
     MirrorNode, MirrorNodeStatus, MirrorState, NodeMirror, Runtime, RuntimeConfiguration, honored,
-    mirror_node_condition as condition,
+    mirror_node_condition as condition, ready,
 };
 
 use crate::{
@@ -15,9 +15,6 @@ use crate::{
     wanted::Wanted,
     watch::Problem,
 };
-
-const NO_MIRROR: &str = "NoMirror";
-const NOT_SELECTED: &str = "no RegistryMirror selects this node";
 
 /// What the agent reports; times and generations are the object's.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,14 +57,14 @@ impl Report {
             _ if is_idle => Some(unused(&mirrors)),
             other => other,
         };
-        Self { runtime, ready: ready(&mirrors, problem), honored, mirrors }
+        Self { runtime, ready: ready_of(&mirrors, problem), honored, mirrors }
     }
 
     /// What an agent leaves behind that is gone for good.
     #[must_use]
     pub fn stopped(runtime: Option<&RuntimeVersion>) -> Self {
         let message = "the agent was taken from this node for good, and its files with it";
-        let claim = |status| Claim::new(status, "AgentStopped", message);
+        let claim = |status| Claim::new(status, ready::AGENT_STOPPED, message);
         let honored = Some(claim("Unknown"));
         Self { ready: claim("False"), honored, ..Self::new(&Wanted::default(), &Seen::default(), None, runtime) }
     }
@@ -151,7 +148,7 @@ fn condition_of(
     }
 }
 
-fn ready(mirrors: &[NodeMirror], problem: Option<&Problem>) -> Claim {
+fn ready_of(mirrors: &[NodeMirror], problem: Option<&Problem>) -> Claim {
     match problem {
         Some(Problem::Missing) => {
             let message = "there is no ConfigMap tidepool-nodes in the agents' namespace; look at the operator";
@@ -165,24 +162,13 @@ fn ready(mirrors: &[NodeMirror], problem: Option<&Problem>) -> Claim {
         }
         None => {}
     }
-    let rank = |state: MirrorState| match state {
-        MirrorState::Unsupported => 3,
-        MirrorState::Pending => 2,
-        MirrorState::Bypassing => 1,
-        MirrorState::Active | MirrorState::Shadowed | MirrorState::Withdrawn => 0,
-    };
-    match mirrors.iter().max_by_key(|mirror| rank(mirror.state)) {
-        None => Claim::new("True", NO_MIRROR, NOT_SELECTED),
-        Some(worst) if rank(worst.state) > 0 => {
-            Claim::new("False", worst.reason.clone(), format!("mirror {}: {}", worst.name, worst.message))
-        }
-        Some(_) => Claim::new("True", "Configured", ""),
-    }
+    let (status, reason, message) = ready::of_mirrors(mirrors);
+    Claim::new(status, reason, message)
 }
 
 /// Nothing is there that the runtime could honor, whatever it did before: why.
 fn unused(mirrors: &[NodeMirror]) -> Claim {
-    let (reason, message) = mirrors.first().map_or((NO_MIRROR, NOT_SELECTED.to_owned()), |mirror| {
+    let (reason, message) = mirrors.first().map_or((ready::NO_MIRROR, ready::NOT_SELECTED.to_owned()), |mirror| {
         (mirror.reason.as_str(), format!("mirror {}: {}", mirror.name, mirror.message))
     });
     Claim::new("Unknown", reason, message)

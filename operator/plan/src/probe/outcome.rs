@@ -16,7 +16,7 @@ pub enum Outcome {
 }
 
 /// The kubelet's words for a pull that failed.
-const PULL_FAILED: [&str; 5] =
+pub(crate) const PULL_FAILED: [&str; 5] =
     ["ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed", "ImageInspectError"];
 
 impl Outcome {

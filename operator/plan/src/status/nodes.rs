@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidepool_api::{
-    MirrorNodeStatus, MirrorState, NodeMirror, NodesStatus, condition::NODES_CONFIGURED, mirror_node_condition,
+    MirrorNodeStatus, MirrorState, NodeMirror, NodesStatus, condition::NODES_CONFIGURED, mirror_node_condition, ready,
 };
 use tidepool_config::{MirrorEntry, Mode, is_excluded};
 use tidepool_oci::RegistryName;
@@ -32,8 +32,10 @@ pub struct Tally {
     pending: usize,
     shadowed: usize,
     unsupported: Vec<String>,
-    /// Nodes that never reported.
+    /// Nodes without an agent, which nobody speaks for, and why where that is known.
     silent: Vec<String>,
+    /// Those of them that have files of the mirror.
+    left: usize,
     /// Registries that another mirror serves on a node of this one, with that mirror's name.
     pub(crate) shadowed_by: BTreeMap<RegistryName, String>,
 }
@@ -52,6 +54,7 @@ pub fn tally(entry: &MirrorEntry, entries: &[MirrorEntry], nodes: &[NodeFact<'_>
         shadowed: 0,
         unsupported: Vec::new(),
         silent: Vec::new(),
+        left: 0,
         shadowed_by: shadows(entry, entries, &selected),
     };
     for node in selected {
@@ -62,6 +65,12 @@ pub fn tally(entry: &MirrorEntry, entries: &[MirrorEntry], nodes: &[NodeFact<'_>
 
 fn is_selected(entry: &MirrorEntry, labels: &BTreeMap<String, String>) -> bool {
     !is_excluded(labels) && entry.selector.matches(labels)
+}
+
+/// Why nobody speaks for a node, where that is so.
+fn absence(report: &MirrorNodeStatus) -> Option<&str> {
+    let ready = report.conditions.iter().find(|condition| condition.type_ == mirror_node_condition::READY)?;
+    (ready.reason == ready::AGENT_NOT_READY).then_some(&ready.message)
 }
 
 /// Why the pulls of a node go past its agent, where that is known.
@@ -90,7 +99,14 @@ impl Tally {
             return;
         };
         let mine = |mirror: &&NodeMirror| mirror.name == entry.name && mirror.uid == entry.uid;
-        let Some(mirror) = report.mirrors.iter().find(mine) else {
+        let found = report.mirrors.iter().find(mine);
+        if let Some(why) = absence(report) {
+            let has_files = |mirror: &NodeMirror| matches!(mirror.state, MirrorState::Active | MirrorState::Bypassing);
+            self.left += usize::from(found.is_some_and(has_files));
+            self.silent.push(format!("{}: {why}", node.name));
+            return;
+        }
+        let Some(mirror) = found else {
             self.pending += 1;
             return;
         };
@@ -138,8 +154,8 @@ pub(super) fn finding(tally: Option<&Tally>) -> Finding {
     let selected = tally.selected;
     match tally.mode {
         Mode::ReportOnly => return yes("ReportOnly", format!("nothing is written on {selected} nodes")),
-        Mode::Withdraw if tally.active + tally.bypassing > 0 => {
-            let left = tally.active + tally.bypassing;
+        Mode::Withdraw if tally.active + tally.bypassing + tally.left > 0 => {
+            let left = tally.active + tally.bypassing + tally.left;
             return no("Pending", format!("{left} of {selected} nodes still have files of this mirror: wait"));
         }
         Mode::Withdraw => return yes("Withdrawn", format!("{selected} nodes are as they were")),
@@ -161,7 +177,9 @@ fn configured(tally: &Tally) -> Finding {
         let many = silent.len();
         return no(
             "AgentMissing",
-            format!("{many} of {selected} nodes never reported, {first} for one: see pods of DaemonSet tidepool-agent"),
+            format!(
+                "{many} of {selected} nodes have no agent that reports, see pods of DaemonSet tidepool-agent; {first}"
+            ),
         );
     }
     if *shadowed > 0 {

@@ -74,6 +74,28 @@ fn n5_a_node_whose_pulls_go_past_its_agent_does_not_use_the_mirror() {
 }
 
 #[test]
+fn n5_a_node_without_an_agent_does_not_use_the_mirror_whatever_it_said_last() {
+    let mut mine = entry("reef", "2026-02-01T00:00:00Z", "ghcr.io");
+    let gone = |state: Option<MirrorState>| {
+        let ready = serde_json::json!({
+            "type": "Ready", "status": "Unknown", "reason": "AgentNotReady", "message": "mend the image",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        let said = state.map(|state| report("reef", state)).unwrap_or_default();
+        Some(MirrorNodeStatus { conditions: vec![serde_json::from_value(ready).unwrap()], ..said })
+    };
+    let active = Some(report("reef", MirrorState::Active));
+    for gone in [gone(Some(MirrorState::Active)), gone(None)] {
+        let (condition, summary) = nodes_say(&mine, &[active.clone(), gone]);
+        assert_eq!((condition.as_str(), summary.as_str()), ("False/AgentMissing", "1/2"));
+    }
+    mine.mode = Mode::Withdraw;
+    let withdrawn = Some(report("reef", MirrorState::Withdrawn));
+    assert_eq!(nodes_say(&mine, &[withdrawn.clone(), gone(Some(MirrorState::Active))]).0, "False/Pending", "its files");
+    assert_eq!(nodes_say(&mine, &[withdrawn, gone(Some(MirrorState::Withdrawn))]).0, "True/Withdrawn");
+}
+
+#[test]
 fn withdrawal_is_done_when_no_node_has_files_left() {
     let mut mine = entry("reef", "2026-02-01T00:00:00Z", "ghcr.io");
     mine.mode = Mode::Withdraw;
