@@ -134,8 +134,8 @@ fn authorities(text: &str) -> Result<RootCertStore, IdentityError> {
 /// Both sides are ours: TLS 1.3 alone, AES-128 first, as safe here as 256 and cheaper by a fourth.
 fn provider() -> CryptoProvider {
     let cipher_suites = vec![
-        aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
-        aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
+        tidepool_runtime::aes_128(),
+        tidepool_runtime::aes_256(),
         aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
     ];
     CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() }
