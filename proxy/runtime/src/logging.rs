@@ -64,11 +64,13 @@ impl FromStr for LogFilter {
     type Err = LogFilterError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A word alone that is no level would be taken for a module of which all is logged, and nothing else.
-        let means_something = |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
-        let parsed = EnvFilter::builder().parse(text).is_ok();
-        if !text.trim().is_empty() && parsed && text.split(',').all(means_something) {
-            Ok(Self(text.to_owned()))
+        // A word alone that is no level would be taken for a module of which all is logged, and nothing else; and so
+        // would a level with a space beside it.
+        let parts: Vec<_> = text.split(',').map(str::trim).collect();
+        let means_something = |part: &&str| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
+        let filter = parts.join(",");
+        if parts.iter().all(means_something) && EnvFilter::builder().parse(&filter).is_ok() {
+            Ok(Self(filter))
         } else {
             Err(LogFilterError(text.to_owned()))
         }
@@ -117,6 +119,8 @@ mod tests {
         for text in ["info", "WARN", "off", "info,tidepool_proxy=debug", "warn,tidepool_proxy::access_log=off"] {
             assert_eq!(text.parse::<LogFilter>().unwrap().to_string(), text);
         }
+        let spaced = " warn , tidepool_proxy=debug".parse::<LogFilter>().unwrap();
+        assert_eq!(spaced.to_string(), "warn,tidepool_proxy=debug");
         for text in ["", " ", "loud", "info,loud", "tidepool_proxy=loud", "info,,debug,verbose"] {
             let error = text.parse::<LogFilter>().unwrap_err().to_string();
             assert!(

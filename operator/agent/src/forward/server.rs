@@ -24,8 +24,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(90);
 const CONNECTIONS: usize = 400;
 /// Above so many bytes that wait to be written nothing is added: what a slow runtime costs.
 const MOST_QUEUED: usize = 128 << 10;
-/// How many are told so at once, within milliseconds unless they ask nothing. Still more wait in the kernel's queue for a
-/// place, no longer than those take: to take them in and close them unheard would reset them.
+/// How many are told so at once, within milliseconds unless they ask nothing. Still more wait for a place in the kernel's
+/// queue, of 1024, two seconds at most: to take them in and close them unheard would reset them.
 const TURNED_AWAY: usize = 256;
 /// How long the request of a connection that was just made may be on its way: closed sooner it would go unanswered.
 const FIRST_REQUEST: Duration = Duration::from_millis(100);

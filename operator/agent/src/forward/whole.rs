@@ -59,7 +59,7 @@ impl Exchange {
             };
             let place = self.room.enter(length, deadline).await?;
             let (parts, body) = reply.into_parts();
-            match self.take(member, peers, body, deadline).await {
+            match self.take(member, peers, body, length, deadline).await {
                 Ok(bytes) => return Ok(Reply::Whole(parts, place.hold(bytes))),
                 Err(AskError::Body) if again => again = false,
                 Err(error) => {
@@ -78,9 +78,11 @@ impl Exchange {
         member: &Member,
         peers: &[Arc<Member>],
         mut body: Incoming,
+        length: u64,
         deadline: Instant,
     ) -> Result<Bytes, AskError> {
-        let mut bytes = BytesMut::new();
+        // No more than there is room for: what grows as it comes takes twice as much.
+        let mut bytes = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
         loop {
             let silent = Instant::now();
             let patience = (silent + self.limits.silence).min(deadline);
