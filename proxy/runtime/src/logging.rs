@@ -66,10 +66,10 @@ impl FromStr for LogFilter {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // A word alone that is no level would be taken for a module of which all is logged, and nothing else; and so
         // would a level with a space beside it.
-        let parts: Vec<_> = text.split(',').map(str::trim).collect();
+        let parts: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
         let means_something = |part: &&str| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
         let filter = parts.join(",");
-        if parts.iter().all(means_something) && EnvFilter::builder().parse(&filter).is_ok() {
+        if !parts.is_empty() && parts.iter().all(means_something) && EnvFilter::builder().parse(&filter).is_ok() {
             Ok(Self(filter))
         } else {
             Err(LogFilterError(text.to_owned()))
