@@ -9,6 +9,7 @@
 
 pub(crate) mod absences;
 pub(crate) mod mirror;
+mod mirror_nodes;
 pub(crate) mod nodes;
 pub(crate) mod probes;
 pub(crate) mod rounds;

@@ -5,14 +5,20 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub mod ready;
-
 /// Condition types of a [`MirrorNode`].
 pub mod condition {
-    /// The agent has done on this node what the mirrors ask for; its reasons are in [`super::ready`].
+    /// The agent has done on this node what the mirrors ask for.
     pub const READY: &str = "Ready";
     /// The node's runtime pulls through the agent: a pull of it was seen.
     pub const HONORED: &str = "Honored";
+}
+
+/// Reasons of [`condition::READY`] that operator and agent must agree on.
+pub mod ready {
+    /// Unknown, by the operator: no pod of an agent is ready on the node, so that nobody speaks for it.
+    pub const AGENT_NOT_READY: &str = "AgentNotReady";
+    /// False, by the agent: it was taken from the node for good.
+    pub const AGENT_STOPPED: &str = "AgentStopped";
 }
 
 /// Reasons of [`condition::HONORED`]: who says it is who knows it.

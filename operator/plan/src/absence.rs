@@ -1,10 +1,11 @@
 //! Nodes without an agent: nobody speaks for them, and what was last said may be so no more. The operator says so, with the
 //! reason that the agent's pod gives, and takes it back when the agent is there again.
 //!
-//! Two write one condition, and neither can bury the other's word for good. An agent that starts reads what stands there,
-//! and says its own over it. Of one that went on all the time, since its kubelet alone was away, the operator says again
-//! what its mirrors, which are left as they were, come to. It keeps to itself for ever longer where an agent says that it
-//! is there though its pod is not ready. Both write over what they have read and nothing later.
+//! Two write one condition, and neither can bury the other's word for good. An agent that runs and says itself what is
+//! wrong is not talked over. One that starts reads what stands there, and says its own over it; so does, some minutes
+//! later, one that went on all the time, since its kubelet alone was away: of that one the operator repeats before what it
+//! had said, if the operator still knows. It keeps to itself for ever longer where such an agent writes over its word.
+//! Both write over what they have read and nothing later.
 
 mod known;
 mod pod;
@@ -25,8 +26,9 @@ pub use pod::{Absent, AgentPod};
 
 /// How long no pod of an agent is ready on a node until that is said: what restarts is no news.
 const GRACE: Duration = Duration::from_secs(60);
-/// How long an agent is back until the operator takes its word back, where the agent has not done so.
-const BACK: Duration = Duration::from_secs(10);
+/// How long an agent is back until the operator takes its word back, where the agent has not done so: longer than the
+/// agents of the largest cluster wait with a report.
+const BACK: Duration = Duration::from_secs(150);
 /// How much is said at a time, and how long until more is: a cluster that loses its power is no reason for 5,000 writes
 /// at once.
 const AT_ONCE: usize = 20;
@@ -42,7 +44,7 @@ pub struct Word {
     /// The node.
     pub node: String,
     /// Status of the condition.
-    pub status: &'static str,
+    pub status: String,
     /// Its reason.
     pub reason: String,
     /// With the remedy.
@@ -66,14 +68,35 @@ pub fn absences(
             Some(absent) => away(node, &absent, known, now),
             None => present(node, known, now),
         };
-        next = next.min(wait);
-        words.extend(word);
+        if word.is_none() {
+            known.settled(name(node));
+        }
+        // One whose word does not come to stand is in nobody's way.
+        let wait = wait.max(known.tried(name(node), now));
+        if wait.is_zero() {
+            words.extend(word);
+        } else {
+            next = next.min(wait);
+        }
     }
-    if words.len() > AT_ONCE {
-        words.truncate(AT_ONCE);
-        next = PAUSE;
-    }
+    let next = next.min(give(&mut words, known, now));
     (words, next)
+}
+
+/// Keeps what may be said now, however often it is asked; how long until more may be.
+fn give(words: &mut Vec<Word>, known: &mut Absences, now: Duration) -> Duration {
+    if words.is_empty() {
+        return SELDOM;
+    }
+    let pause = known.pause(now);
+    if !pause.is_zero() {
+        words.clear();
+        return pause;
+    }
+    let all = words.len() <= AT_ONCE;
+    words.truncate(AT_ONCE);
+    known.give(words, now);
+    if all { known::AGAIN } else { PAUSE }
 }
 
 /// The pods of each node.
@@ -100,59 +123,65 @@ impl<'a> Pods<'a> {
     }
 }
 
-/// There is no agent: says so, in time, and anew when there is another reason.
+/// There is no agent: what to say of that, and how long to wait with it.
 fn away(node: &MirrorNode, absent: &Absent, known: &mut Absences, now: Duration) -> (Option<Word>, Duration) {
     let stands = stands(node);
-    let reason = stands.map(|stands| stands.reason.as_str());
-    // It was taken away for good: it has said so, and nobody expects another.
-    if reason == Some(ready::AGENT_STOPPED) && absent.why == Why::NoPod {
+    if stands.is_some_and(|stands| speaks_for_itself(stands, absent.why)) {
         known.present(name(node));
         return (None, SELDOM);
     }
-    let said = reason == Some(ready::AGENT_NOT_READY);
-    let wait = known.away(name(node), absent.why, said, now);
-    let message = message(absent);
-    if said && stands.is_some_and(|stands| gist(&stands.message) == gist(&message)) {
+    let (why, wait) = known.away(name(node), absent.why, stands, now);
+    let message = message(why, &absent.says);
+    let is_told = |stands: &Condition| is_ours(stands) && gist(&stands.message) == gist(&message);
+    if stands.is_some_and(is_told) {
         return (None, SELDOM);
     }
-    let word =
-        || Word { node: name(node).to_owned(), status: "Unknown", reason: ready::AGENT_NOT_READY.into(), message };
-    if wait.is_zero() { (Some(word()), SELDOM) } else { (None, wait) }
+    (Some(word(node, "Unknown", ready::AGENT_NOT_READY, &message)), wait)
 }
 
-/// There is an agent: what was said of its absence is taken back, unless it says something itself.
+/// There is an agent: what was said of its absence is taken back, unless it says something itself. What nobody said is not
+/// said then either.
 fn present(node: &MirrorNode, known: &mut Absences, now: Duration) -> (Option<Word>, Duration) {
-    if stands(node).is_none_or(|stands| stands.reason != ready::AGENT_NOT_READY) || !has_reported(node) {
+    if !stands(node).is_some_and(is_ours) {
         known.present(name(node));
         return (None, SELDOM);
     }
-    let wait = known.back(name(node), now);
-    if !wait.is_zero() {
-        return (None, wait);
-    }
-    let (status, reason, message) =
-        ready::of_mirrors(node.status.as_ref().map(|status| &*status.mirrors).unwrap_or_default());
-    (Some(Word { node: name(node).to_owned(), status, reason, message }), SELDOM)
+    let Some((before, wait)) = known.back(name(node), now) else { return (None, SELDOM) };
+    (Some(word(node, &before.status, &before.reason, &before.message)), wait)
 }
 
-fn message(absent: &Absent) -> String {
-    let sentence = absent.why.sentence();
-    let meanwhile = match absent.why {
+/// Whether the operator said it.
+fn is_ours(stands: &Condition) -> bool {
+    stands.reason == ready::AGENT_NOT_READY
+}
+
+/// Whether an agent that is not ready has said why. One that was taken away for good has, and nobody expects another; one
+/// that runs knows better than its pod.
+fn speaks_for_itself(stands: &Condition, why: Why) -> bool {
+    match why {
+        Why::NoPod => stands.reason == ready::AGENT_STOPPED,
+        Why::NotReady => stands.status == "False",
+        _ => false,
+    }
+}
+
+fn word(node: &MirrorNode, status: &str, reason: &str, message: &str) -> Word {
+    let (status, reason, message) = (status.to_owned(), reason.to_owned(), message.to_owned());
+    Word { node: name(node).to_owned(), status, reason, message }
+}
+
+fn message(why: Why, says: &str) -> String {
+    let meanwhile = match why {
         Why::KubeletAway => "",
         _ => "; its pulls go to the registries meanwhile",
     };
-    let says: String = absent.says.chars().take(400).collect();
+    let says: String = says.chars().take(400).collect();
     let says = if says.is_empty() { says } else { format!("{SAYS}{says}") };
-    format!("{sentence}{meanwhile}{says}")
+    format!("{}{meanwhile}{says}", why.sentence())
 }
 
 fn gist(message: &str) -> &str {
     message.split(SAYS).next().unwrap_or_default()
-}
-
-/// Whether an agent ever did. What the operator says alone needs no taking back: the agent's first report does.
-fn has_reported(node: &MirrorNode) -> bool {
-    node.status.as_ref().is_some_and(|status| status.runtime.is_some() || !status.mirrors.is_empty())
 }
 
 /// Condition `Ready`, whoever said it.

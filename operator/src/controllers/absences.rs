@@ -8,20 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
-use serde_json::json;
 use tidepool_api::{MirrorNode, mirror_node_condition::READY};
 use tidepool_plan::{Absences, Word, absences, names::ABSENCE_MANAGER};
 
-use super::rounds::Rounds;
-use crate::{caches::Caches, context::Context, leader::NotLeading, metrics::Controller, resources::name};
+use super::{mirror_nodes, rounds::Rounds};
+use crate::{context::Context, leader::NotLeading, metrics::Controller, resources::name};
 
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +47,7 @@ impl Rounds for AwayAgents {
     async fn reconcile(&mut self) -> Result<Duration, AbsencesError> {
         let context = &*self.context;
         context.leadership.check()?;
-        let nodes = nodes(&context.caches);
+        let nodes = mirror_nodes::sorted(&context.caches);
         let nodes: Vec<&MirrorNode> = nodes.iter().map(|node| &**node).collect();
         let pods = context.caches.agent_pods.state();
         let pods: Vec<_> = pods.iter().filter_map(|pod| pod.seen.as_ref()).collect();
@@ -72,51 +63,19 @@ impl Rounds for AwayAgents {
     }
 }
 
-/// All reports, in the order of their names: each gets its turn.
-fn nodes(caches: &Caches) -> Vec<Arc<MirrorNode>> {
-    let mut nodes = caches.mirror_nodes.state();
-    nodes.sort_by(|a, b| name(&**a).cmp(name(&**b)));
-    nodes
-}
-
-/// Writes one condition, and not over what the agent said since it was judged.
 async fn say(context: &Context, node: &MirrorNode, word: Word) -> Result<(), AbsencesError> {
-    tracing::info!(node = word.node, ready = word.status, reason = word.reason, "whether the node has an agent");
-    let patch = json!({
-        "apiVersion": "tidepool.dev/v1alpha1",
-        "kind": "MirrorNode",
-        "metadata": {
-            "name": word.node, "uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version,
-        },
-        "status": {"conditions": [condition(node, &word)]},
-    });
-    let api = Api::<MirrorNode>::all(context.client.clone());
-    match api.patch_status(&word.node, &PatchParams::apply(ABSENCE_MANAGER).force(), &Patch::Apply(&patch)).await {
+    let Word { node: name, status, reason, message } = word;
+    tracing::info!(node = name, ready = status, reason, "whether the node has an agent");
+    let condition = mirror_nodes::condition(node, READY, &status, &reason, message);
+    match mirror_nodes::say(context, node, ABSENCE_MANAGER, condition).await {
         Ok(_) => Ok(()),
-        // It went, or changed: that rings again.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-        Err(source) => Err(AbsencesError::Say { name: word.node, source: Box::new(source) }),
-    }
-}
-
-fn condition(node: &MirrorNode, word: &Word) -> Condition {
-    let conditions = node.status.iter().flat_map(|status| &status.conditions);
-    let before = conditions.into_iter().find(|known| known.type_ == READY && known.status == word.status);
-    // The API server keeps whole seconds.
-    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    Condition {
-        type_: READY.to_owned(),
-        status: word.status.to_owned(),
-        reason: word.reason.clone(),
-        message: word.message.clone(),
-        observed_generation: node.metadata.generation,
-        last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
+        Err(source) => Err(AbsencesError::Say { name, source: Box::new(source) }),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{
@@ -153,7 +112,7 @@ mod tests {
         let (context, mut server) = context(Vec::new(), Vec::new());
         let word = Word {
             node: "n".to_owned(),
-            status: "Unknown",
+            status: "Unknown".to_owned(),
             reason: "AgentNotReady".to_owned(),
             message: "mend it".to_owned(),
         };
@@ -173,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn n5_an_operator_that_begins_has_patience() {
         let (mut context, server) = context(Vec::new(), Vec::new());
-        context.caches.mirror_nodes = filled(vec![node("a", "Unknown"), node("b", "Unknown")]);
+        context.caches.mirror_nodes = filled(vec![node("a", "Unknown"), node("b", "True")]);
         let ready = json!({"type": "Ready", "status": "True"});
         let pod: AgentPod = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"a": "b"}, "managedFields": []},
@@ -184,6 +143,6 @@ mod tests {
         context.caches.agent_pods = filled(vec![pod]);
         drop(server); // A write would fail.
         let next = AwayAgents::new(Arc::new(context)).reconcile().await.unwrap();
-        assert!(next <= Duration::from_secs(10) && next > Duration::from_secs(9), "a's agent is back: {next:?}");
+        assert!(next <= Duration::from_secs(60) && next > Duration::from_secs(59), "b's agent may restart: {next:?}");
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use tidepool_api::MirrorNode;
 use tidepool_plan::{Act, Outcome, ProbePod, Trials, probes};
 
-use super::rounds::Rounds;
+use super::{mirror_nodes, rounds::Rounds};
 use crate::{caches::Caches, context::Context, leader::NotLeading, metrics::Controller, resources::name};
 
 /// Why a reconcile failed.
@@ -54,7 +54,7 @@ impl Rounds for Probes {
     async fn reconcile(&mut self) -> Result<Duration, ProbesError> {
         let context = &*self.context;
         context.leadership.check()?;
-        let nodes = nodes(&context.caches);
+        let nodes = mirror_nodes::sorted(&context.caches);
         let nodes: Vec<&MirrorNode> = nodes.iter().map(|node| &**node).collect();
         let pods = pods(&context.caches);
         let now = self.began.elapsed();
@@ -83,13 +83,6 @@ async fn all(context: &Context, acts: Vec<Act>, nodes: &[&MirrorNode], trials: &
         result = result.and(done.map(|_| ()));
     }
     result
-}
-
-/// All reports, in the order of their names: who comes first is not left to chance.
-fn nodes(caches: &Caches) -> Vec<Arc<MirrorNode>> {
-    let mut nodes = caches.mirror_nodes.state();
-    nodes.sort_by(|a, b| name(&**a).cmp(name(&**b)));
-    nodes
 }
 
 fn pods(caches: &Caches) -> Vec<ProbePod> {

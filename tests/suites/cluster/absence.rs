@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidepool_tests::Cluster;
 
-use crate::installed::{AGENTS, MIRROR, SYSTEM, await_active, pull};
+use crate::installed::{AGENTS, MIRROR, SYSTEM, pull};
 
 /// A minute until it is said, and what the cluster and the operator need to notice on a slow machine.
 const SAID: Duration = Duration::from_secs(180);
@@ -30,7 +30,7 @@ fn await_ready(cluster: &Cluster, node: usize, wanted: &str, within: Duration) -
     last.1
 }
 
-/// `node` is one whose agent is well, and which has no member of the mirror.
+/// `node` is one of three of the five that use the mirror; its agent is well, and it has no member.
 pub(crate) fn a_report_does_not_outlive_its_agent(cluster: &Cluster, node: usize, app: &str) {
     let daemon_set = "daemonset/tidepool-agent";
     cluster.kubectl(&["set", "image", daemon_set, "-n", AGENTS, "agent=docker.io/library/none:1"]).unwrap();
@@ -45,13 +45,15 @@ pub(crate) fn a_report_does_not_outlive_its_agent(cluster: &Cluster, node: usize
     let row: Vec<_> = row.split_whitespace().collect();
     assert_eq!((row[1], row[row.len() - 2]), ("Unknown", "AgentNotReady"));
     let summary = || cluster.kubectl(&["get", "registrymirror", MIRROR, "-o", "jsonpath={.status.nodes.summary}"]);
-    cluster.wait_until(SAID, "two nodes of five in the mirror's status", || Ok(summary()? == "2/5")).unwrap();
+    let await_summary =
+        |wanted: &str| cluster.wait_until(SAID, "nodes in the mirror's status", || Ok(summary()? == wanted)).unwrap();
+    await_summary("2/5");
     pull(cluster, node, app);
 
     cluster.kubectl(&["rollout", "undo", daemon_set, "-n", AGENTS]).unwrap();
     await_ready(cluster, node, "True/Configured", SAID);
     cluster.kubectl(&["rollout", "status", daemon_set, "-n", AGENTS, "--timeout=180s"]).unwrap();
-    await_active(cluster);
+    await_summary("3/5");
 }
 
 /// The first of these nodes that has no member of the mirror.

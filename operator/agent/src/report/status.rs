@@ -16,6 +16,9 @@ use crate::{
     watch::Problem,
 };
 
+const NO_MIRROR: &str = "NoMirror";
+const NOT_SELECTED: &str = "no RegistryMirror selects this node";
+
 /// What the agent reports; times and generations are the object's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -162,13 +165,24 @@ fn ready_of(mirrors: &[NodeMirror], problem: Option<&Problem>) -> Claim {
         }
         None => {}
     }
-    let (status, reason, message) = ready::of_mirrors(mirrors);
-    Claim::new(status, reason, message)
+    let rank = |state: MirrorState| match state {
+        MirrorState::Unsupported => 3,
+        MirrorState::Pending => 2,
+        MirrorState::Bypassing => 1,
+        MirrorState::Active | MirrorState::Shadowed | MirrorState::Withdrawn => 0,
+    };
+    match mirrors.iter().max_by_key(|mirror| rank(mirror.state)) {
+        None => Claim::new("True", NO_MIRROR, NOT_SELECTED),
+        Some(worst) if rank(worst.state) > 0 => {
+            Claim::new("False", worst.reason.clone(), format!("mirror {}: {}", worst.name, worst.message))
+        }
+        Some(_) => Claim::new("True", "Configured", ""),
+    }
 }
 
 /// Nothing is there that the runtime could honor, whatever it did before: why.
 fn unused(mirrors: &[NodeMirror]) -> Claim {
-    let (reason, message) = mirrors.first().map_or((ready::NO_MIRROR, ready::NOT_SELECTED.to_owned()), |mirror| {
+    let (reason, message) = mirrors.first().map_or((NO_MIRROR, NOT_SELECTED.to_owned()), |mirror| {
         (mirror.reason.as_str(), format!("mirror {}: {}", mirror.name, mirror.message))
     });
     Claim::new("Unknown", reason, message)

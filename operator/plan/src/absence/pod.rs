@@ -38,11 +38,16 @@ pub(super) enum Why {
 }
 
 impl Why {
+    /// Whether the agent itself may be alive, and has not begun anew when it is back.
+    pub(super) fn goes_on(self) -> bool {
+        matches!(self, Self::NotReady | Self::KubeletAway)
+    }
+
     /// What is wrong and what to do; the same for as long as it is.
     pub(super) fn sentence(self) -> &'static str {
         match self {
             Self::NoPod => {
-                "no agent's pod is on this node: agent.nodeSelector, agent.affinity or agent.tolerations leave it out, or DaemonSet tidepool-agent cannot make it (kubectl describe)"
+                "no agent's pod is on this node: agent.nodeSelector, agent.affinity or agent.tolerations leave it out, or DaemonSet tidepool-agent cannot make it (kubectl describe); if that is meant, label the node tidepool.dev/exclude=true or leave it out in spec.nodes.selector"
             }
             Self::KubeletAway => {
                 "the kubelet of this node does not answer, so whether its agent runs is not known: see the Node (kubectl describe)"
@@ -118,8 +123,7 @@ fn of_container(container: &ContainerStatus) -> (Why, String) {
             (why, words([waiting.reason.as_deref(), waiting.message.as_deref()]))
         }
         Some(state @ ContainerState { terminated: Some(_), .. }) => (Why::Crashing, self::ended(state)),
-        // Between two ends it runs for a while.
-        Some(_) if container.restart_count > 0 => (Why::Crashing, ended()),
+        // That it was started anew may be months ago.
         Some(_) => (Why::NotReady, String::new()),
         None => (Why::Starting, String::new()),
     }

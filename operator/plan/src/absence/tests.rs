@@ -29,7 +29,7 @@ fn active() -> MirrorNode {
 
 /// The node as it is once this was said of it.
 fn told(word: &Word) -> MirrorNode {
-    reported(&ready(word.status, &word.reason, &word.message), "Active")
+    reported(&ready(&word.status, &word.reason, &word.message), "Active")
 }
 
 fn pod(status: &Value) -> AgentPod {
@@ -45,6 +45,15 @@ fn with_container(state: &Value, is_ready: bool, restarts: u32) -> AgentPod {
 
 fn waiting(reason: &str, message: &str) -> AgentPod {
     with_container(&json!({"waiting": {"reason": reason, "message": message}}), false, 0)
+}
+
+fn not_ready(restarts: u32) -> AgentPod {
+    with_container(&json!({"running": {}}), false, restarts)
+}
+
+/// A pod whose kubelet is away.
+fn unknown() -> AgentPod {
+    with_container(&json!({"running": {}}), true, 0)
 }
 
 fn running() -> AgentPod {
@@ -64,7 +73,7 @@ fn of(pods: &[AgentPod]) -> String {
     let mut known = Absences::default();
     assert_eq!(said(&active(), pods, &mut known, 0), None);
     let word = said(&active(), pods, &mut known, 60).unwrap();
-    assert_eq!((word.status, word.reason.as_str()), ("Unknown", "AgentNotReady"));
+    assert_eq!((word.status.as_str(), word.reason.as_str()), ("Unknown", "AgentNotReady"));
     word.message
 }
 
@@ -72,18 +81,18 @@ fn of(pods: &[AgentPod]) -> String {
 fn n5_a_node_without_an_agent_says_why_and_what_to_do() {
     let why = of(&[]);
     assert!(why.contains("agent.nodeSelector") && why.ends_with("pulls go to the registries meanwhile"), "{why}");
+    assert!(why.contains("tidepool.dev/exclude=true"), "{why}");
     let why = of(&[waiting("ErrImagePull", "no such host")]);
     assert!(why.contains("imagePullSecrets") && why.ends_with("says: ErrImagePull: no such host"), "{why}");
     let ended = json!({"terminated": {"exitCode": 2, "reason": "Error"}});
-    let crashing = [ended.clone(), json!({"running": {}})].map(|state| with_container(&state, false, 1));
-    for pod in crashing {
-        assert!(of(&[pod]).contains("kubectl logs --previous"));
-    }
+    assert!(of(&[waiting("CrashLoopBackOff", "")]).contains("kubectl logs --previous"));
     assert!(of(&[with_container(&ended, false, 0)]).ends_with("says: Error: exit code 2"));
-    assert!(of(&[with_container(&json!({"running": {}}), false, 0)]).contains("not ready"));
+    for long_ago in [0, 1] {
+        assert!(of(&[not_ready(long_ago)]).contains("not ready"));
+    }
     assert!(of(&[waiting("ContainerCreating", "")]).contains("does not start"));
     let silent = with_container(&json!({"running": {}}), true, 3);
-    let why = of(&[silent.clone()]);
+    let why = of(std::slice::from_ref(&silent));
     assert!(why.contains("kubelet") && !why.contains("meanwhile"), "nobody knows: {why}");
     let next = [pod(&json!({"phase": "Pending"})), waiting("ErrImagePull", "")];
     for next in next {
@@ -138,17 +147,79 @@ fn n5_it_is_said_once_and_anew_only_when_another_reason_has_lasted() {
 }
 
 #[test]
-fn n5_what_was_said_is_taken_back_when_an_agent_is_there_that_says_nothing() {
+fn n5_an_agent_that_went_on_all_the_time_is_repeated_and_one_that_begins_anew_says_so_itself() {
+    let before = reported(&ready("False", "DocumentUnreadable", "bring them to one release"), "Active");
+    for (pod, repeated) in [(unknown(), true), (waiting("CrashLoopBackOff", ""), false)] {
+        let mut known = Absences::default();
+        said(&before, std::slice::from_ref(&pod), &mut known, 0);
+        let told = told(&said(&before, &[pod], &mut known, 60).unwrap());
+        assert_eq!(said(&told, &[running()], &mut known, 100), None, "it may say so itself");
+        assert_eq!(said(&told, &[running()], &mut known, 249), None);
+        let word = said(&told, &[running()], &mut known, 250);
+        let words = word.as_ref().map(|word| (word.status.as_str(), word.reason.as_str(), word.message.as_str()));
+        assert_eq!(words, repeated.then_some(("False", "DocumentUnreadable", "bring them to one release")));
+        assert_eq!(said(&active(), &[running()], &mut known, 251), None, "the agent was first");
+        // A process that takes over does not know, and asserts nothing.
+        let mut other = Absences::default();
+        assert_eq!(said(&told, &[running()], &mut other, 0), None);
+        assert_eq!(said(&told, &[running()], &mut other, 5000), None);
+    }
+}
+
+#[test]
+fn n5_an_agent_that_runs_and_says_what_is_wrong_is_not_talked_over() {
+    let taken = reported(&ready("False", "ListenerFailed", "free the port"), "Pending");
     let mut known = Absences::default();
-    said(&active(), &[], &mut known, 0);
-    let told = told(&said(&active(), &[], &mut known, 60).unwrap());
-    assert_eq!(said(&told, &[running()], &mut known, 100), None, "it may say so itself");
-    let word = said(&told, &[running()], &mut known, 110).unwrap();
-    assert_eq!((word.status, word.reason.as_str(), word.message.as_str()), ("True", "Configured", ""));
-    let bypassing = reported(&ready("Unknown", "AgentNotReady", ""), "Bypassing");
-    let word = said(&bypassing, &[running()], &mut known, 110).unwrap();
-    assert_eq!((word.status, word.reason.as_str(), word.message.as_str()), ("False", "NoMember", "mirror m: wait"));
-    assert_eq!(said(&active(), &[running()], &mut known, 111), None, "the agent was first");
+    for at in [0, 60, 5000] {
+        assert_eq!(said(&taken, &[not_ready(0)], &mut known, at), None);
+    }
+    assert_eq!(said(&taken, &[waiting("CrashLoopBackOff", "")], &mut known, 5001), None);
+    assert!(said(&taken, &[waiting("CrashLoopBackOff", "")], &mut known, 5061).is_some(), "it runs no more");
+}
+
+#[test]
+fn n5_an_agent_that_reports_before_each_of_its_ends_silences_nobody() {
+    let (mut known, mut object, mut silent) = (Absences::default(), active(), 0);
+    for at in 0..24 * 3600 {
+        // It is started every five minutes, says that all is well, and ends.
+        let pod = if at % 300 < 5 { not_ready(9) } else { waiting("CrashLoopBackOff", "") };
+        if at % 300 == 4 {
+            object = active();
+        }
+        if let Some(word) = said(&object, &[pod], &mut known, at) {
+            assert!(word.message.contains("ends again"), "{}", word.message);
+            object = told(&word);
+        }
+        silent += u32::from(object == active());
+    }
+    assert!(silent < 24 * 3600 / 4, "{silent} s of a day");
+}
+
+#[test]
+fn n5_patience_with_one_whose_kubelet_is_away_ends_where_there_is_another_reason() {
+    let mut known = Absences::default();
+    for at in 0..4 * 3600 {
+        if let Some(word) = said(&active(), &[unknown()], &mut known, at) {
+            said(&told(&word), &[unknown()], &mut known, at);
+        }
+    }
+    assert_eq!(said(&active(), &[waiting("ErrImagePull", "")], &mut known, 4 * 3600), None);
+    assert!(said(&active(), &[waiting("ErrImagePull", "")], &mut known, 4 * 3600 + 60).is_some());
+}
+
+#[test]
+fn n5_a_node_that_cannot_be_written_is_left_alone_longer_each_time_and_stops_no_other() {
+    let bad: Vec<_> = (0..AT_ONCE).map(|number| node(&format!("a{number}"), &json!({}))).collect();
+    let good = node("b", &json!({}));
+    let nodes: Vec<_> = bad.iter().chain([&good]).collect();
+    let (mut known, mut tries, mut at_good) = (Absences::default(), 0, None);
+    for at in 0..3600 {
+        let (words, _) = absences(&nodes, &[], &mut known, Duration::from_secs(at));
+        tries += words.iter().filter(|word| word.node == "a0").count();
+        at_good = at_good.or(words.iter().any(|word| word.node == "b").then_some(at));
+    }
+    assert_eq!(at_good, Some(60 + PAUSE.as_secs()));
+    assert!((5..=10).contains(&tries), "{tries} times in an hour");
 }
 
 #[test]
@@ -157,7 +228,7 @@ fn n5_a_node_whose_agent_never_spoke_says_why_and_waits_for_its_first_report() {
     let new = node("n", &Value::Null);
     said(&new, &[waiting("ImagePullBackOff", "")], &mut known, 0);
     let word = said(&new, &[waiting("ImagePullBackOff", "")], &mut known, 60).unwrap();
-    let told = node("n", &json!({"conditions": [ready(word.status, &word.reason, &word.message)]}));
+    let told = node("n", &json!({"conditions": [ready(&word.status, &word.reason, &word.message)]}));
     assert_eq!(said(&told, &[running()], &mut known, 1000), None);
     assert_eq!(said(&told, &[running()], &mut known, 2000), None);
 }
@@ -165,7 +236,7 @@ fn n5_a_node_whose_agent_never_spoke_says_why_and_waits_for_its_first_report() {
 #[test]
 fn n5_two_that_say_otherwise_do_not_write_by_turns_all_day() {
     let (mut known, mut words, mut object) = (Absences::default(), 0, active());
-    let unknown = [with_container(&json!({"running": {}}), true, 0)];
+    let unknown = [unknown()];
     for at in 0..24 * 3600 {
         if let Some(word) = said(&object, &unknown, &mut known, at) {
             (words, object) = (words + 1, told(&word));
@@ -196,5 +267,11 @@ fn n5_a_cluster_without_power_is_written_in_small_steps() {
     assert_eq!(absences(&nodes, &[], &mut known, Duration::ZERO), (Vec::new(), GRACE));
     let (words, next) = absences(&nodes, &[], &mut known, GRACE);
     assert_eq!((words.len(), next), (AT_ONCE, PAUSE));
-    assert!(AT_ONCE as u64 / PAUSE.as_secs() <= 10, "writes a second");
+    // Each write rings.
+    let (mut all, mut at) = (words.len(), GRACE);
+    for _ in 0..100 {
+        at += Duration::from_millis(100);
+        all += absences(&nodes, &[], &mut known, at).0.len();
+    }
+    assert_eq!(all, 6 * AT_ONCE, "ten a second");
 }

@@ -31,13 +31,30 @@ pub struct Tally {
     withdrawn: usize,
     pending: usize,
     shadowed: usize,
-    unsupported: Vec<String>,
+    unsupported: Named,
     /// Nodes without an agent, which nobody speaks for, and why where that is known.
-    silent: Vec<String>,
+    silent: Named,
     /// Those of them that have files of the mirror.
-    left: usize,
+    left: Named,
     /// Registries that another mirror serves on a node of this one, with that mirror's name.
     pub(crate) shadowed_by: BTreeMap<RegistryName, String>,
+}
+
+/// Nodes of which one is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Named {
+    count: usize,
+    /// The first of them, with what is to be said of it.
+    first: String,
+}
+
+impl Named {
+    fn add(&mut self, node: &NodeFact<'_>, why: &str) {
+        if self.count == 0 {
+            self.first = if why.is_empty() { node.name.to_owned() } else { format!("{}: {why}", node.name) };
+        }
+        self.count += 1;
+    }
 }
 
 /// Counts what nodes report of `entry`, one of `entries`, the mirrors agents have been told of.
@@ -52,9 +69,9 @@ pub fn tally(entry: &MirrorEntry, entries: &[MirrorEntry], nodes: &[NodeFact<'_>
         withdrawn: 0,
         pending: 0,
         shadowed: 0,
-        unsupported: Vec::new(),
-        silent: Vec::new(),
-        left: 0,
+        unsupported: Named::default(),
+        silent: Named::default(),
+        left: Named::default(),
         shadowed_by: shadows(entry, entries, &selected),
     };
     for node in selected {
@@ -95,15 +112,17 @@ fn shadows(entry: &MirrorEntry, entries: &[MirrorEntry], nodes: &[&NodeFact<'_>]
 impl Tally {
     fn count(&mut self, entry: &MirrorEntry, node: &NodeFact<'_>) {
         let Some(report) = node.report else {
-            self.silent.push(node.name.to_owned());
+            self.silent.add(node, "");
             return;
         };
         let mine = |mirror: &&NodeMirror| mirror.name == entry.name && mirror.uid == entry.uid;
         let found = report.mirrors.iter().find(mine);
         if let Some(why) = absence(report) {
             let has_files = |mirror: &NodeMirror| matches!(mirror.state, MirrorState::Active | MirrorState::Bypassing);
-            self.left += usize::from(found.is_some_and(has_files));
-            self.silent.push(format!("{}: {why}", node.name));
+            if found.is_some_and(has_files) {
+                self.left.add(node, why);
+            }
+            self.silent.add(node, why);
             return;
         }
         let Some(mirror) = found else {
@@ -113,13 +132,13 @@ impl Tally {
         match mirror.state {
             MirrorState::Pending => self.pending += 1,
             MirrorState::Active => match bypass(report).filter(|_| self.mode == Mode::Configure) {
-                Some(why) => self.unsupported.push(format!("{}: {why}", node.name)),
+                Some(why) => self.unsupported.add(node, why),
                 None => self.active += 1,
             },
             MirrorState::Bypassing => self.bypassing += 1,
             MirrorState::Shadowed => self.shadowed += 1,
             MirrorState::Withdrawn => self.withdrawn += 1,
-            MirrorState::Unsupported => self.unsupported.push(format!("{}: {}", node.name, mirror.message)),
+            MirrorState::Unsupported => self.unsupported.add(node, &mirror.message),
         }
     }
 
@@ -130,7 +149,7 @@ impl Tally {
             selected: count(self.selected),
             active: count(self.active),
             bypassing: count(self.bypassing),
-            unsupported: count(self.unsupported.len()),
+            unsupported: count(self.unsupported.count),
             summary: format!("{}/{}", self.active, self.selected),
         }
     }
@@ -141,7 +160,7 @@ impl Tally {
     /// Nodes by state, for a metric.
     #[must_use]
     pub fn by_state(&self) -> [(&'static str, usize); 7] {
-        let (silent, unsupported) = (self.silent.len(), self.unsupported.len());
+        let (silent, unsupported) = (self.silent.count, self.unsupported.count);
         let counts = [self.active, self.bypassing, self.pending, self.shadowed, silent, unsupported, self.withdrawn];
         std::array::from_fn(|index| (Self::STATES[index], counts[index]))
     }
@@ -154,11 +173,7 @@ pub(super) fn finding(tally: Option<&Tally>) -> Finding {
     let selected = tally.selected;
     match tally.mode {
         Mode::ReportOnly => return yes("ReportOnly", format!("nothing is written on {selected} nodes")),
-        Mode::Withdraw if tally.active + tally.bypassing + tally.left > 0 => {
-            let left = tally.active + tally.bypassing + tally.left;
-            return no("Pending", format!("{left} of {selected} nodes still have files of this mirror: wait"));
-        }
-        Mode::Withdraw => return yes("Withdrawn", format!("{selected} nodes are as they were")),
+        Mode::Withdraw => return withdrawn(tally),
         Mode::Configure => {}
     }
     if selected == 0 {
@@ -167,14 +182,28 @@ pub(super) fn finding(tally: Option<&Tally>) -> Finding {
     configured(tally)
 }
 
+fn withdrawn(tally: &Tally) -> Finding {
+    let Tally { selected, active, bypassing, left, .. } = tally;
+    let no = |message: String| Finding::new(NODES_CONFIGURED, false, "Pending", message);
+    let files = active + bypassing + left.count;
+    match (files, left) {
+        (0, _) => Finding::new(NODES_CONFIGURED, true, "Withdrawn", format!("{selected} nodes are as they were")),
+        (_, Named { count: 0, .. }) => no(format!("{files} of {selected} nodes still have files of this mirror: wait")),
+        (_, Named { count, first }) => no(format!(
+            "{files} of {selected} nodes still have files of this mirror, {count} of them without an agent to remove them; {first}"
+        )),
+    }
+}
+
 fn configured(tally: &Tally) -> Finding {
     let Tally { selected, active, bypassing, shadowed, unsupported, silent, .. } = tally;
     let no = |reason: &str, message: String| Finding::new(NODES_CONFIGURED, false, reason, message);
-    if let Some(first) = unsupported.first() {
-        return no("Unsupported", format!("{} of {selected} nodes cannot use it; {first}", unsupported.len()));
+    if unsupported.count > 0 {
+        let Named { count, first } = unsupported;
+        return no("Unsupported", format!("{count} of {selected} nodes cannot use it; {first}"));
     }
-    if let Some(first) = silent.first() {
-        let many = silent.len();
+    if silent.count > 0 {
+        let Named { count: many, first } = silent;
         return no(
             "AgentMissing",
             format!(

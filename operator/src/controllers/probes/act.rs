@@ -1,15 +1,10 @@
 //! Starts and ends probe pods, and says what they told.
 
-use k8s_openapi::{
-    api::core::v1::Pod,
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, PostParams},
 };
-use serde_json::json;
 use tidepool_api::{MirrorNode, mirror_node_condition::HONORED};
 use tidepool_plan::{
     Act, Saying,
@@ -18,7 +13,7 @@ use tidepool_plan::{
 };
 
 use super::ProbesError;
-use crate::{context::Context, resources::name};
+use crate::{context::Context, controllers::mirror_nodes, resources::name};
 
 /// Does it, given the nodes as they were judged. Whether it came about: what follows from it is left out otherwise.
 pub(super) async fn act(context: &Context, act: Act, nodes: &[&MirrorNode]) -> Result<bool, ProbesError> {
@@ -73,37 +68,11 @@ fn pods(context: &Context) -> Api<Pod> {
     Api::namespaced(context.client.clone(), &context.defaults.namespace)
 }
 
-/// Writes the operator's part of a node's status: one condition, and not over what the agent said since it was judged.
 async fn say(context: &Context, report: &MirrorNode, saying: Saying) -> Result<bool, ProbesError> {
-    let node = name(report);
-    let patch = json!({
-        "apiVersion": "tidepool.dev/v1alpha1",
-        "kind": "MirrorNode",
-        "metadata": {"name": node, "uid": report.metadata.uid, "resourceVersion": report.metadata.resource_version},
-        "status": {"conditions": [condition(report, saying)]},
-    });
-    let api = Api::<MirrorNode>::all(context.client.clone());
-    match api.patch_status(node, &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(&patch)).await {
-        Ok(_) => Ok(true),
-        // It went, or changed: that rings again.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
-        Err(source) => Err(ProbesError::Say { name: node.to_owned(), source: Box::new(source) }),
-    }
-}
-
-fn condition(report: &MirrorNode, Saying { status, reason, message }: Saying) -> Condition {
-    let conditions = report.status.iter().flat_map(|status| &status.conditions);
-    let before = conditions.into_iter().find(|known| known.type_ == HONORED && known.status == status);
-    // The API server keeps whole seconds.
-    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    Condition {
-        type_: HONORED.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message,
-        observed_generation: report.metadata.generation,
-        last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
-    }
+    let Saying { status, reason, message } = saying;
+    let condition = mirror_nodes::condition(report, HONORED, status, reason, message);
+    let said = mirror_nodes::say(context, report, STATUS_MANAGER, condition).await;
+    said.map_err(|source| ProbesError::Say { name: name(report).to_owned(), source: Box::new(source) })
 }
 
 #[cfg(test)]

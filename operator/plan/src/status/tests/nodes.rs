@@ -28,6 +28,14 @@ fn report(name: &str, state: MirrorState) -> MirrorNodeStatus {
     }
 }
 
+/// The message of the condition for nodes with these reports.
+fn message_of(entry: &tidepool_config::MirrorEntry, reports: &[Option<MirrorNodeStatus>]) -> String {
+    let labels = BTreeMap::new();
+    let nodes: Vec<_> =
+        reports.iter().map(|report| NodeFact { name: "n", labels: &labels, report: report.as_ref() }).collect();
+    super::super::nodes::finding(Some(&tally(entry, std::slice::from_ref(entry), &nodes))).message
+}
+
 /// What the condition says for nodes with these reports.
 fn nodes_say(entry: &tidepool_config::MirrorEntry, reports: &[Option<MirrorNodeStatus>]) -> (String, String) {
     let labels = BTreeMap::new();
@@ -92,6 +100,8 @@ fn n5_a_node_without_an_agent_does_not_use_the_mirror_whatever_it_said_last() {
     mine.mode = Mode::Withdraw;
     let withdrawn = Some(report("reef", MirrorState::Withdrawn));
     assert_eq!(nodes_say(&mine, &[withdrawn.clone(), gone(Some(MirrorState::Active))]).0, "False/Pending", "its files");
+    let left = message_of(&mine, &[withdrawn.clone(), gone(Some(MirrorState::Active))]);
+    assert!(left.contains("an agent to remove them; n: mend the image"), "{left}");
     assert_eq!(nodes_say(&mine, &[withdrawn, gone(Some(MirrorState::Withdrawn))]).0, "True/Withdrawn");
 }
 
