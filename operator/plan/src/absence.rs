@@ -155,12 +155,12 @@ fn is_ours(stands: &Condition) -> bool {
     stands.reason == ready::AGENT_NOT_READY
 }
 
-/// Whether an agent that is not ready has said why. One that was taken away for good has, and nobody expects another; one
+/// Whether an agent that is not ready has said why. One that was taken away for good has, until there is another pod; one
 /// that runs knows better than its pod.
 fn speaks_for_itself(stands: &Condition, why: Why) -> bool {
     match why {
         Why::NoPod => stands.reason == ready::AGENT_STOPPED,
-        Why::NotReady => stands.status == "False",
+        Why::NotReady => stands.status == "False" && stands.reason != ready::AGENT_STOPPED,
         _ => false,
     }
 }

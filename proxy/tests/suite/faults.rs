@@ -177,8 +177,8 @@ async fn a_host_that_the_upstream_redirects_to_does_not_count_against_it() {
     assert_eq!(proxy.get("/v2/a/b/manifests/1").await.status, 200, "the breaker is closed");
 }
 
-/// One that gets no byte that it waits for; the deadline is 15 s (P1), what is over goes to a machine that is shared, and
-/// a runtime waits 30 s.
+/// One that gets no byte that it waits for; the deadline is 15 s (P1), what is over goes to a machine that is shared:
+/// with the 8 s to the headers before them it would be 23 s.
 async fn the_first_byte_is_waited_for_until_its_deadline() {
     let fake = Fake::start().await;
     let digest = fake.blob(noise(SIZE, 6));
@@ -188,7 +188,7 @@ async fn the_first_byte_is_waited_for_until_its_deadline() {
     let begun = tokio::time::Instant::now();
     let got = proxy.ask(http::Method::GET, &path, &[("range", "bytes=2000000-2000009")]).await;
     assert_eq!(got.status, 503);
-    assert!(begun.elapsed() < Duration::from_secs(28), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(22), "{:?}", begun.elapsed());
 }
 
 /// One whose bytes come in ten pieces, within more time than the deadline of the first.

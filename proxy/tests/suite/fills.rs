@@ -149,7 +149,8 @@ async fn p6_a_stalled_connection_is_replaced_while_others_go_on() {
     };
     let (whole, (right, took)) = tokio::join!(proxy.get(&path), late);
     assert!(right && whole.bytes() == bytes);
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    // It is replaced after 3 s; one that were left alone would end after 10 s by itself.
+    assert!(took < Duration::from_millis(9500), "{took:?}");
     little_more(&fake, &proxy, bytes.len(), 2).await;
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn a_report_does_not_outlive_its_agent(cluster: &Cluster, node: usize
     let daemon_set = "daemonset/tidepool-agent";
     cluster.kubectl(&["set", "image", daemon_set, "-n", AGENTS, "agent=docker.io/library/none:1"]).unwrap();
     let on = format!("--field-selector=spec.nodeName=node{node}");
-    cluster.kubectl(&["delete", "pods", "-n", AGENTS, &on, "--timeout=60s"]).unwrap();
+    cluster.kubectl(&["delete", "pods", "-n", AGENTS, &on, "--timeout=180s"]).unwrap();
 
     let why = await_ready(cluster, node, "Unknown/AgentNotReady", SAID);
     assert!(why.contains("cannot be pulled: mend image.repository") && why.contains("library/none:1"), "{why}");

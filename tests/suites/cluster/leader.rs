@@ -54,7 +54,7 @@ fn await_reconciled(cluster: &Cluster, pod: &str) -> anyhow::Result<()> {
             let of = format!("tidepool_reconcile_seconds_count{{controller=\"{controller}\",result=\"success\"}}");
             metrics.lines().any(|line| line.starts_with(&of) && !line.ends_with(" 0"))
         };
-        Ok(["mirror", "nodes", "probes"].into_iter().all(counts))
+        Ok(["mirror", "nodes", "probes", "absences"].into_iter().all(counts))
     };
     cluster.wait_until(SOON, &format!("first look of {pod} at everything"), looked)
 }

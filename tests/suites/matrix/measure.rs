@@ -55,7 +55,8 @@ fn pull(stage: &Stage, state: &State, pull: Pull, cells: &mut Vec<Cell>) -> Resu
         let direct: u64 = log.iter().filter(|it| it.client == client && it.is_blob()).map(|it| it.bytes).sum();
         let through = 1.0 - direct as f64 / image_bytes();
         let (Some(&(_, with, received)), Some(&(_, plain, _))) = (ended(with), ended(plain)) else { continue };
-        let carried = Duration::from_secs_f64(received as f64 / (LINK_MIB << 20) as f64);
+        // What came twice is no excuse.
+        let carried = Duration::from_secs_f64(image_bytes().min(received as f64) / (LINK_MIB << 20) as f64);
         cells.push(Cell { runtime, pull, with, plain, through, carried, usual: stage.usual(runtime) });
         if let Outcome::Pulled(took) = plain
             && state.expect == Expect::Mirror

@@ -47,7 +47,7 @@ impl Why {
     pub(super) fn sentence(self) -> &'static str {
         match self {
             Self::NoPod => {
-                "no agent's pod is on this node: agent.nodeSelector, agent.affinity or agent.tolerations leave it out, or DaemonSet tidepool-agent cannot make it (kubectl describe); if that is meant, label the node tidepool.dev/exclude=true or leave it out in spec.nodes.selector"
+                "no agent's pod is on this node: agent.nodeSelector, agent.affinity or agent.tolerations leave it out, or DaemonSet tidepool-agent cannot make it (kubectl describe); if that is meant, label the node tidepool.dev/exclude=true or leave it out in spec.nodes.selector, and no mirror counts it"
             }
             Self::KubeletAway => {
                 "the kubelet of this node does not answer, so whether its agent runs is not known: see the Node (kubectl describe)"

@@ -178,6 +178,14 @@ fn n5_an_agent_that_runs_and_says_what_is_wrong_is_not_talked_over() {
 }
 
 #[test]
+fn n5_what_the_last_agent_said_when_it_was_taken_away_is_not_said_by_the_next() {
+    let stopped = reported(&ready("False", "AgentStopped", ""), "Active");
+    let mut known = Absences::default();
+    assert_eq!(said(&stopped, &[not_ready(0)], &mut known, 0), None);
+    assert!(said(&stopped, &[not_ready(0)], &mut known, 60).is_some());
+}
+
+#[test]
 fn n5_an_agent_that_reports_before_each_of_its_ends_silences_nobody() {
     let (mut known, mut object, mut silent) = (Absences::default(), active(), 0);
     for at in 0..24 * 3600 {

@@ -54,9 +54,10 @@ async fn dying(blob: &'static str, cut: usize) -> Fake {
     .await
 }
 
-/// How long it takes to find that a member is dead, and what a busy machine may add, so that it is still none of two.
+/// How long it takes to find that a member is dead, and what a busy machine may add, so that it is still no third
+/// silence.
 const DETECTION: Duration = LIMITS.silence.saturating_mul(2);
-const SLACK: Duration = LIMITS.silence.saturating_mul(2).saturating_sub(Duration::from_millis(50));
+const SLACK: Duration = LIMITS.silence.saturating_sub(Duration::from_millis(50));
 
 #[tokio::test]
 async fn n6_a_body_whose_member_dies_goes_on_at_another() {

@@ -21,8 +21,8 @@ async fn member(act: impl Fn(usize) -> Act + Send + Sync + 'static) -> Fake {
 
 const KEY: &str = "docker.io/library/a";
 const DETECTION: Duration = LIMITS.silence.saturating_mul(2);
-/// What a busy machine may add to one detection, so that it is still none of two.
-const SLACK: Duration = LIMITS.silence.saturating_mul(2).saturating_sub(Duration::from_millis(50));
+/// What a busy machine may add, so that it is still no third silence.
+const SLACK: Duration = LIMITS.silence.saturating_sub(Duration::from_millis(50));
 
 async fn timed(rig: &Rig, path: &str) -> (u16, Duration) {
     let began = Instant::now();
