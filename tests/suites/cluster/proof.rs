@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -136,16 +137,23 @@ fn by_probe_pods(cluster: &Cluster) {
     assert!(!mounts.contains(".sock") && !mounts.split(' ').any(|path| path.starts_with("/run")), "{mounts}");
 }
 
+/// Replaces a file at once, for the agent may look at any moment.
+fn replace(file: &Path, text: &str) {
+    let aside = file.with_extension("new");
+    fs::write(&aside, text).unwrap();
+    fs::rename(aside, file).unwrap();
+}
+
 /// The condition changes hands on a real API server: agent, agent, agent, operator, agent.
 fn a_configuration_that_changes_is_judged_anew(cluster: &Cluster) {
     let file = cluster.certs_d(2).unwrap().with_file_name("config.toml");
     let text = fs::read_to_string(&file).unwrap();
     let other = text.replace("\"/etc/containerd/certs.d\"", "\"/etc/other\"");
     assert_ne!(text, other);
-    fs::write(&file, other).unwrap();
+    replace(&file, &other);
     let why = await_honored(cluster, 2, "False/RuntimeNotConfigured", WHY);
     assert!(why.contains("/etc/other") && why.contains("agent.registryDir"), "{why}");
-    fs::write(&file, text).unwrap();
+    replace(&file, &text);
     // Its containerd went on with what it had.
     await_honored(cluster, 2, "True/ProbeSeen", AGAIN);
     assert_eq!(probes_made(cluster), 4);
@@ -157,7 +165,7 @@ fn mended_and_started_anew_the_node_uses_the_mirror(cluster: &Cluster) {
     // As most instructions have it: 2.3 and later take the table of version 2 in a file of version 3, too.
     let table = text.replace("cri.v1.images\".registry", "grpc.v1.cri\".registry");
     assert_ne!(table, text);
-    fs::write(&file, table.replace("certs.d:/etc/docker/certs.d", "certs.d")).unwrap();
+    replace(&file, &table.replace("certs.d:/etc/docker/certs.d", "certs.d"));
     cluster.reboot(4).unwrap();
     let message = await_honored(cluster, 4, "True/ProbeSeen", AGAIN);
     assert!(message.contains("came through"), "{message}");
