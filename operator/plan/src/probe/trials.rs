@@ -78,11 +78,13 @@ impl Trials {
 
     /// How long a node without a pod waits for its probe.
     pub(super) fn wait(&mut self, node: &MirrorNode, now: Duration) -> Duration {
-        if !self.of.contains_key(name(node)) && stands(node) == Some(honored::PROBING) {
-            // Another process's probe is over, and the agent's report may be on its way. What was probed nobody knows.
-            self.of.insert(name(node).to_owned(), Trial { since: now, times: 0, failing: None, of: None });
-        } else if !self.of.contains_key(name(node)) && !was_judged(node) {
-            return Duration::ZERO;
+        if !self.of.contains_key(name(node)) {
+            if stands(node) == Some(honored::PROBING) {
+                // Another process's probe is over, and the agent's report may be on its way. What was probed nobody knows.
+                self.of.insert(name(node).to_owned(), Trial { since: now, times: 0, failing: None, of: None });
+            } else if !was_judged(node) {
+                return Duration::ZERO;
+            }
         }
         let of = runtime(node);
         let seldom = if stands(node) == Some(honored::PROBE_FAILED) { FAILED } else { SELDOM };
